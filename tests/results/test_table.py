@@ -1,0 +1,274 @@
+"""Table files are read strictly; filled tables say only what the runs allow; every form escapes what it shows."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from zoomexp.errors import InputError
+from zoomexp.results import rendering
+from zoomexp.results.filling import RunResult, fill, verdict
+from zoomexp.results.table import load_table, load_tables
+
+NASTY = "<script>alert(1)</script> a|b 50% & x_1 #2 $3 {y} ~z^2 [red]"
+
+
+def plain() -> dict:
+    return {
+        "title": "A table",
+        "source": "arXiv 0000.00000, Table 1",
+        "baseline": "plain",
+        "overrides": ["dataset=cifar10"],
+        "scale": {"smoke": ["trainer=smoke"], "small": ["trainer.max_epochs=2"], "paper": []},
+        "columns": [{"key": "test/acc1", "name": "Top-1"}, {"key": "cost/params", "name": "Parameters", "unit": ""}],
+        "rows": [
+            {"name": "plain", "overrides": ["attention=none"], "reported": {"test/acc1": 90.96}},
+            {"name": "gated", "overrides": ["attention=cbam"], "reported": {"test/acc1": None}, "caveats": ["one"]},
+        ],
+    }
+
+
+def write(folder: Path, data: object) -> Path:
+    path = folder / "paper" / "one.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(data if isinstance(data, str) else yaml.safe_dump(data))
+    return folder
+
+
+def load(folder: Path, data: object):
+    return load_table(write(folder, data), "paper/one")
+
+
+def runs(accuracies, seed=0, n=200, sha="abc", params=10):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    results = []
+    for i, accuracy in enumerate(accuracies):
+        correct = np.zeros(n, dtype=bool)
+        correct[order[: round(n * accuracy / 100)]] = True
+        results.append(RunResult({"test/acc1": accuracy}, {"params": params}, i, correct, sha))
+    return results
+
+
+def test_a_table_loads(tmp_path):
+    table = load(tmp_path, plain())
+    assert (table.name, [row.name for row in table.rows]) == ("paper/one", ["plain", "gated"])
+    assert table.rows[0].reported == {"test/acc1": 90.96, "cost/params": None}
+    assert table.overrides_of(table.rows[0]) == ["dataset=cifar10", "attention=none"]
+    assert table.overrides_of(table.rows[0], "small") == ["dataset=cifar10", "attention=none", "trainer.max_epochs=2"]
+    assert load_tables(tmp_path) == [table]
+
+
+def test_tables_are_found_recursively_and_an_unknown_one_lists_them(tmp_path):
+    load(tmp_path, plain())
+    with pytest.raises(InputError, match="known tables: paper/one"):
+        load_table(tmp_path, "paper/two")
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        (lambda d: d.update(titel="x"), ["titel"]),
+        (lambda d: d.pop("source"), ["source"]),
+        (lambda d: d["rows"][1].update(override=["x"]), ["gated", "override"]),
+        (lambda d: d["rows"][1].update(name="plain"), ["rows", "plain", "more than once"]),
+        (lambda d: d["columns"].append(dict(d["columns"][0])), ["columns", "test/acc1", "more than once"]),
+        (lambda d: d["rows"][0]["reported"].update({"test/acc9": 1}), ["plain", "reported", "test/acc9"]),
+        (lambda d: d["rows"][0]["reported"].update({"test/acc1": "90.96"}), ["plain", "test/acc1", "'90.96'"]),
+        (lambda d: d["rows"][0]["reported"].update({"test/acc1": True}), ["plain", "test/acc1", "True"]),
+        (lambda d: d["rows"][0]["reported"].update({"test/acc1": float("nan")}), ["plain", "test/acc1"]),
+        (lambda d: d["rows"][0].update(reported=[1]), ["plain", "reported"]),
+        (lambda d: d["rows"][0].update(overrides="attention=none"), ["plain", "overrides"]),
+        (lambda d: d["rows"][0].update(overrides=[{"attention": "none"}]), ["plain", "overrides"]),
+        (lambda d: d["rows"][0].update(needs=["a=b"]), ["plain", "needs"]),
+        (lambda d: d["rows"][0].update(baseline="other"), ["plain", "baseline", "other"]),
+        (lambda d: d.update(baseline="other"), ["baseline", "other"]),
+        (lambda d: d["rows"].append("text"), ["row 2"]),
+        (lambda d: d.update(rows=[]), ["one.yaml"]),
+        (lambda d: d["scale"].update(paper=["x=1"]), ["scale", "paper"]),
+        (lambda d: d["scale"].update(tiny=["x=1"]), ["scale", "tiny"]),
+        (lambda d: d["columns"][0].update(decimals="2"), ["column 0", "decimals"]),
+        (lambda d: d["columns"][0].update(higher_is_better="yes"), ["column 0", "higher_is_better"]),
+        (lambda d: d["columns"][0].update(unit=5), ["column 0", "unit"]),
+        (lambda d: d.update(title=3), ["title"]),
+    ],
+)
+def test_a_mistake_names_file_row_and_field(tmp_path, change, fields):
+    data = plain()
+    change(data)
+    with pytest.raises(InputError) as error:
+        load(tmp_path, data)
+    assert all(text in str(error.value) for text in ["one.yaml", *fields])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2", "- 1", "", "title: ${"])
+def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, text):
+    with pytest.raises(InputError, match=r"one\.yaml") as error:
+        load(tmp_path, text)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_scale_is_refused(tmp_path):
+    table = load(tmp_path, plain())
+    with pytest.raises(InputError, match="scale"):
+        table.overrides_of(table.rows[0], "huge")
+
+
+@pytest.mark.parametrize(
+    ("reported", "values", "reason", "expected"),
+    [
+        (91.0, [90.0, 92.0], None, "reproduced"),
+        (91.0, [95.0, 95.1, 95.2], None, "differs"),
+        (91.0, [], None, "not run"),
+        (None, [], None, "not run"),
+        (None, [91.0, 92.0], None, "no reported value"),
+        (None, [91.0, 92.0], "shortened", "no reported value"),
+        (91.0, [91.0], None, "one seed: no interval"),
+        (91.0, [91.0, 91.0], "another data set", "not comparable: another data set"),
+        (91.0, [91.0], "another data set", "not comparable: another data set"),
+    ],
+)
+def test_verdicts(reported, values, reason, expected):
+    assert verdict(reported, values, reason) == expected
+
+
+def test_filling(tmp_path):
+    table = load(tmp_path, plain())
+    filled = fill(table, {"plain": runs([90.0, 92.0]), "gated": runs([80.0, 81.0])}, "paper", "abc")
+    first, second = filled.rows
+    assert first.cells[0].verdict == "reproduced"
+    assert (first.cells[0].mean, first.cells[0].n) == (91.0, 2)
+    assert first.cells[0].p_value is None
+    assert second.cells[0].verdict == "no reported value"
+    assert second.cells[0].p_value < 0.001
+    assert second.cells[0].test.difference == pytest.approx(-10.5)
+    assert second.cells[1].p_value is None
+    assert (second.cells[1].mean, second.baseline, first.baseline) == (10.0, "plain", None)
+    assert filled.counts() == {"cells": 4, "reported": 1, "measured": 4, "reproduced": 1}
+
+
+def test_a_shortened_schedule_is_never_compared(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"plain": runs([90.0, 92.0])}, "small", "abc")
+    assert filled.rows[0].cells[0].verdict == "not comparable: shortened schedule (scale=small)"
+
+
+@pytest.mark.parametrize("level", ["table", "row", "column"])
+def test_what_must_not_be_compared_says_why(tmp_path, level):
+    data = plain()
+    {"table": data, "row": data["rows"][0], "column": data["columns"][0]}[level]["not_comparable"] = "other recipe"
+    filled = fill(load(tmp_path, data), {"plain": runs([90.0, 92.0])}, "paper", "abc")
+    assert filled.rows[0].cells[0].verdict == "not comparable: other recipe"
+
+
+def test_another_commit_is_stale_and_stays(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"plain": runs([90.0, 92.0], sha="old")}, "paper", "abc")
+    cell = filled.rows[0].cells[0]
+    assert (cell.stale, cell.mean) == (True, 91.0)
+    assert "stale" in rendering.markdown(filled)
+
+
+def test_without_a_baseline_run_there_is_no_test(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"gated": runs([90.0])}, "paper", "abc")
+    assert [row.cells[0].p_value for row in filled.rows] == [None, None]
+    assert filled.rows[0].cells[0].verdict == "not run"
+
+
+def test_other_test_images_or_no_predictions_are_not_paired(tmp_path):
+    table = load(tmp_path, plain())
+    for other in (runs([90.0], n=100), [replace(runs([90.0])[0], correct=None)]):
+        filled = fill(table, {"plain": runs([91.0]), "gated": other}, "paper", "abc")
+        assert filled.rows[1].cells[0].p_value is None
+
+
+def test_one_seed_each_is_mcnemar_and_equal_networks_have_p_one(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"plain": runs([91.0]), "gated": runs([91.0])}, "paper", "abc")
+    assert filled.rows[1].cells[0].test.name == "McNemar"
+    assert filled.rows[1].cells[0].p_value == 1.0
+
+
+def test_p_values_are_corrected_over_the_rows(tmp_path):
+    data = plain()
+    data["rows"].append({"name": "third"})
+    results = {"plain": runs([91.0]), "gated": runs([88.0]), "third": runs([88.0])}
+    filled = fill(load(tmp_path, data), results, "paper", "abc")
+    cell = filled.rows[1].cells[0]
+    assert cell.p_value == pytest.approx(2 * cell.test.p_value)
+
+
+def test_a_quantity_that_was_not_recorded_is_said_so(tmp_path):
+    data = plain()
+    data["columns"][0]["key"] = "val/epochs_to_error10"
+    for row in data["rows"]:
+        row["reported"] = {"val/epochs_to_error10": 92 if row["name"] == "plain" else None}
+    filled = fill(load(tmp_path, data), {"plain": runs([91.0]), "gated": runs([91.0])}, "paper", "abc")
+    assert filled.rows[0].cells[0].verdict.startswith("not comparable: the run records")
+    assert filled.rows[1].cells[0].verdict == "no reported value"
+
+
+def test_unknown_rows_and_repeated_seeds_are_refused(tmp_path):
+    table = load(tmp_path, plain())
+    with pytest.raises(InputError, match="nobody"):
+        fill(table, {"nobody": []}, "paper", "abc")
+    with pytest.raises(InputError, match="same seed"):
+        fill(table, {"plain": [*runs([91.0]), *runs([90.0])]}, "paper", "abc")
+
+
+@pytest.fixture
+def nasty(tmp_path):
+    data = plain()
+    data["rows"][1] |= {"caveats": [NASTY], "name": "gated <b>|_"}
+    return fill(load(tmp_path, data), {"plain": runs([90.0, 92.0])}, "paper", "abc")
+
+
+def test_html_is_escaped_and_self_contained(nasty):
+    page = rendering.html(nasty)
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b" in page
+    assert "90.96" in page
+    assert "91.00 ± 12.71 (n=2)" in page
+    assert not any(text in page for text in ("http://", "https://", "src="))
+
+
+def test_markdown_pipes_are_escaped(nasty):
+    text = rendering.markdown(nasty)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert {line.replace("\\|", "").count("|") for line in rows} == {7}
+    assert "a\\|b" in text
+    assert "<script" not in text
+    assert "| plain | Top-1 (%) | 90.96 | 91.00 ± 12.71 (n=2) | - | reproduced |" in text
+
+
+def test_latex_specials_are_escaped(nasty):
+    text = rendering.latex(nasty)
+    assert r"50\% \& x\_1 \#2 \$3 \{y\} \textasciitilde{}z\textasciicircum{}2" in text
+    assert r"91.00 $\pm$ 12.71" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+def test_csv_round_trips(nasty):
+    again = pd.read_csv(io.StringIO(rendering.csv(nasty)))
+    assert len(again) == 4
+    assert again["caveats"][2] == NASTY
+    assert again["reported"][0] == 90.96
+    assert again["half_width"][0] == nasty.rows[0].cells[0].half_width
+    assert pd.isna(again["mean"][2])
+
+
+def test_the_terminal_shows_every_cell_and_no_markup(nasty):
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(rendering.terminal(nasty))
+    text = console.export_text()
+    assert all(part in text for part in ("90.96", "91.00 ± 12.71", "not run", "[red]", "reproduced"))
+
+
+def test_unknown_is_a_dash_not_a_number(tmp_path):
+    filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
+    assert "| gated (1) | Top-1 (%) | - | - | - | not run |" in rendering.markdown(filled)

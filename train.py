@@ -1,0 +1,60 @@
+"""Train, test and record one experiment: `python train.py attention=loupe backbone=resnet20`; `--help` lists it all."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from zoomexp.command_line import building, run_command
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Run the experiment, or one job of a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from zoomexp.results.sweep import run_job
+
+    job = HydraConfig.get()
+    if job.mode.name == "MULTIRUN":
+        run_job(lambda: experiment(cfg, job), Path(job.sweep.dir), job.job.num, list(job.overrides.task))
+    else:
+        experiment(cfg, job)
+
+
+def experiment(cfg: DictConfig, job: DictConfig) -> dict:
+    """Build what the config says, train it, test it once and record it; returns the record's facts."""
+    from hydra.utils import instantiate
+
+    from zoomexp.model import build_model
+    from zoomexp.results.record import RunRecord
+    from zoomexp.results.summary import show
+    from zoomexp.running import fit_and_test, load_weights, make_logger, prepare
+
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    record = RunRecord(cfg.output_dir, config, OmegaConf.to_container(job.runtime.choices), list(job.overrides.task))
+    if cfg.rerun or not record.finished():
+        with building():
+            prepare(cfg.seed)
+            data = instantiate(cfg.dataset)
+            data.prepare_data()
+            data.setup("fit")
+            network = build_model(
+                instantiate(cfg.backbone), num_classes=data.num_classes, in_chans=data.channels,
+                image_size=data.image_size, attention=instantiate(cfg.attention) or None, at=cfg.insertion.at,
+            )  # fmt: skip
+            parts = {"loss": instantiate(cfg.loss), "optimizer": instantiate(cfg.optimizer)}
+            parts["scheduler"] = instantiate(cfg.scheduler) or None
+            task = instantiate(cfg.task)(model=network, num_classes=data.num_classes, **parts)
+            load_weights(task, cfg.checkpoint)
+            record.start(OmegaConf.to_yaml(cfg, resolve=True), rerun=cfg.rerun)
+        with record.running(), make_logger(instantiate(cfg.logger), record) as logger:
+            callbacks = list(instantiate(cfg.callbacks).values())
+            trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=logger, default_root_dir=record.folder)
+            fit_and_test(trainer, task, data, record, cfg.evaluate)
+    show(record.facts, record.folder)
+    return record.facts
+
+
+if __name__ == "__main__":
+    run_command(main, "train.py")

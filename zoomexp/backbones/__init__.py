@@ -1,0 +1,1 @@
+"""Backbones: those of timm, and the few that timm lacks."""

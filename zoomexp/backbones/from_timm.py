@@ -1,0 +1,45 @@
+"""Any timm backbone, with the errors of a mistyped name or an unreachable download said in one line."""
+
+import difflib
+from typing import Any
+
+import timm
+from torch import nn
+
+from zoomexp.errors import InputError
+
+
+def from_timm(name: str, pretrained: bool = False, image_size: int | None = None, **kwargs: Any) -> nn.Module:
+    """Build the timm model `name`.
+
+    Args:
+        name: A timm model name, with or without a weights tag ("swin_base_patch4_window7_224.ms_in22k").
+        pretrained: Load timm's weights (downloaded once, then cached by timm).
+        image_size: Side of the square input in pixels; a model that is built for one size is built for this one.
+            None only for size-free models.
+        kwargs: `num_classes`, `in_chans`, and whatever else the model's timm constructor takes.
+
+    Raises:
+        InputError: For an unknown name, unsuitable arguments or weights that cannot be had.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=4)
+        raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
+    default = timm.get_pretrained_cfg(name)
+    if default.fixed_input_size and image_size is None:
+        raise InputError(
+            f"backbone.image_size: {name} is built for one input size, so it must be a number of pixels, "
+            f"for example {default.input_size[-1]}"
+        )
+    if default.fixed_input_size:
+        kwargs["img_size"] = image_size
+    try:
+        return timm.create_model(name, pretrained=pretrained, **kwargs)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"backbone.pretrained=true: the weights of {name} cannot be loaded here ({reason}); "
+            "use backbone.pretrained=false to train from scratch"
+        ) from error

@@ -1,0 +1,81 @@
+"""One progress bar over the whole run, with img/s and ETA; plain lines where there is no terminal."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class RunProgress(pl.callbacks.ProgressBar):
+    """Shows epoch, running loss and accuracy, images per second and the time left, and a line per finished epoch.
+
+    Args:
+        every: Steps between two refreshes of the bar.
+    """
+
+    def __init__(self, every: int = 20) -> None:
+        super().__init__()
+        self.every, self.enabled = every, True
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+
+    def disable(self) -> None:
+        """Stay silent (ranks other than 0)."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        """Speak."""
+        self.enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar at the step where the run begins or resumes."""
+        super().on_train_start(trainer, pl_module)
+        self.started, self.first_step, self.images = time.perf_counter(), trainer.global_step, 0
+        self.total = trainer.max_epochs * trainer.num_training_batches
+        if self.enabled and self.console.is_terminal:
+            text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]:.0f} img/s")
+            eta = TextColumn("left")
+            self.bar = Progress(BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta, console=self.console)
+            self.bar.start()
+            self.row = self.bar.add_task(
+                "", total=self.total, completed=trainer.global_step, epoch="", state="", speed=0
+            )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count; refresh now and then."""
+        self.images += len(batch["image"])
+        if self.bar and trainer.global_step % self.every == 0:
+            running = getattr(pl_module, "running", {})
+            self.bar.update(
+                self.row,
+                completed=trainer.global_step,
+                epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+                state="  ".join(f"{name} {value:.2f}" for name, value in running.items() if name in ("loss", "acc1")),
+                speed=self.images / (time.perf_counter() - self.started),
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the finished epoch's line."""
+        if not self.enabled:
+            return
+        shown = ("train/loss", "train/acc1", "val/acc1")
+        metrics = trainer.callback_metrics
+        scores = "  ".join(f"{name} {float(metrics[name]):.2f}" for name in shown if name in metrics)
+        done = trainer.global_step - self.first_step
+        elapsed = time.perf_counter() - self.started
+        left = elapsed / max(1, done) * (self.total - trainer.global_step)
+        self.console.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {scores}  "
+            f"{self.images / elapsed:.0f} img/s  {left // 60:.0f}:{left % 60:02.0f} left",
+            highlight=False,
+        )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar, also when training ends with an error."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,187 @@
+"""Batches from image arrays: one gather of whole pixels, with crop and flip folded into its index.
+
+No worker processes: for images that are in memory already they cost more than the work. Everything, augmentation
+included, happens on the device that holds the arrays.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zoomexp.datasets.arrays import ImageArrays
+from zoomexp.errors import InputError
+
+
+class EpochSampler:
+    """Holds the epoch; Lightning calls `loader.sampler.set_epoch(epoch)` before each one."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (at least 0) whose order and augmentation the next iteration uses."""
+        self.epoch = epoch
+
+    def generator(self) -> torch.Generator:
+        """Return a fresh CPU generator that depends on (seed, epoch) only."""
+        state = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+class ArrayLoader:
+    """Iterates over batches of `arrays`; a plain loop calls `loader.sampler.set_epoch(epoch)` itself.
+
+    A batch is a dict: image (B, C, S, S) float32, channels-last in memory; label (B,) int64; index (B,) int64, the
+    position in the split; and box (B, 4) float32, x0, y0, x1, y1 in pixels of `image`, if the arrays have boxes.
+    Which crop and flip an image gets depends on (seed, epoch, its place in `arrays`), not on batch size or rank.
+
+    Args:
+        arrays: the images, N of them.
+        batch_size: images a batch, per process.
+        mean, std: C values each on the scale 0..1; image = (pixel / 255 - mean) / std.
+        crop_padding: black pixels on every side, from which a random crop is cut.
+        crop_size: the crop's side in pixels; None: the images' own size.
+        flip: mirror left-right, half the time.
+        image_size: side to resize to (bilinear), None: no resizing.
+        shuffle: training: a new order each epoch, and every process gets as many images (up to `world_size` - 1 are
+            left out); otherwise the processes' shards hold every image exactly once, in as many batches each.
+        drop_last: leave out a last batch that is not full.
+        seed: at least 0.
+        rank, world_size: this process's place among those that share the work.
+        device: where the arrays are kept.
+
+    Raises:
+        InputError: a training batch larger than the set, a crop larger than the padded image, fewer images than
+            processes, or `mean` and `std` that do not fit the channels.
+    """
+
+    def __init__(
+        self,
+        arrays: ImageArrays,
+        *,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop_padding: int = 0,
+        crop_size: int | None = None,
+        flip: bool = False,
+        image_size: int | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.sampler, self.batch_sampler = EpochSampler(seed), None  # Lightning looks at both
+        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.flip, self.image_size, self.padding = flip, image_size, crop_padding
+        self.size, height, width, channels = arrays.images.shape
+        self._check(channels, mean, std)
+        self._height, self._width = height + 2 * crop_padding, width + 2 * crop_padding
+        self._crop = (crop_size, crop_size) if crop_size else (height, width)
+        if self._crop[0] > self._height or self._crop[1] > self._width:
+            most = min(self._height, self._width)
+            raise InputError(f"dataset.crop_size={crop_size} is larger than the padded image; at most {most}")
+        self._keep(arrays, torch.device(device))
+        self._affine(np.asarray(mean), np.asarray(std), torch.device(device))
+
+    def __len__(self) -> int:
+        """Return the number of batches an epoch, the same on every rank."""
+        if self.shuffle:
+            shard = self.size // self.world_size
+            return shard // self.batch_size if self.drop_last else math.ceil(shard / self.batch_size)
+        if self.drop_last:
+            return self.size // self.world_size // self.batch_size
+        return math.ceil(math.ceil(self.size / self.world_size) / self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield one epoch's batches; the epoch is read when the first batch is asked for."""
+        generator = self.sampler.generator()
+        order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
+        tops, lefts, flips = self._draw(generator)
+        starts = (torch.arange(self.size) * self._height + tops) * self._width + lefts
+        device = self._pixels.device
+        starts, flips = starts.to(device, self._grids.dtype), flips.to(device)
+        shifts = (self.padding - torch.stack([lefts, tops, lefts, tops], dim=1)).to(device)
+        for chosen in self._cut(self._shard(order).to(device)):
+            flipped = flips[chosen]
+            batch = {"image": self._images(starts[chosen], flipped)}
+            batch |= {"label": self._labels[chosen], "index": self._index[chosen]}
+            if self._boxes is not None:
+                batch["box"] = self._move(self._boxes[chosen] + shifts[chosen], flipped)
+            yield batch
+
+    def _check(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        for field, values in {"mean": mean, "std": std}.items():
+            if len(values) != channels:
+                raise InputError(f"dataset.{field} has {len(values)} values; these images have {channels} channels")
+        shard = self.size // self.world_size
+        if shard == 0:
+            raise InputError(f"trainer.devices: {self.size} images cannot be shared by {self.world_size} processes")
+        if self.shuffle and self.batch_size > shard:
+            where = f"{self.size} training images"
+            if self.world_size > 1:
+                where = f"{shard} training images each of the {self.world_size} processes has"
+            raise InputError(f"dataset.batch_size={self.batch_size} is larger than the {where}; at most {shard}")
+
+    def _keep(self, arrays: ImageArrays, device: torch.device) -> None:
+        """Put the padded images, as (N * H * W, C) pixels, and everything else on the device."""
+        pad, (height, width) = self.padding, self._crop
+        images = functional.pad(torch.from_numpy(arrays.images), (0, 0, pad, pad, pad, pad))
+        self._pixels = images.view(-1, images.shape[-1]).to(device)
+        self._labels = torch.from_numpy(arrays.labels).to(device)
+        self._index = torch.from_numpy(arrays.index).to(device)
+        self._boxes = None if arrays.boxes is None else torch.from_numpy(arrays.boxes).to(device)
+        grid = torch.arange(height)[:, None] * self._width + torch.arange(width)
+        both = torch.stack([grid.flatten(), grid.flip(1).flatten()])  # (plain | mirrored, pixels of a crop)
+        self._grids = both.to(device, torch.int32 if len(self._pixels) < 2**31 else torch.int64)
+
+    def _affine(self, mean: np.ndarray, std: np.ndarray, device: torch.device) -> None:
+        """Normalisation as one scale and one offset per value of a crop: long rows vectorise, channels do not."""
+        pixels = self._crop[0] * self._crop[1]
+        self._scale = torch.tensor(np.tile(1 / (255 * std), pixels), dtype=torch.float32, device=device)
+        self._offset = torch.tensor(np.tile(-mean / std, pixels), dtype=torch.float32, device=device)
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw each image's crop corner, top and left, and whether it is flipped (0 or 1), each (N,) int64."""
+        highs = (self._height - self._crop[0] + 1, self._width - self._crop[1] + 1, 2 if self.flip else 1)
+        tops, lefts, flips = (torch.randint(high, (self.size,), generator=generator) for high in highs)
+        return tops, lefts, flips
+
+    def _shard(self, order: Tensor) -> Tensor:
+        used = self.size - self.size % self.world_size if self.shuffle else self.size
+        return order[:used][self.rank :: self.world_size]
+
+    def _cut(self, shard: Tensor) -> Sequence[Tensor]:
+        """Cut the shard into `len(self)` batches: ranks that differ in this would wait for one another for ever."""
+        batches = shard.split(self.batch_size)
+        return (batches if len(batches) >= len(self) else shard.tensor_split(len(self)))[: len(self)]
+
+    def _images(self, starts: Tensor, flipped: Tensor) -> Tensor:
+        """Gather and normalise the crops at pixel `starts` (B,) -> (B, C, S, S)."""
+        height, width = self._crop
+        chosen = self._grids[flipped] + starts[:, None]
+        values = self._pixels.index_select(0, chosen.view(-1)).view(len(starts), -1).float()
+        values.mul_(self._scale).add_(self._offset)
+        image = values.view(len(starts), height, width, -1).permute(0, 3, 1, 2)
+        if self.image_size is None or (self.image_size, self.image_size) == self._crop:
+            return image
+        side, smaller = (self.image_size, self.image_size), self.image_size < min(height, width)
+        image = functional.interpolate(image, size=side, mode="bilinear", antialias=smaller)
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def _move(self, boxes: Tensor, flipped: Tensor) -> Tensor:
+        """Mirror, clip and scale the boxes (B, 4), given in pixels of the unflipped crop."""
+        height, width = self._crop
+        mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
+        boxes = torch.where(flipped[:, None].bool(), mirrored, boxes)
+        edges = boxes.new_tensor([width, height, width, height])
+        boxes = torch.minimum(boxes.clamp(min=0), edges)
+        return boxes if self.image_size is None else boxes * (self.image_size / edges)

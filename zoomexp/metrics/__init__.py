@@ -1,0 +1,1 @@
+"""What is measured: accuracy comes from torchmetrics; here are localisation, cost and gates."""

@@ -1,0 +1,62 @@
+"""From a backbone and a module to one network; plain torch, for train.py and notebooks alike."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from zoomexp.errors import InputError
+from zoomexp.insertion import insert
+
+
+def build_model(
+    backbone: Callable[..., nn.Module],
+    *,
+    num_classes: int,
+    in_chans: int,
+    image_size: int,
+    attention: Callable[[int], nn.Module] | None = None,
+    at: str | int | Sequence[str | int] | None = None,
+) -> nn.Module:
+    """Build a classifier and put a module into it.
+
+    Args:
+        backbone: Builds the host from `num_classes` and `in_chans`.
+        num_classes: Number of logits.
+        in_chans: Channels of the images.
+        image_size: Side of the square images in pixels.
+        attention: Builds a module from a number of channels; None for the plain host.
+        at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
+
+    Returns:
+        A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
+        attribute `insertion_sites` lists the module paths after which `attention` stands.
+
+    Raises:
+        InputError: If the host, the module and the place do not fit together.
+    """
+    net = backbone(num_classes=num_classes, in_chans=in_chans)
+    example = torch.zeros(1, in_chans, image_size, image_size)
+    net.insertion_sites = []
+    if attention is not None:
+        at = at if at is not None else default_place(attention)
+        net.insertion_sites = insert(net, _checked(attention), at, example)
+    return net.to(memory_format=torch.channels_last)
+
+
+def default_place(attention: Callable[[int], nn.Module]) -> str:
+    """The place that a module's class names as its paper's; "last" for a module that names none."""
+    return getattr(getattr(attention, "func", attention), "default_at", "last")
+
+
+def _checked(attention: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """Turn an argument that the module's constructor does not know into an input error that lists those it does."""
+    function = getattr(attention, "func", attention)
+    given = getattr(attention, "keywords", {})
+    known = inspect.signature(function).parameters
+    unknown = [] if any(p.kind is p.VAR_KEYWORD for p in known.values()) else [k for k in given if k not in known]
+    if unknown:
+        allowed = ", ".join(name for name in known if name != "channels")
+        raise InputError(f"attention.{unknown[0]}: {function.__name__} has no such option; allowed: {allowed}")
+    return attention

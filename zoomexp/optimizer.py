@@ -1,0 +1,62 @@
+"""timm's optimizers, with a choice of which parameters are exempt from weight decay."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm.optim
+from torch import nn
+from torch.optim import Optimizer
+
+from zoomexp.errors import InputError
+
+KINDS = ("norm", "bias", "gate", "module")
+
+
+def make_optimizer(
+    model: nn.Module, *, opt: str, lr: float, weight_decay: float = 0.0, no_decay: Sequence[str] = (), **kwargs: Any
+) -> Optimizer:
+    """Build a timm optimizer over the parameters that need gradients.
+
+    Args:
+        model: The network.
+        opt: timm's name: "sgd", "momentum", "adam", "adamw", "lion" ...
+        lr: Learning rate, > 0.
+        weight_decay: Coupled L2 for SGD and Adam, decoupled for AdamW and Lion; >= 0.
+        no_decay: Kinds of parameters without decay: "norm", "bias", "gate" (the scalar gamma of a module, which
+            coupled decay drives to zero), "module" (everything in an inserted module).
+        kwargs: What else the optimizer takes (momentum, betas, nesterov ...).
+
+    Raises:
+        InputError: For an unknown optimizer, argument or kind, or a learning rate or decay out of range.
+    """
+    if opt not in timm.optim.list_optimizers():
+        raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
+    if lr <= 0 or weight_decay < 0:
+        raise InputError(f"optimizer: lr must be > 0 and weight_decay >= 0, got lr={lr}, weight_decay={weight_decay}")
+    if unknown := set(no_decay) - set(KINDS):
+        raise InputError(f"optimizer.no_decay: unknown {sorted(unknown)}; allowed: {', '.join(KINDS)}")
+    groups = decay_groups(model, weight_decay, no_decay)
+    try:
+        return timm.optim.create_optimizer_v2(groups, opt=opt, lr=lr, weight_decay=weight_decay, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimizer: {opt} cannot be built: {error}") from error
+
+
+def decay_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[str]) -> list[dict[str, Any]]:
+    """Split the trainable parameters into one group with weight decay and one without; empty groups are left out."""
+    groups = {True: [], False: []}
+    seen = set()
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                groups[not _kinds(path, module, name) & set(no_decay)].append(parameter)
+    decays = {True: weight_decay, False: 0.0}
+    return [{"params": params, "weight_decay": decays[decay]} for decay, params in groups.items() if params]
+
+
+def _kinds(path: str, module: nn.Module, name: str) -> set[str]:
+    kinds = {"bias"} if name == "bias" else set()
+    kinds |= {"norm"} if "Norm" in type(module).__name__ else set()
+    kinds |= {"gate"} if name == "gamma" else set()
+    return kinds | ({"module"} if path.startswith("inserted.") else set())

@@ -1,0 +1,1 @@
+"""From run records to tables: statistics, the papers' tables as data, filled tables and their renderings."""

@@ -1,0 +1,172 @@
+"""Puts measured runs into a paper's table: mean and interval per cell, a paired test per row, a verdict per cell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoomexp.errors import InputError
+from zoomexp.results.derived import quantity
+from zoomexp.results.statistics import PairedTest, holm, mcnemar, mean_interval, paired_bootstrap
+from zoomexp.results.table import Column, Row, Table
+
+REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
+NO_REPORTED, ONE_SEED, NOT_COMPARABLE = "no reported value", "one seed: no interval", "not comparable: "
+NOT_RECORDED = "the run records do not hold this quantity"
+TESTED = ("test/acc1", "test/error1")  # the columns that a paired test on top-1 correctness speaks about
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a table needs of one finished run.
+
+    `correct` is `(N,)`: whether the top-1 prediction of each test image is right, in the order of the test index.
+    """
+
+    metrics: Mapping[str, float]
+    cost: Mapping[str, object]
+    seed: int
+    correct: np.ndarray | None = None
+    git_sha: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of one row: what was reported, what was measured, and what may be said of the two.
+
+    `p_value` is Holm-corrected over the table's rows; `difference` (points, row minus baseline) and its interval belong
+    to the test named in `test`.
+    """
+
+    column: Column
+    reported: float | None
+    verdict: str
+    mean: float | None = None
+    half_width: float | None = None
+    n: int = 0
+    stale: bool = False
+    p_value: float | None = None
+    test: PairedTest | None = None
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row with its cells in the order of the table's columns."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    caveats: tuple[str, ...] = ()
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class FilledTable:
+    """A table ready to be shown; nothing in it depends on how."""
+
+    name: str
+    title: str
+    source: str
+    scale: str
+    rows: tuple[FilledRow, ...]
+    caveats: tuple[str, ...] = ()
+    git_sha: str = ""
+
+    def counts(self) -> dict[str, int]:
+        """How many cells there are, and how many are reported, measured and reproduced."""
+        cells = [cell for row in self.rows for cell in row.cells]
+        return {
+            "cells": len(cells),
+            "reported": sum(cell.reported is not None for cell in cells),
+            "measured": sum(cell.n > 0 for cell in cells),
+            "reproduced": sum(cell.verdict == REPRODUCED for cell in cells),
+        }
+
+
+def verdict(reported: float | None, values: Sequence[float], comparable_reason: str | None = None) -> str:
+    """What a cell may claim.
+
+    Without runs nothing; without a reported value there is nothing to compare; then come the reasons that forbid a
+    comparison; one seed has no interval to be inside of.
+
+    Args:
+        reported: the paper's value, or None where it is not known.
+        values: the measured value of each seed.
+        comparable_reason: why the two must not be compared, or None where they may be.
+
+    >>> verdict(91.4, [91.3, 91.6]), verdict(95.0, [91.3, 91.6, 91.4]), verdict(91.4, [91.4])
+    ('reproduced', 'differs', 'one seed: no interval')
+    >>> verdict(91.4, []), verdict(None, [91.4]), verdict(91.4, [80.0, 81.0], "shortened schedule (scale=small)")
+    ('not run', 'no reported value', 'not comparable: shortened schedule (scale=small)')
+    """
+    if len(values) == 0:
+        return NOT_RUN
+    if reported is None:
+        return NO_REPORTED
+    if comparable_reason:
+        return NOT_COMPARABLE + comparable_reason
+    if len(values) == 1:
+        return ONE_SEED
+    return REPRODUCED if mean_interval(values).contains(reported) else DIFFERS
+
+
+def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_sha: str) -> FilledTable:
+    """Fills a table.
+
+    Args:
+        table: the table.
+        runs: row name -> its finished runs, one per seed; a row without runs may be left out.
+        scale: the scale the runs were made at.
+        git_sha: the commit of now; cells measured by another are marked stale.
+    """
+    for name, results in runs.items():
+        table.row(name)
+        if len({result.seed for result in results}) != len(results):
+            raise InputError(f"{table.name}, row {name!r}: two runs have the same seed")
+    tests = {row.name: _test(table, row, runs) for row in table.rows}
+    adjusted = holm([test.p_value if test else None for test in tests.values()])
+    p_values = dict(zip(tests, adjusted, strict=True))
+    rows = []
+    for row in table.rows:
+        results, found = runs.get(row.name, ()), (tests[row.name], p_values[row.name])
+        cells = tuple(_cell(table, row, column, results, scale, git_sha, found) for column in table.columns)
+        baseline = table.baseline_of(row)
+        rows.append(FilledRow(row.name, cells, _caveats(row), baseline.name if baseline else None))
+    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), table.caveats, git_sha)
+
+
+def _cell(
+    table: Table,
+    row: Row,
+    column: Column,
+    results: Sequence[RunResult],
+    scale: str,
+    git_sha: str,
+    found: tuple[PairedTest | None, float | None],
+) -> Cell:
+    reported, reason = row.reported.get(column.key), table.incomparable(row, column, scale)
+    measured = [quantity(column.key, result.metrics, result.cost) for result in results]
+    if not results or None in measured:
+        missing = NO_REPORTED if reported is None else NOT_COMPARABLE + NOT_RECORDED
+        return Cell(column, reported, missing if results else NOT_RUN)
+    interval = mean_interval(measured)
+    stale = any(result.git_sha != git_sha for result in results)
+    test, p_value = found if column.key in TESTED else (None, None)
+    text = verdict(reported, measured, reason)
+    return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, p_value, test)
+
+
+def _test(table: Table, row: Row, runs: Mapping[str, Sequence[RunResult]]) -> PairedTest | None:
+    """The row against its baseline; None where either has no predictions or the two saw different test images."""
+    baseline = table.baseline_of(row)
+    sides = [[run.correct for run in runs.get(one.name, ())] for one in (row, baseline) if one is not None]
+    if len(sides) < 2 or not all(sides) or any(correct is None for side in sides for correct in side):
+        return None
+    if len({np.shape(correct) for side in sides for correct in side}) != 1:
+        return None
+    a, b = (np.stack(side) for side in sides)
+    return mcnemar(a, b) if len(a) == len(b) == 1 else paired_bootstrap(a, b)
+
+
+def _caveats(row: Row) -> tuple[str, ...]:
+    return (*row.caveats, f"Not available: {row.unavailable}") if row.unavailable else row.caveats

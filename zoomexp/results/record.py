@@ -1,0 +1,171 @@
+"""The run record: one folder per run, its path made from the choices and a hash of what decides the result."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoomexp.errors import InputError
+
+# What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
+NOT_SCIENCE = (
+    "output_dir", "data_dir", "rerun", "logger", "dataset.data_dir", "dataset.num_workers", "trainer.accelerator",
+    "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "callbacks.progress", "callbacks.gates", "callbacks.history",
+)  # fmt: skip
+PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "zoomexp")
+
+
+class RunRecord:
+    """A run's folder and its `metrics.json`.
+
+    Args:
+        output_dir: Root of all outputs.
+        config: The resolved config, plain containers.
+        choices: The config groups' choices, e.g. {"attention": "loupe"}; Hydra's own groups are left out.
+        overrides: What was typed.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, config: Mapping[str, Any], choices: Mapping[str, str], overrides: list[str]
+    ) -> None:
+        choices = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+        self.config = config
+        self.path = run_path(config, choices)
+        self.folder = Path(output_dir).resolve() / "runs" / self.path
+        self.facts = {
+            "run": str(self.path),
+            "status": "running",
+            "choices": dict(choices),
+            "overrides": list(overrides),
+            "seed": config["seed"],
+            "metrics": {},
+            "cost": {},
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+            | {"python": platform.python_version()},
+            "git": git_state(),
+            "host": {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()},
+        }
+
+    def finished(self) -> bool:
+        """Whether this very run has been done; then `facts` are those of the finished run."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            stored = json.loads((self.folder / "metrics.json").read_text())
+            if stored["status"] == "finished":
+                self.facts = stored
+                return True
+        return False
+
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from, if there is one."""
+        path = self.folder / "checkpoints" / "last.ckpt"
+        return path if path.exists() else None
+
+    def start(self, config_yaml: str, rerun: bool = False) -> None:
+        """Create the folder and say that the run is running.
+
+        Raises:
+            InputError: If the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if rerun:
+                for old in [*self.folder.glob("checkpoints/*.ckpt"), *self.folder.glob("history.csv")]:
+                    old.unlink()
+            write_text(self.folder / "config.yaml", config_yaml)
+            self._write("running")
+        except OSError as error:
+            raise InputError(
+                f"output_dir: cannot write {self.folder} ({error.strerror}); name a writable one"
+            ) from error
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Record why the run failed if an error leaves the block; the error goes on."""
+        try:
+            yield
+        except BaseException as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+            self._write(f"failed: {type(error).__name__}: {reason}")
+            raise
+
+    def finish(self, metrics: Mapping[str, float], cost: Mapping[str, Any]) -> None:
+        """Write the results and say that the run is finished."""
+        self.facts |= {"metrics": dict(metrics), "cost": dict(cost)}
+        self._write("finished")
+
+    def save_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
+        """Write `predictions.npz`: `index`, `label` and `top1` of every test image, ordered by index."""
+        order = np.argsort(predictions["index"], kind="stable")
+        partial = self.folder / "predictions.partial.npz"
+        np.savez_compressed(partial, **{name: values[order] for name, values in predictions.items()})
+        partial.replace(self.folder / "predictions.npz")
+
+    def _write(self, status: str) -> None:
+        self.facts["status"] = status
+        write_text(self.folder / "metrics.json", json.dumps(self.facts, indent=2) + "\n")
+
+
+def run_path(config: Mapping[str, Any], choices: Mapping[str, str]) -> Path:
+    """`<dataset>/<backbone>-<attention>-<insertion>/seed<n>-<hash>`."""
+    host = "-".join(str(choices.get(group) or "none") for group in ("backbone", "attention", "insertion"))
+    return Path(str(choices["dataset"])) / host / f"seed{config['seed']}-{config_hash(config)}"
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that name the scientific part of a resolved config.
+
+    >>> config_hash({"seed": 0, "data_dir": "here"}) == config_hash({"seed": 0, "data_dir": "there"})
+    True
+    >>> config_hash({"seed": 0}) == config_hash({"seed": 1})
+    False
+    """
+    science = json.loads(json.dumps(config, sort_keys=True, default=str))
+    for dotted in NOT_SCIENCE:
+        *parents, key = dotted.split(".")
+        node = science
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(key, None)
+    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+@lru_cache
+def git_state() -> dict[str, Any]:
+    """The commit the code is at, and whether files differ from it; nulls where there is no repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"sha": None, "dirty": None}
+
+
+@lru_cache
+def processor() -> str:
+    """The processor's name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

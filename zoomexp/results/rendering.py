@@ -1,0 +1,159 @@
+"""Shows a filled table: terminal, Markdown, LaTeX, CSV and a self-contained HTML page.
+
+Every form has one line per cell (row, column, reported, measured, p, verdict), so that reported and measured stand side
+by side at any number of columns. Caveats are numbered notes below the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rich.markup import escape as escape_rich
+from rich.table import Table as RichTable
+
+from zoomexp.results.filling import Cell, FilledRow, FilledTable
+
+TEMPLATES = Path(__file__).with_name("templates")
+HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "p", "Verdict")
+_TEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "λ": r"$\lambda$"},
+    **{"\u03b3": r"$\gamma$", "\u00d7": r"$\times$", "≤": r"$\le$", "\u2212": "$-$"},
+}
+_MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One cell as texts. `system` is empty on a row's further lines; `notes` are numbers of caveats."""
+
+    system: str
+    notes: str
+    quantity: str
+    reported: str
+    measured: str
+    p_value: str
+    verdict: str
+    kind: str
+    span: int
+
+
+def terminal(filled: FilledTable) -> RichTable:
+    """A rich table, for a console to print."""
+    lines, notes = _lines(filled)
+    shown = RichTable(title=escape_rich(heading(filled)), caption=escape_rich("\n".join(notes)), caption_justify="left")
+    for name in HEADINGS:
+        shown.add_column(name, justify="right" if name in HEADINGS[2:5] else "left", overflow="fold")
+    for i, line in enumerate(lines):
+        last = i + 1 == len(lines) or bool(lines[i + 1].system)
+        texts = (f"{line.system} {line.notes}".strip(), line.quantity, line.reported, line.measured, line.p_value)
+        colour = {"reproduced": "green", "differs": "red"}.get(line.kind, "dim")
+        verdict = f"[{colour}]{escape_rich(line.verdict)}[/]"
+        shown.add_row(*map(escape_rich, texts), verdict, end_section=last)
+    return shown
+
+
+def markdown(filled: FilledTable) -> str:
+    """A Markdown table with numbered notes."""
+    return _render("table.md.j2", filled, partial(_escaped, table=_MARKDOWN))
+
+
+def latex(filled: FilledTable) -> str:
+    """A LaTeX `tabular` between booktabs rules, with numbered notes."""
+    return _render("table.tex.j2", filled, partial(_escaped, table=_TEX))
+
+
+def html(filled: FilledTable) -> str:
+    """A page of its own: no script, no outside file, light and dark."""
+    return _render("table.html.j2", filled, None)
+
+
+def csv(filled: FilledTable) -> str:
+    """One line per cell with unrounded numbers; an empty field is an unknown."""
+    return frame(filled).to_csv(index=False)
+
+
+def frame(filled: FilledTable) -> pd.DataFrame:
+    """The cells as a data frame, one line each."""
+    return pd.DataFrame([_record(filled, row, cell) for row in filled.rows for cell in row.cells])
+
+
+def heading(filled: FilledTable) -> str:
+    """Title with scale."""
+    return f"{filled.title} [{filled.name}, scale={filled.scale}]"
+
+
+def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object]:
+    test = cell.test
+    return {
+        "table": filled.name,
+        "scale": filled.scale,
+        "row": row.name,
+        "column": cell.column.key,
+        "unit": cell.column.unit,
+        "reported": cell.reported,
+        "mean": cell.mean,
+        "half_width": cell.half_width,
+        "n": cell.n,
+        "stale": cell.stale,
+        "baseline": row.baseline,
+        "difference": test.difference if test else None,
+        "difference_low": test.low if test else None,
+        "difference_high": test.high if test else None,
+        "test": test.name if test else None,
+        "p_holm": cell.p_value,
+        "verdict": cell.verdict,
+        "caveats": " ".join(row.caveats),
+    }
+
+
+def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
+    """The lines and the numbered notes; a caveat that several rows share is written once."""
+    notes = list(dict.fromkeys([caveat for row in filled.rows for caveat in row.caveats]))
+    lines = []
+    for row in filled.rows:
+        numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
+        for i, cell in enumerate(row.cells):
+            lines.append(_line(cell, row.name if i == 0 else "", f"({numbers})" if numbers and i == 0 else "", row))
+    return lines, [f"({number}) {text}" for number, text in enumerate(notes, start=1)] + list(filled.caveats)
+
+
+def _line(cell: Cell, system: str, notes: str, row: FilledRow) -> Line:
+    number = f"{{:,.{cell.column.decimals}f}}".format
+    reported = "-" if cell.reported is None else number(cell.reported)
+    span = len(row.cells) if system else 0
+    p_value = "-" if cell.p_value is None else "<0.001" if cell.p_value < 0.001 else f"{cell.p_value:.3f}"
+    kind = cell.verdict.partition(":")[0].replace(" ", "-")
+    measured = _measured(cell, number)
+    return Line(system, notes, cell.column.title, reported, measured, p_value, cell.verdict, kind, span)
+
+
+def _measured(cell: Cell, number: Callable[[float], str]) -> str:
+    if cell.mean is None:
+        return "-"
+    half = "" if cell.half_width is None else f" ± {number(cell.half_width)}"
+    return f"{number(cell.mean)}{half} (n={cell.n}{', no interval' if cell.n == 1 else ''}){' stale' * cell.stale}"
+
+
+def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | None) -> str:
+    """Fills a template; HTML is escaped by Jinja2 itself, the other forms by `escape` as a filter named `e`."""
+    loader = FileSystemLoader(TEMPLATES, encoding="utf-8")
+    trim = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    marks = {"variable_start_string": "<<", "variable_end_string": ">>"} if escape else {}
+    marks |= {"block_start_string": "<%", "block_end_string": "%>"} if escape else {}
+    page = Environment(autoescape=escape is None, loader=loader, undefined=StrictUndefined, **trim, **marks)
+    if escape:
+        page.filters["e"] = escape
+    lines, notes = _lines(filled)
+    stale = any(cell.stale for row in filled.rows for cell in row.cells)
+    texts = {"heading": heading(filled), "source": filled.source, "headings": HEADINGS, "stale": stale}
+    return page.get_template(template).render(lines=lines, notes=notes, git_sha=filled.git_sha, **texts)
+
+
+def _escaped(text: str, table: dict[str, str]) -> str:
+    """`text` on one line, each special character replaced."""
+    return "".join(table.get(character, character) for character in " ".join(text.split()))

@@ -1,0 +1,128 @@
+"""What a table may claim from its numbers: t-intervals over seeds, paired tests over images, Holm's correction.
+
+Two sources of chance are kept apart. `mean_interval` speaks of other seeds. `mcnemar` and `paired_bootstrap` speak of
+other test images, for the networks at hand: they do not say that another seed would give the same difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from zoomexp.errors import InputError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and the half width of its interval; None where one seed allows no interval."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+    def contains(self, value: float) -> bool:
+        """Whether `value` lies inside; an interval that does not exist contains nothing."""
+        return self.half_width is not None and abs(value - self.mean) <= self.half_width + 1e-9
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two systems on the same images: difference of accuracy in points (a minus b) and a two-sided p value."""
+
+    name: str
+    difference: float
+    p_value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean and Student-t interval over seeds.
+
+    >>> round(mean_interval([90.0, 91.0, 92.0]).half_width, 4)  # t(0.975, 2) / sqrt(3) = 4.3027 / 1.7321
+    2.4841
+    >>> mean_interval([90.0])
+    Interval(mean=90.0, half_width=None, n=1)
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or values.size == 0:
+        raise InputError("values: an interval needs a list of at least one number")
+    if not np.isfinite(values).all():
+        raise InputError("values: every measured value must be finite")
+    mean, n = float(values.mean()), values.size
+    if n == 1:
+        return Interval(mean, None, 1)
+    quantile = stats.t.ppf((1 + confidence) / 2, df=n - 1)
+    return Interval(mean, float(quantile * values.std(ddof=1) / np.sqrt(n)), n)
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
+    """McNemar's exact test: a binomial test on the images that exactly one of two networks gets right.
+
+    Args:
+        correct_a: `(N,)` booleans, one per test image.
+        correct_b: `(N,)` booleans of the other network, in the same order.
+    """
+    a, b = _paired(correct_a, correct_b)
+    if not all(np.isin(side, (0, 1)).all() for side in (a, b)) or len(a) != 1 or len(b) != 1:
+        raise InputError(
+            "correct: McNemar's test needs one true/false per image; use paired_bootstrap for several seeds"
+        )
+    only_a, only_b = int((a > b).sum()), int((b > a).sum())
+    discordant = only_a + only_b
+    p_value = stats.binomtest(only_a, discordant, 0.5).pvalue if discordant else 1.0
+    return PairedTest("McNemar", 100 * (only_a - only_b) / a.size, float(p_value))
+
+
+def paired_bootstrap(
+    correct_a: ArrayLike, correct_b: ArrayLike, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
+) -> PairedTest:
+    """Percentile interval and two-sided p value of the difference of accuracy, resampling images.
+
+    Several seeds of a system are averaged per image first. A per-image difference takes few distinct values, so a
+    resample of N images is one multinomial draw over those values: quick at any N.
+
+    Args:
+        correct_a: `(N,)` or `(seeds, N)` correctness per test image.
+        correct_b: the same for the other system; the number of seeds may differ, N may not.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling; nothing global is touched.
+        confidence: mass of the interval.
+    """
+    a, b = _paired(correct_a, correct_b)
+    gain = np.round(a.mean(axis=0) - b.mean(axis=0), 12)
+    levels, counts = np.unique(gain, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(gain.size, counts / gain.size, size=resamples)
+    differences = np.round(100 * draws @ levels / gain.size, 9)
+    low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = 1 + min((differences <= 0).sum(), (differences >= 0).sum())
+    p_value = min(1.0, 2 * tail / (resamples + 1))
+    return PairedTest("paired bootstrap", float(100 * gain.mean()), float(p_value), float(low), float(high))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction; None (no test) is kept and does not count.
+
+    >>> holm([0.01, None, 0.04, 0.03])  # 3 * 0.01, -, max(2 * 0.03, 0.04), 2 * 0.03
+    [0.03, None, 0.06, 0.06]
+    """
+    known = [i for i, p in enumerate(p_values) if p is not None]
+    if any(not 0 <= p_values[i] <= 1 for i in known):
+        raise InputError("p_values: every p value must lie in [0, 1]")
+    adjusted, running = list(p_values), 0.0
+    for rank, i in enumerate(sorted(known, key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (len(known) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def _paired(correct_a: ArrayLike, correct_b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both as `(seeds, N)` floats over the same N images."""
+    if correct_a is None or correct_b is None:
+        raise InputError("correct: a paired test needs the predictions of both systems; one is missing")
+    a, b = np.atleast_2d(np.asarray(correct_a, dtype=float)), np.atleast_2d(np.asarray(correct_b, dtype=float))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a.size == 0 or b.size == 0:
+        raise InputError(f"correct: a paired test needs the same images twice, got shapes {a.shape} and {b.shape}")
+    return a, b

@@ -1,0 +1,65 @@
+"""The short tables at the end of a run and of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+METRICS = (
+    ("test/acc1", "test acc1", "%"),
+    ("test/acc5", "test acc5", "%"),
+    ("test/pointing_game", "pointing game (map's peak in the box)", "%"),
+    ("test/pointing_game/centre_prior", "pointing game of the image centre", "%"),
+)
+
+
+def show(facts: Mapping[str, Any], folder: Path) -> None:
+    """Print a finished run's table (rank 0 only)."""
+    if facts["status"] == "finished":
+        Console(soft_wrap=True).print(run_table(facts, folder))
+
+
+def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
+    """One run: what was built, its test scores, its cost and where it lies.
+
+    Args:
+        facts: A finished `metrics.json`.
+        folder: The run folder.
+    """
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    cost, metrics, choices = facts["cost"], facts["metrics"], facts["choices"]
+    places = ", ".join(cost["insertion_sites"])
+    table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
+    for key, name, unit in METRICS:
+        if key in metrics:
+            table.add_row(name, f"{metrics[key]:.2f} {unit}")
+    table.add_row("parameters", f"{cost['params']:,} (module {cost['module_params']:,})")
+    table.add_row("MACs", f"{cost['macs'] / 1e6:,.2f} M per image")
+    table.add_row("training", f"{cost['train_s']:.0f} s, {cost['img_per_s']:,.0f} img/s on {cost['device']}")
+    table.add_row("run folder", str(folder))
+    return table
+
+
+def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per job of a multirun: what was asked, how it ended, the main scores."""
+    table = Table(box=None, pad_edge=False)
+    for header in ("job", "overrides", "status", "acc1", "acc5", "pointing", "params", "MMACs", "img/s", "run"):
+        table.add_column(header, overflow="fold")
+    for job in jobs:
+        metrics, cost = job.get("metrics", {}), job.get("cost", {})
+        scores = [metrics.get(key) for key in ("test/acc1", "test/acc5", "test/pointing_game")]
+        table.add_row(
+            str(job["job"]),
+            " ".join(job["overrides"]),
+            job["status"],
+            *("-" if score is None else f"{score:.2f}" for score in scores),
+            f"{cost['params']:,}" if cost else "-",
+            f"{cost['macs'] / 1e6:,.1f}" if cost else "-",
+            f"{cost['img_per_s']:,.0f}" if cost else "-",
+            job.get("run") or "-",
+        )
+    return table

@@ -1,0 +1,59 @@
+"""What a multirun leaves behind: one small file per job, a table at the end, and an honest exit code."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from rich.console import Console
+
+from zoomexp.errors import InputError
+from zoomexp.results.record import write_text
+from zoomexp.results.summary import sweep_table
+
+
+def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: int, overrides: list[str]) -> None:
+    """Run one job of a multirun; an error ends the job and not the sweep.
+
+    Args:
+        experiment: Does the work and returns the facts of its `metrics.json`.
+        sweep_dir: Where the job's file goes.
+        job: Number of the job.
+        overrides: The job's own overrides.
+    """
+    console = Console(stderr=True)
+    console.print(f"[bold]job {job}[/bold] {' '.join(overrides)}", highlight=False)
+    try:
+        facts = dict(experiment())
+    except Exception as error:
+        if not isinstance(error, InputError):
+            traceback.print_exc()
+        facts = {"status": f"failed: {one_line(error)}"}
+        console.print(f"job {job} {facts['status']}", style="red", markup=False, highlight=False)
+    kept = {key: facts[key] for key in ("status", "run", "metrics", "cost") if key in facts}
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    write_text(sweep_dir / f"job_{job}.json", json.dumps({"job": job, "overrides": overrides, **kept}, indent=2))
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line; an input error speaks for itself, any other is led by its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+
+
+class SweepTable(Callback):
+    """Hydra callback: prints the table of a multirun and exits with 1 if a job failed."""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        """Read the jobs' files, whichever process wrote them."""
+        files = sorted(Path(config.hydra.sweep.dir).glob("job_*.json"), key=lambda p: int(p.stem.split("_")[1]))
+        jobs = [json.loads(file.read_text()) for file in files]
+        Console(width=None if sys.stdout.isatty() else 200).print(sweep_table(jobs))
+        failed = sum(job["status"] != "finished" for job in jobs)
+        if failed:
+            sys.stderr.write(f"{failed} of {len(jobs)} jobs failed\n")
+            sys.stderr.flush()
+            sys.exit(1)

@@ -1,0 +1,219 @@
+"""A paper's table as data: `configs/table/<paper>/<table>.yaml` read strictly into frozen dataclasses.
+
+A table says what its rows run and what the paper reported; it holds no measured number. Unknown keys, duplicate rows,
+columns that do not exist and values that are not numbers are errors that name file, row and field.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from zoomexp.errors import InputError
+
+SCALES = ("smoke", "small", "paper")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity. `key` is a key of the run record's metrics, `cost/<name>`, or one that `derived.py` defines."""
+
+    key: str
+    name: str
+    unit: str = "%"
+    higher_is_better: bool | None = True
+    decimals: int = 2
+    not_comparable: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Name with unit, as a heading."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system: the overrides that run it, what the paper reported of it, and what must be known about both."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    needs: tuple[tuple[str, ...], ...] = ()
+    reported: Mapping[str, float | None] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
+    unavailable: str | None = None
+    not_comparable: str | None = None
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper, or an ablation beside it; `name` is its path below `configs/table` without suffix."""
+
+    name: str
+    title: str
+    source: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caveats: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    scale: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    baseline: str | None = None
+    not_comparable: str | None = None
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise InputError(f"{self.name}: no row {name!r}; its rows are {[row.name for row in self.rows]}")
+
+    def overrides_of(self, row: Row, scale: str = "paper") -> list[str]:
+        """What `train.py` is called with for a row: the table's, the row's, then the scale's (the last one wins)."""
+        if scale not in SCALES:
+            raise InputError(f"scale: {scale!r} is not one of {', '.join(SCALES)}")
+        return [*self.overrides, *row.overrides, *self.scale.get(scale, ())]
+
+    def baseline_of(self, row: Row) -> Row | None:
+        """The row this one is tested against; None for a baseline itself."""
+        name = row.baseline or self.baseline
+        return None if name in (None, row.name) else self.row(name)
+
+    def incomparable(self, row: Row, column: Column, scale: str) -> str | None:
+        """Why a cell must not be compared with the reported value, or None where it may be."""
+        if scale != "paper":
+            return f"shortened schedule (scale={scale})"
+        return row.not_comparable or column.not_comparable or self.not_comparable
+
+
+def table_names(folder: Path) -> list[str]:
+    """Every table below `folder`, as `<paper>/<table>`."""
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def load_tables(folder: Path) -> list[Table]:
+    """Every table below `folder`, recursively."""
+    return [load_table(folder, name) for name in table_names(folder)]
+
+
+def load_table(folder: Path, name: str) -> Table:
+    """Reads and checks one table.
+
+    Args:
+        folder: the folder of all tables, `configs/table`.
+        name: `<paper>/<table>`.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"table: no {name!r}; known tables: {', '.join(table_names(folder)) or 'none'}")
+    data = _mapping(_parse(path), Table, str(path), without={"name"})
+    columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
+    rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
+    data |= {"columns": columns, "rows": rows, "scale": _scale(data.get("scale"), path)}
+    data |= {key: _strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
+    _texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
+    table = Table(name=name, **data)
+    _check_names(table, path)
+    return table
+
+
+def _parse(path: Path) -> Any:
+    """The file as plain data; duplicate keys are refused."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def _column(entry: Any, where: str) -> Column:
+    data = _mapping(entry, Column, where)
+    _texts(data, ("key", "name"), ("not_comparable",), where)
+    if not isinstance(data.get("unit", ""), str):
+        raise InputError(f"{where}, unit: expected a text ('' for none), got {data['unit']!r}")
+    if data.get("higher_is_better") not in (True, False, None):
+        raise InputError(f"{where}, higher_is_better: expected true, false or null, got {data['higher_is_better']!r}")
+    decimals = data.get("decimals", 2)
+    if type(decimals) is not int or not 0 <= decimals <= 9:
+        raise InputError(f"{where}, decimals: expected an integer from 0 to 9, got {decimals!r}")
+    return Column(**data)
+
+
+def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row:
+    name = entry.get("name", index) if isinstance(entry, dict) else index
+    where = f"{path}, row {name!r}"
+    data = _mapping(entry, Row, where)
+    _texts(data, ("name",), ("unavailable", "not_comparable", "baseline"), where)
+    data |= {key: _strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
+    data["needs"] = tuple(_strings(run, f"{where}, needs") for run in _list(data.get("needs") or [], where, empty=True))
+    data["reported"] = _reported(data.get("reported") or {}, [column.key for column in columns], where)
+    return Row(**data)
+
+
+def _reported(entry: Any, keys: list[str], where: str) -> dict[str, float | None]:
+    """Column -> number or None; a column that is not mentioned is unknown."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}, reported: expected column: number, got {entry!r}")
+    for key, value in entry.items():
+        if key not in keys:
+            raise InputError(f"{where}, reported: {key!r} is not a column; the columns are {', '.join(keys)}")
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise InputError(f"{where}, reported, {key}: expected a number or null, got {value!r}")
+    return {key: entry.get(key) for key in keys}
+
+
+def _scale(entry: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """The overrides per scale; `paper` is the recipe as it is and so stays empty."""
+    entry = {} if entry is None else entry
+    if not isinstance(entry, dict) or not set(entry) <= set(SCALES):
+        raise InputError(f"{path}, scale: expected overrides under {', '.join(SCALES)}, got {entry!r}")
+    if entry.get("paper"):
+        raise InputError(f"{path}, scale, paper: must be empty; the recipe itself is the paper's scale")
+    return {scale: _strings(entry.get(scale), f"{path}, scale, {scale}") for scale in SCALES}
+
+
+def _check_names(table: Table, path: Path) -> None:
+    """Names are unique and every baseline is a row."""
+    for kind, names in (("row", [r.name for r in table.rows]), ("column", [c.key for c in table.columns])):
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{path}, {kind}s: {', '.join(repeated)} appears more than once")
+    known = {row.name for row in table.rows}
+    for where, name in [(str(path), table.baseline), *((f"{path}, row {r.name!r}", r.baseline) for r in table.rows)]:
+        if name is not None and name not in known:
+            raise InputError(f"{where}, baseline: no row {name!r}; the rows are {', '.join(sorted(known))}")
+
+
+def _mapping(entry: Any, kind: type, where: str, without: Iterable[str] = ()) -> dict[str, Any]:
+    """`entry` as keyword arguments of the dataclass `kind`: nothing unknown, nothing required missing."""
+    allowed = {f.name: f for f in fields(kind) if f.name not in set(without)}
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected a mapping with {', '.join(allowed)}, got {entry!r}")
+    if unknown := [str(key) for key in entry if key not in allowed]:
+        raise InputError(f"{where}: unknown key {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+    required = [f.name for f in allowed.values() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in required if entry.get(name) is None]:
+        raise InputError(f"{where}: {', '.join(missing)} is missing")
+    return dict(entry)
+
+
+def _list(entry: Any, where: Any, empty: bool = False) -> list[Any]:
+    if not isinstance(entry, list) or not (entry or empty):
+        raise InputError(f"{where}: expected a list{'' if empty else ' with at least one entry'}, got {entry!r}")
+    return entry
+
+
+def _strings(entry: Any, where: str) -> tuple[str, ...]:
+    entry = [] if entry is None else entry
+    if not isinstance(entry, list) or not all(isinstance(text, str) and text for text in entry):
+        raise InputError(f"{where}: expected a list of texts, got {entry!r}")
+    return tuple(entry)
+
+
+def _texts(data: dict[str, Any], required: Iterable[str], optional: Iterable[str], where: str) -> None:
+    """Fields that must be texts."""
+    for key in (*required, *(key for key in optional if data.get(key) is not None)):
+        if not isinstance(data[key], str) or not data[key].strip():
+            raise InputError(f"{where}, {key}: expected a text, got {data[key]!r}")

@@ -1,0 +1,152 @@
+"""The steps of a run around Lightning's fit and test: preparation, logger, weights to start from, cost."""
+
+import contextlib
+import logging
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from zoomexp.callbacks.history import History
+from zoomexp.errors import InputError
+from zoomexp.metrics.cost import macs, parameters
+from zoomexp.results.record import RunRecord, processor
+
+
+def prepare(seed: int) -> None:
+    """Seed every generator, and keep Lightning's and W&B's advice off the screen."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
+@contextlib.contextmanager
+def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterator[Logger | bool]:
+    """The run's logger, named and grouped for dashboards; closed at the end, so that the next job gets its own run.
+
+    Args:
+        make: Builds the logger; None or empty for none.
+        record: Names the run.
+    """
+    if not make:
+        yield False
+        return
+    choices = record.facts["choices"]
+    labels = {key: str(choices.get(key)) for key in ("dataset", "backbone", "attention", "insertion", "experiment")}
+    logger = make(
+        save_dir=str(record.folder),
+        id=record.path.name,
+        name="-".join([labels["backbone"], labels["attention"], labels["insertion"], record.path.name]),
+        group=f"{labels['dataset']}/{labels['backbone']}",
+        job_type="train",
+        tags=[f"{key}:{value}" for key, value in labels.items()] + [f"seed:{record.facts['seed']}"],
+        config=dict(record.config) | {"choices": choices},
+    )
+    try:
+        yield logger
+    finally:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=1 if sys.exc_info()[0] else 0)
+
+
+def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
+    """Start from the weights of a checkpoint of the same model.
+
+    Raises:
+        InputError: If the file is missing, unreadable or of another model.
+    """
+    if checkpoint is None:
+        return
+    try:
+        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint={checkpoint}: no such file; name a .ckpt file of a run folder, or null") from error
+    except Exception as error:  # torch has many ways to say that a file is no checkpoint
+        raise InputError(f"checkpoint={checkpoint}: not a readable checkpoint ({type(error).__name__})") from error
+    own = task.model.state_dict()
+    weights = {key.removeprefix("model."): value for key, value in stored.items() if key.startswith("model.")}
+    differing = [key for key in own.keys() | weights.keys()
+                 if key not in own or key not in weights or own[key].shape != weights[key].shape]  # fmt: skip
+    if differing:
+        raise InputError(
+            f"checkpoint={checkpoint}: of another model; {len(differing)} of {len(own)} tensors differ, "
+            f"for example {min(differing)}"
+        )
+    task.model.load_state_dict(weights)
+
+
+def fit_and_test(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
+) -> None:
+    """Train (from the last checkpoint if there is one), test once, and record metrics, predictions and cost.
+
+    Args:
+        evaluate: "best" or "last": the weights that are tested.
+    """
+    started = time.perf_counter()
+    trainer.fit(task, datamodule=data, ckpt_path=record.last_checkpoint(), weights_only=True)
+    history = next(callback for callback in trainer.callbacks if isinstance(callback, History)).rows
+    best = trainer.checkpoint_callback.best_model_path
+    tested = best if evaluate == "best" and best else trainer.checkpoint_callback.last_model_path
+    scores = trainer.test(task, datamodule=data, ckpt_path=tested, verbose=False, weights_only=True)[0]
+    last = {name: value for name, value in history[-1].items() if "/" in name}
+    if best:
+        last[f"{trainer.checkpoint_callback.monitor}_best"] = float(trainer.checkpoint_callback.best_model_score)
+    record.save_predictions(gathered(task.predictions))
+    cost = run_cost(trainer, task, data, history) | {"session_s": round(time.perf_counter() - started, 3)}
+    record.finish(last | {"epochs": len(history)} | scores, cost)
+
+
+def gathered(predictions: dict[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:
+    """The predictions of all processes as arrays."""
+    own = {name: torch.cat(parts).numpy() for name, parts in predictions.items()}
+    if not torch.distributed.is_initialized():
+        return own
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return {name: np.concatenate([part[name] for part in parts]) for name in own}
+
+
+def run_cost(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the run took: counts of the model, time and speed of training, memory, and on what.
+
+    `peak_mib` is the GPU's peak allocation, or the process's peak resident memory on a CPU (in a multirun that of the
+    largest job so far).
+    """
+    seconds = sum(row["epoch_s"] for row in history)
+    images = sum(row["epoch_s"] * row["img_per_s"] for row in history)
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    image = torch.zeros(1, data.channels, data.image_size, data.image_size, device=task.device)
+    return {
+        **parameters(task.model),
+        "macs": macs(task.model, image),
+        "insertion_sites": task.model.insertion_sites,
+        "train_s": round(seconds, 3),
+        "img_per_s": round(images / seconds, 1) if seconds else None,
+        "batch": data.batch_size,
+        "dtype": str(trainer.precision),
+        "device": torch.cuda.get_device_name() if on_gpu else processor(),
+        "devices": trainer.world_size,
+        "threads": torch.get_num_threads(),
+        "peak_mib": round(peak_bytes(on_gpu) / 2**20, 1),
+    }
+
+
+def peak_bytes(on_gpu: bool) -> int:
+    """Peak memory so far: allocated on the GPU, or resident in this process."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
