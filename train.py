@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from zoomexp.command_line import building, run_command
+from zoomexp.command_line import building, reported, run_command
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
@@ -19,7 +19,8 @@ def main(cfg: DictConfig) -> None:
     if job.mode.name == "MULTIRUN":
         run_job(lambda: experiment(cfg, job), Path(job.sweep.dir), job.job.num, list(job.overrides.task))
     else:
-        experiment(cfg, job)
+        with reported():
+            experiment(cfg, job)
 
 
 def experiment(cfg: DictConfig, job: DictConfig) -> dict:
@@ -35,7 +36,7 @@ def experiment(cfg: DictConfig, job: DictConfig) -> dict:
     record = RunRecord(cfg.output_dir, config, OmegaConf.to_container(job.runtime.choices), list(job.overrides.task))
     if cfg.rerun or not record.finished():
         with building():
-            prepare(cfg.seed)
+            prepare(cfg.seed, cfg.evaluate)
             data = instantiate(cfg.dataset)
             data.prepare_data()
             data.setup("fit")
@@ -43,18 +44,17 @@ def experiment(cfg: DictConfig, job: DictConfig) -> dict:
                 instantiate(cfg.backbone), num_classes=data.num_classes, in_chans=data.channels,
                 image_size=data.image_size, attention=instantiate(cfg.attention) or None, at=cfg.insertion.at,
             )  # fmt: skip
-            parts = {"loss": instantiate(cfg.loss), "optimizer": instantiate(cfg.optimizer)}
-            parts["scheduler"] = instantiate(cfg.scheduler) or None
+            parts = {name: instantiate(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
             task = instantiate(cfg.task)(model=network, num_classes=data.num_classes, **parts)
+            callbacks = list(instantiate(cfg.callbacks).values())
+            trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=record.folder)
             load_weights(task, cfg.checkpoint)
             record.start(OmegaConf.to_yaml(cfg, resolve=True), rerun=cfg.rerun)
-        with record.running(), make_logger(instantiate(cfg.logger), record) as logger:
-            callbacks = list(instantiate(cfg.callbacks).values())
-            trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=logger, default_root_dir=record.folder)
+        with record.running(), make_logger(instantiate(cfg.logger), record) as trainer.logger:
             fit_and_test(trainer, task, data, record, cfg.evaluate)
     show(record.facts, record.folder)
     return record.facts
 
 
 if __name__ == "__main__":
-    run_command(main, "train.py")
+    run_command(main)

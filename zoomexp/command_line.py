@@ -7,34 +7,34 @@ from collections.abc import Callable, Iterator
 
 from zoomexp.errors import InputError
 
+ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
-def run_command(main: Callable[[], None], program: str) -> None:
-    """Run a Hydra entry point and exit with 0, with 2 after bad input, or with 1 after a failed run.
 
-    Args:
-        main: The function that `hydra.main` decorates.
-        program: Leads the error line.
-    """
+def run_command(main: Callable[[], None]) -> None:
+    """Run a Hydra entry point; what is wrong with the command line itself is said in one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them and exiting with 1
+    with reported():
+        main()
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Turn bad input into one line and exit code 2. `HYDRA_FULL_ERROR=1` in the environment shows the traceback."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them and exiting
     try:
-        main()
+        yield
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if ASKED_FOR_TRACEBACKS:
             raise
-        sys.stderr.write(f"{program}: error: {explain(error)}\n")
+        sys.stderr.write(f"error: {explain(error)}\n")
         sys.exit(2)
 
 
 @contextlib.contextmanager
 def building() -> Iterator[None]:
-    """While an experiment is built, every error is the user's: nothing has been written, and one line is enough.
-
-    `HYDRA_FULL_ERROR=1` shows the traceback.
-    """
+    """While an experiment is built every error is the user's: nothing has been written, and one line is enough."""
     try:
         yield
     except InputError:
@@ -46,18 +46,24 @@ def building() -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """One line that names the field and what is allowed.
 
-    Hydra says "Could not override 'a.b'" and hides the reason in the cause; the cause knows the keys that exist.
+    Hydra says "Could not override 'a.b'" or "Error in call to target" and hides the reason in the causes.
     """
     from omegaconf import DictConfig
-    from omegaconf.errors import ConfigKeyError
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
 
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, InputError):
-            return " ".join(str(cause).split())
-        if isinstance(cause, ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
-            parent, key = cause.parent_node, cause.full_key or cause.key
-            allowed = ", ".join(str(name) for name in parent if not str(name).startswith("_"))
-            return f"{key}: no such option; allowed: {allowed}"
+            return _flat(cause)
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+            allowed = ", ".join(str(name) for name in cause.parent_node if not str(name).startswith("_"))
+            return f"{cause.full_key or cause.key}: no such option; allowed: {allowed}"
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key}: must be given, for example {cause.full_key}=..."
         cause = cause.__cause__
+    text = _flat(error).split(" Config search path:")[0]
+    return text if type(error).__module__.startswith(("hydra", "omegaconf")) else f"{type(error).__name__}: {text}"
+
+
+def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())

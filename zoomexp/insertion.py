@@ -192,7 +192,9 @@ def _calls_before(net: nn.Module, path: str, example: Tensor) -> tuple[list[tupl
     watched = {name: module for name, module in net.named_modules() if name}
     hooks = [net.get_submodule(path).register_forward_pre_hook(lambda _m, args: entered.append((len(calls), args[0])))]
     hooks += [
-        module.register_forward_hook(lambda _m, args, out, name=name: calls.append((name, args[0] if args else None, out)))
+        module.register_forward_hook(
+            lambda _m, args, out, name=name: calls.append((name, args[0] if args else None, out))
+        )
         for name, module in watched.items()
     ]
     _dry_run(net, example, hooks)
@@ -204,7 +206,9 @@ def _outputs(net: nn.Module, paths: list[str], example: Tensor) -> dict[str, Ten
     """What the modules at `paths` give out in one forward."""
     outputs: dict[str, Tensor] = {}
     hooks = [
-        _hooked(net.get_submodule(path)).register_forward_hook(lambda _m, _a, out, path=path: outputs.update({path: out}))
+        _hooked(net.get_submodule(path)).register_forward_hook(
+            lambda _m, _a, out, path=path: outputs.update({path: out})
+        )
         for path in paths
     ]
     _dry_run(net, example, hooks)
@@ -249,7 +253,9 @@ def _token_layout(net: nn.Module, site: Site, output: Tensor) -> Layout:
         return Layout("tokens", count - math.prod(grid), tuple(grid))
     square = [p for p in (prefix, 0) if math.isqrt(count - p) ** 2 == count - p]
     if not square or hasattr(net, "unroll"):  # Hiera keeps its tokens in the order of its mask units
-        raise InputError(f"insertion.at: the {count} tokens at {site.path} form no square grid, so no module fits there")
+        raise InputError(
+            f"insertion.at: the {count} tokens at {site.path} form no square grid, so no module fits there"
+        )
     side = math.isqrt(count - square[0])
     return Layout("tokens", square[0], (side, side))
 

@@ -31,8 +31,9 @@ def make_optimizer(
     """
     if opt not in timm.optim.list_optimizers():
         raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
-    if lr <= 0 or weight_decay < 0:
-        raise InputError(f"optimizer: lr must be > 0 and weight_decay >= 0, got lr={lr}, weight_decay={weight_decay}")
+    for field, value, least in (("lr", lr, 1e-30), ("weight_decay", weight_decay, 0)):
+        if not isinstance(value, int | float) or value < least:
+            raise InputError(f"optimizer.{field}={value} must be a number {'>' if field == 'lr' else '>='} 0")
     if unknown := set(no_decay) - set(KINDS):
         raise InputError(f"optimizer.no_decay: unknown {sorted(unknown)}; allowed: {', '.join(KINDS)}")
     groups = decay_groups(model, weight_decay, no_decay)

@@ -21,17 +21,26 @@ from zoomexp.metrics.cost import macs, parameters
 from zoomexp.results.record import RunRecord, processor
 
 
-def prepare(seed: int) -> None:
-    """Seed every generator, and keep Lightning's and W&B's advice off the screen."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+def prepare(seed: int, evaluate: str) -> None:
+    """Check the run's own fields, seed every generator, and keep the libraries' advice off the screen.
+
+    Raises:
+        InputError: For a seed that is no whole number >= 0, or an `evaluate` other than best and last.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise InputError(f"seed={seed} must be a whole number, at least 0")
+    if evaluate not in ("best", "last"):
+        raise InputError(f"evaluate={evaluate} is unknown; allowed: best, last")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
 @contextlib.contextmanager
-def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterator[Logger | bool]:
+def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterator[Logger | None]:
     """The run's logger, named and grouped for dashboards; closed at the end, so that the next job gets its own run.
 
     Args:
@@ -39,7 +48,7 @@ def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterat
         record: Names the run.
     """
     if not make:
-        yield False
+        yield None
         return
     choices = record.facts["choices"]
     labels = {key: str(choices.get(key)) for key in ("dataset", "backbone", "attention", "insertion", "experiment")}
@@ -52,6 +61,8 @@ def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterat
         tags=[f"{key}:{value}" for key, value in labels.items()] + [f"seed:{record.facts['seed']}"],
         config=dict(record.config) | {"choices": choices},
     )
+    if isinstance(logger, WandbLogger):
+        logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns about it
     try:
         yield logger
     finally:
@@ -70,7 +81,9 @@ def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
     try:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except FileNotFoundError as error:
-        raise InputError(f"checkpoint={checkpoint}: no such file; name a .ckpt file of a run folder, or null") from error
+        raise InputError(
+            f"checkpoint={checkpoint}: no such file; name a .ckpt file of a run folder, or null"
+        ) from error
     except Exception as error:  # torch has many ways to say that a file is no checkpoint
         raise InputError(f"checkpoint={checkpoint}: not a readable checkpoint ({type(error).__name__})") from error
     own = task.model.state_dict()

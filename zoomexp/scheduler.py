@@ -16,30 +16,36 @@ def multistep(
     Raises:
         InputError: For milestones that do not rise, or a warm-up that reaches the first of them.
     """
+    _check_epochs(epochs, warmup_epochs)
     if list(milestones) != sorted(set(milestones)) or any(milestone < 1 for milestone in milestones):
         raise InputError(f"scheduler.milestones must be rising epochs >= 1, got {list(milestones)}")
     if milestones and warmup_epochs >= milestones[0]:
         raise InputError(f"scheduler.warmup_epochs={warmup_epochs} must end before the first milestone {milestones[0]}")
     steps = MultiStepLR(optimizer, [milestone - warmup_epochs for milestone in milestones], gamma)
-    return _after_warmup(optimizer, steps, epochs, warmup_epochs)
+    return _after_warmup(optimizer, steps, warmup_epochs)
+
+
+def _check_epochs(epochs: int, warmup_epochs: int) -> None:
+    for field, value in (("trainer.max_epochs", epochs), ("scheduler.warmup_epochs", warmup_epochs)):
+        if not isinstance(value, int):
+            raise InputError(f"{field}={value} must be a whole number of epochs")
+    if epochs < 1 or not 0 <= warmup_epochs < epochs:
+        raise InputError(f"scheduler.warmup_epochs={warmup_epochs} must be in [0, {epochs}), the epochs of the run")
 
 
 def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epochs: int = 0) -> LRScheduler:
     """Half a cosine from the learning rate down to `min_lr` over the epochs that the warm-up leaves.
 
     Raises:
-        InputError: If the warm-up leaves none.
+        InputError: If the warm-up leaves none, or a number of epochs is not whole.
     """
-    return _after_warmup(
-        optimizer, CosineAnnealingLR(optimizer, max(1, epochs - warmup_epochs), min_lr), epochs, warmup_epochs
-    )
+    _check_epochs(epochs, warmup_epochs)
+    return _after_warmup(optimizer, CosineAnnealingLR(optimizer, epochs - warmup_epochs, min_lr), warmup_epochs)
 
 
-def _after_warmup(optimizer: Optimizer, schedule: LRScheduler, epochs: int, warmup_epochs: int) -> LRScheduler:
+def _after_warmup(optimizer: Optimizer, schedule: LRScheduler, warmup_epochs: int) -> LRScheduler:
     """Put a linear rise from lr / (warmup_epochs + 1) in front of a schedule."""
     if warmup_epochs == 0:
         return schedule
-    if not 0 < warmup_epochs < epochs:
-        raise InputError(f"scheduler.warmup_epochs={warmup_epochs} must be in [0, {epochs}) for {epochs} epochs")
     rise = LinearLR(optimizer, start_factor=1 / (warmup_epochs + 1), total_iters=warmup_epochs)
     return SequentialLR(optimizer, [rise, schedule], milestones=[warmup_epochs])

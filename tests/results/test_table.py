@@ -269,6 +269,11 @@ def test_the_terminal_shows_every_cell_and_no_markup(nasty):
     assert all(part in text for part in ("90.96", "91.00 ± 12.71", "not run", "[red]", "reproduced"))
 
 
+def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"plain": runs([90.0]), "gated": runs([88.0])}, "paper", "abc")
+    assert "| -2.00, p = 0.125 |" in rendering.markdown(filled)  # 4 images against 0: 2 / 2**4
+
+
 def test_unknown_is_a_dash_not_a_number(tmp_path):
     filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
     assert "| gated (1) | Top-1 (%) | - | - | - | not run |" in rendering.markdown(filled)

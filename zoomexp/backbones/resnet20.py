@@ -98,7 +98,9 @@ def resnet20(
         InputError: For another name, or if pretrained weights are asked for.
     """
     if name != "resnet20":
-        raise InputError(f"backbone.name={name}: backbone=resnet20 has no variants; use backbone=timm backbone.name=...")
+        raise InputError(
+            f"backbone.name={name}: backbone=resnet20 has no variants; use backbone=timm backbone.name=..."
+        )
     if pretrained:
         raise InputError("backbone.pretrained=true: resnet20 has no pretrained weights; only false is possible")
     return ResNet20(**kwargs)

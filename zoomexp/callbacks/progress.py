@@ -37,7 +37,9 @@ class RunProgress(pl.callbacks.ProgressBar):
         if self.enabled and self.console.is_terminal:
             text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]:.0f} img/s")
             eta = TextColumn("left")
-            self.bar = Progress(BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta, console=self.console)
+            self.bar = Progress(
+                BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta, console=self.console
+            )
             self.bar.start()
             self.row = self.bar.add_task(
                 "", total=self.total, completed=trainer.global_step, epoch="", state="", speed=0
@@ -72,6 +74,7 @@ class RunProgress(pl.callbacks.ProgressBar):
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {scores}  "
             f"{self.images / elapsed:.0f} img/s  {left // 60:.0f}:{left % 60:02.0f} left",
             highlight=False,
+            soft_wrap=True,
         )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

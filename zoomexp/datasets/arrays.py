@@ -90,8 +90,8 @@ def load_cache(path: Path) -> Splits:
         InputError: the file is unreadable, truncated, or not as the module docstring says.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {key: file[key] for key in KEYS}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found = {key: stored[key] for key in KEYS}
     except KeyError as error:
         raise _damaged(path, str(error.args[0])) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError, AttributeError) as error:

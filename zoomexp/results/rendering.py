@@ -1,7 +1,7 @@
 """Shows a filled table: terminal, Markdown, LaTeX, CSV and a self-contained HTML page.
 
-Every form has one line per cell (row, column, reported, measured, p, verdict), so that reported and measured stand side
-by side at any number of columns. Caveats are numbered notes below the table.
+Every form has one line per cell (row, column, reported, measured, against the baseline, verdict), so that reported and
+measured stand side by side at any number of columns. Caveats are numbered notes below the table.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from zoomexp.results.filling import Cell, FilledRow, FilledTable
 
 TEMPLATES = Path(__file__).with_name("templates")
-HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "p", "Verdict")
+HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "Against baseline", "Verdict")
 _TEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -36,7 +36,7 @@ class Line:
     quantity: str
     reported: str
     measured: str
-    p_value: str
+    against: str
     verdict: str
     kind: str
     span: int
@@ -50,7 +50,7 @@ def terminal(filled: FilledTable) -> RichTable:
         shown.add_column(name, justify="right" if name in HEADINGS[2:5] else "left", overflow="fold")
     for i, line in enumerate(lines):
         last = i + 1 == len(lines) or bool(lines[i + 1].system)
-        texts = (f"{line.system} {line.notes}".strip(), line.quantity, line.reported, line.measured, line.p_value)
+        texts = (f"{line.system} {line.notes}".strip(), line.quantity, line.reported, line.measured, line.against)
         colour = {"reproduced": "green", "differs": "red"}.get(line.kind, "dim")
         verdict = f"[{colour}]{escape_rich(line.verdict)}[/]"
         shown.add_row(*map(escape_rich, texts), verdict, end_section=last)
@@ -126,10 +126,17 @@ def _line(cell: Cell, system: str, notes: str, row: FilledRow) -> Line:
     number = f"{{:,.{cell.column.decimals}f}}".format
     reported = "-" if cell.reported is None else number(cell.reported)
     span = len(row.cells) if system else 0
-    p_value = "-" if cell.p_value is None else "<0.001" if cell.p_value < 0.001 else f"{cell.p_value:.3f}"
     kind = cell.verdict.partition(":")[0].replace(" ", "-")
     measured = _measured(cell, number)
-    return Line(system, notes, cell.column.title, reported, measured, p_value, cell.verdict, kind, span)
+    return Line(system, notes, cell.column.title, reported, measured, _against(cell), cell.verdict, kind, span)
+
+
+def _against(cell: Cell) -> str:
+    """Points above the baseline (below: negative) with the corrected p value."""
+    if cell.test is None or cell.p_value is None:
+        return "-"
+    p_value = "p < 0.001" if cell.p_value < 0.001 else f"p = {cell.p_value:.3f}"
+    return f"{cell.test.difference:+.2f}, {p_value}"
 
 
 def _measured(cell: Cell, number: Callable[[float], str]) -> str:

@@ -65,6 +65,7 @@ class Classifier(pl.LightningModule):
         self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("val", "test")})
         self.pointing = nn.ModuleDict({site: PointingGame() for site in [*map_sites, "centre_prior"]})
         self.predictions: dict[str, list[Tensor]] = {}
+        self.configure_optimizers()  # what is wrong with optimizer and schedule shows now, before anything is written
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the model's parameters, and its schedule by epoch."""

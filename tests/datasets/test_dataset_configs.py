@@ -1,0 +1,48 @@
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+FOLDER = Path(__file__).parents[2] / "configs" / "dataset"
+ARRAY_SETS = ["cifar10", "cifar100", "cluttered_digits", "digits", "mnist"]
+
+
+def config(name):
+    surroundings = {"data_dir": "nowhere", "seed": 3, "backbone": {"image_size": None}}
+    return OmegaConf.create({**surroundings, "dataset": OmegaConf.load(FOLDER / f"{name}.yaml")})
+
+
+@pytest.mark.parametrize("name", ARRAY_SETS)
+def test_names_every_argument_and_builds(name):
+    dataset = config(name).dataset
+    made = instantiate(dataset)
+    wanted = {
+        argument.name
+        for cls in get_class(dataset._target_).__mro__
+        if "__init__" in vars(cls) and cls.__module__.startswith("zoomexp.")
+        for argument in inspect.signature(cls).parameters.values()
+        if argument.kind is argument.KEYWORD_ONLY
+    }
+    assert set(dataset) - {"_target_"} == wanted
+    assert made.name == name and made.seed == 3 and made.data_dir == Path("nowhere")
+
+
+@pytest.mark.parametrize("name", ["digits", "cluttered_digits"])
+def test_constants_are_those_of_the_training_images(name):
+    made = instantiate(config(name).dataset)
+    made.setup()
+    images = made._parts["train"].images / 255
+    assert abs(images.mean() - made.mean[0]) < 0.005 and abs(images.std() - made.std[0]) < 0.005
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_constants(name, data_dir):
+    if not (data_dir / f"{name}.npz").exists():
+        pytest.skip(f"{name}.npz is not there")
+    made = instantiate(config(name).dataset, data_dir=str(data_dir))
+    images = made.read().train.images[::5] / 255.0
+    assert abs(images.mean((0, 1, 2)) - made.mean).max() < 0.003
+    assert abs(images.std((0, 1, 2)) - made.std).max() < 0.003

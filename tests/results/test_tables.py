@@ -1,0 +1,278 @@
+"""Every shipped table, experiment and sweep: it loads, it composes, and the reported numbers are the papers'."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from zoomexp.results.derived import DERIVED
+from zoomexp.results.filling import fill
+from zoomexp.results.table import SCALES, load_table, load_tables, table_names
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TABLES = CONFIGS / "table"
+DATASETS = {path.stem for path in (CONFIGS / "dataset").glob("*.yaml")}
+EXPERIMENTS = sorted(
+    str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in (CONFIGS / "experiment").rglob("*.yaml")
+)
+SWEEPS = sorted((CONFIGS / "sweep").rglob("*.yaml"))
+RUN = [(table, row) for table in load_tables(TABLES) for row in table.rows if not row.unavailable]
+LATER = {"attzoom/tiny_imagenet": "tiny_imagenet", "loupe/": "cub200"}  # recipes of data sets that may not be there yet
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_configs():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        yield
+
+
+def need(text: str) -> None:
+    """Skip what needs a data set that has no config."""
+    for start, dataset in LATER.items():
+        if start in text and dataset not in DATASETS:
+            pytest.skip(f"dataset={dataset} has no config")
+
+
+def composed(overrides: list[str]):
+    need(" ".join(overrides))
+    return composed_once(*overrides)
+
+
+@cache
+def composed_once(*overrides: str):
+    return compose("train", overrides=list(overrides))
+
+
+def test_every_named_table_is_there():
+    named = {
+        "cnntention": "cifar10 mnist tuning reduction convergence heads residual gamma placement",
+        "attzoom": "cifar100 tiny_imagenet threshold insertion components",
+        "loupe": "v1_headline v2_headline v1_ablation lambda insertion controls",
+    }
+    assert {f"{paper}/{name}" for paper, names in named.items() for name in names.split()} <= set(table_names(TABLES))
+
+
+@pytest.mark.parametrize(("table", "row"), RUN, ids=[f"{table.name}:{row.name}" for table, row in RUN])
+def test_every_row_composes_with_keys_its_targets_know(table, row):
+    config = composed(table.overrides_of(row))
+    for group in ("attention", "optimizer", "scheduler", "loss"):
+        unknown = set(config[group]) - keys_of(OmegaConf.select(config, f"{group}._target_"))
+        assert not unknown, f"{group} does not take {unknown}"
+
+
+@pytest.mark.parametrize("scale", [scale for scale in SCALES if scale != "paper"])
+@pytest.mark.parametrize("table", load_tables(TABLES), ids=lambda table: table.name)
+def test_every_scale_composes_and_shortens(table, scale):
+    row = next(row for row in table.rows if not row.unavailable)
+    full, short = composed(table.overrides_of(row)), composed(table.overrides_of(row, scale))
+    assert short.trainer.max_epochs < full.trainer.max_epochs / 10
+    if scale == "smoke":
+        assert (short.trainer.max_epochs, short.trainer.limit_train_batches, short.dataset.batch_size) == (1, 2, 8)
+    if "milestones" in short.scheduler and scale == "small":
+        assert max(short.scheduler.milestones) < short.trainer.max_epochs
+
+
+@cache
+def keys_of(target: str | None) -> set[str]:
+    """The keys of the config files of a target: a recipe must not leave keys of another choice behind."""
+    groups = [CONFIGS / group for group in ("attention", "optimizer", "scheduler", "loss")]
+    files = [yaml.safe_load(path.read_text()) or {} for group in groups for path in group.glob("*.yaml")]
+    return {key for content in files if target and content.get("_target_") == target for key in content}
+
+
+def test_rows_of_a_table_are_run_by_different_overrides():
+    for table in load_tables(TABLES):
+        runs = [tuple(table.overrides_of(row)) for row in table.rows if not row.unavailable]
+        assert len(set(runs)) == len(runs), table.name
+
+
+@pytest.mark.parametrize("table", load_tables(TABLES), ids=lambda table: table.name)
+def test_tables_are_complete_and_renderable(table):
+    filled = fill(table, {}, "paper", "abc")
+    assert {cell.verdict for row in filled.rows for cell in row.cells} == {"not run"}
+    assert all(row.overrides or table.overrides or row.unavailable for row in table.rows)
+    assert table.scale["smoke"]
+    assert table.scale["small"]
+    known = re.compile(
+        r"(test|val|train)/(acc[15](_best)?|best_epoch|epochs_to_error\d+)|cost/(params|macs|img_per_s)|epochs"
+    )
+    assert all(column.key in DERIVED or known.fullmatch(column.key) for column in table.columns)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_says_command_numbers_and_source(experiment):
+    lines = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[:2] == ["# @package _global_", f"# python train.py experiment={experiment}"]
+    assert lines[2].startswith("# Expected: ")
+    assert any(line.startswith("# Source: ") for line in lines)
+    composed([f"experiment={experiment}"])
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_composes_and_so_does_every_value(path):
+    config = compose("train", overrides=[f"sweep={path.stem}", "backbone=resnet20"], return_hydra_config=True)
+    params = dict(config.hydra.sweeper.params)
+    assert len(params) >= 2
+    choices = {key: str(values).split(",") for key, values in params.items()}
+    first = {key: values[0] for key, values in choices.items()}
+    for key, value in [(key, value) for key, values in choices.items() for value in values[1:] or values]:
+        compose("train", overrides=["backbone=resnet20", *map("=".join, (first | {key: value}).items())])
+
+
+def recipe(experiment: str, *overrides: str):
+    return composed([f"experiment={experiment}", *overrides])
+
+
+@pytest.mark.parametrize("data", ["cifar10", "mnist"])
+@pytest.mark.parametrize(
+    ("model", "opt", "lr", "decay", "milestones"),
+    [
+        ("", "momentum", 0.1, 1e-4, [91, 136]),
+        ("_self_attention", "adam", 5e-4, 1e-3, [91, 115]),
+        ("_multi_head", "adam", 5e-4, 1e-3, [91, 115]),
+        ("_cbam", "adam", 5e-3, 1e-4, [45, 91, 136]),
+    ],
+)
+def test_cnntention_recipes_are_the_papers(data, model, opt, lr, decay, milestones):
+    for protocol in ("", "_paper"):
+        config = recipe(f"cnntention/{data}{model}{protocol}")
+        assert (config.optimizer.opt, config.optimizer.lr, config.optimizer.weight_decay) == (opt, lr, decay)
+        assert (config.scheduler.milestones, config.scheduler.gamma) == (milestones, 0.1)
+        assert (config.dataset.batch_size, config.trainer.max_epochs, config.evaluate) == (128, 182, "last")
+        assert config.dataset.validate_on == ("test" if protocol else "heldout")
+        assert config.dataset.flip is (data == "cifar10" or bool(protocol))
+        stopping = OmegaConf.select(config, "callbacks.early_stopping.patience")
+        assert stopping == (20 if model else {"cifar10": None, "mnist": 10}[data])
+        assert OmegaConf.select(config, "callbacks.checkpoints._target_")
+    if model in ("_self_attention", "_multi_head"):
+        assert recipe(f"cnntention/{data}{model}_paper").optimizer.no_decay == []
+        assert recipe(f"cnntention/{data}{model}").optimizer.no_decay == ["gate", "module"]
+
+
+def test_the_loupe_recipes():
+    sound, paper = recipe("loupe/cub200"), recipe("loupe/cub200_paper")
+    for config in (sound, paper):
+        assert (config.optimizer.opt, config.optimizer.lr, config.dataset.batch_size) == ("lion", 1e-5, 16)
+        assert (config.scheduler.min_lr, config.trainer.max_epochs, config.loss.sparsity) == (1e-7, 50, 0.05)
+        assert (config.evaluate, config.callbacks.early_stopping.patience) == ("best", 5)
+    assert (sound.optimizer.weight_decay, paper.optimizer.weight_decay) == (0.02, 0.0)
+    assert (sound.dataset.validate_on, paper.dataset.validate_on) == ("heldout", "test")
+
+
+def test_the_command_line_beats_a_recipe():
+    config = recipe("cnntention/cifar10_cbam_paper", "attention=none", "optimizer=sgd", "trainer.max_epochs=3")
+    assert (config.optimizer.opt, config.trainer.max_epochs, dict(config.attention)) == ("momentum", 3, {})
+
+
+def reported(table: str, *columns: str) -> dict[str, tuple]:
+    """Row -> its reported values in those columns, rows without any left out."""
+    rows = load_table(TABLES, table).rows
+    found = {row.name: tuple(row.reported[column] for column in columns) for row in rows}
+    return {name: values for name, values in found.items() if any(value is not None for value in values)}
+
+
+def test_reported_cnntention_cifar10():
+    columns = "test/acc1 test/error1 val/error1_best val/best_epoch val/error1 train/error1 epochs cost/epoch_s"
+    assert reported("cnntention/cifar10", *columns.split(), "cost/train_h") == {
+        "ResNet20": (90.96, 9.04, 8.80, 160, 9.04, 0.65, 182, 53.3, 2.70),
+        "+ SelfAtt": (91.44, 8.56, 8.34, 128, 8.44, 0.59, 147, 40.7, 1.66),
+        "+ MHA (8 heads)": (91.06, 8.94, 8.78, 145, 9.06, 0.85, 164, 62.1, 2.83),
+        "+ CBAM (r=16)": (91.32, 8.68, 8.50, 106, 8.89, 1.05, 125, 28.8, 1.00),
+    }
+
+
+def test_reported_cnntention_mnist():
+    assert reported("cnntention/mnist", "test/acc1", "val/error1_best", "epochs", "cost/train_h") == {
+        "ResNet20": (98.52, 0.94, 51, 0.39),
+        "+ SelfAtt": (99.30, 0.61, 121, 1.30),
+        "+ MHA": (98.84, 0.82, 81, 1.47),
+        "+ CBAM (r=16)": (98.00, 1.22, 41, 0.31),
+    }
+
+
+def test_reported_cnntention_tuning():
+    found = reported("cnntention/tuning", "epochs", "test/acc1", "val/acc1_best", "cost/train_h")
+    assert {name.split(":")[0]: values for name, values in found.items()} == {
+        "tuning baseline": (182, 90.91, 91.40, 2.67),
+        "run1": (103, 14.31, None, 1.44),
+        "run2": (182, 91.48, None, 1.61),
+        "run3": (182, 91.29, None, 3.14),
+        "run4a": (182, 88.51, None, 1.60),
+        "run4b": (182, 90.64, 91.04, 1.07),
+        "run5": (182, 87.35, 87.39, 1.90),
+        "run6": (182, 90.34, 90.54, 1.94),
+        "run7": (126, 79.14, 79.42, 2.04),
+        "run8": (121, 89.03, 89.44, 1.87),
+        "run9-1": (182, 88.42, 89.18, 1.59),
+        "run9-2": (182, 90.38, 91.14, 1.80),
+        "run9-3": (182, 90.31, 90.56, 1.86),
+        "run9-4": (182, 89.05, 89.34, 1.63),
+    }
+
+
+def test_reported_cnntention_reduction_and_ablations():
+    both = ("test/acc1", "val/acc1_best")
+    between = (89.05, 89.34)
+    ratios = {"r = 8": (90.64, 91.04), "r = 16": (90.38, 91.14), "r = 32": (90.31, 90.56)}
+    assert reported("cnntention/reduction", *both) == ratios | {"r = 4, between blocks": between}
+    assert reported("cnntention/placement", *both) == {"CBAM r=4, between blocks": between}
+    gamma = {"SelfAtt, gamma learned": (90.34, 90.54), "SelfAtt, gamma = 1": (89.03, 89.44)}
+    assert reported("cnntention/gamma", *both) == gamma
+    skip = {"SelfAtt with skip": (91.48, 182), "SelfAtt without skip": (14.31, 103)}
+    assert reported("cnntention/residual", "test/acc1", "epochs") == skip
+    assert reported("cnntention/heads", "test/acc1") == {}
+
+
+def test_reported_cnntention_convergence():
+    assert reported("cnntention/convergence", *(f"val/epochs_to_error{error}" for error in (20, 15, 12, 10))) == {
+        "ResNet20 SGD": (13, 41, 92, 92),
+        "SelfAtt": (14, 26, 70, 92),
+        "MHA": (15, 36, 81, 92),
+        "CBAM r=16": (17, 31, 46, 50),
+    }
+
+
+def test_reported_attzoom():
+    assert reported("attzoom/cifar100", "test/acc1", "test/acc5") == {
+        "ResNet-50": (58.50, None),
+        "ResNet-50 + AttZoom": (67.66, None),
+        "MobileNet": (63.62, None),
+        "MobileNet + AttZoom": (76.43, None),
+    }
+    for table in ("tiny_imagenet", "threshold", "insertion", "components"):
+        assert reported(f"attzoom/{table}", "test/acc1", "test/acc5") == {}
+
+
+def test_reported_loupe():
+    assert reported("loupe/v1_headline", "test/acc1") == {"Swin-B": (85.40,), "Swin-Loupe": (88.06,), "HERBS": (92.5,)}
+    assert reported("loupe/v2_headline", "test/acc1") == {
+        "Swin-B": (88.36,),
+        "Swin-B + Loupe": (91.72,),
+        "Swin-T": (85.14,),
+        "Swin-T + Loupe": (88.61,),
+    }
+    assert reported("loupe/v1_ablation", "test/acc1") == {
+        "Swin-B, no Loupe": (85.40,),
+        "after stage 2, lambda = 0.05": (88.06,),
+        "after stage 2, lambda = 5.0": (87.85,),
+        "multi-scale": (85.71,),
+    }
+    known = {"no Loupe": (85.40,)}
+    assert reported("loupe/lambda", "test/acc1") == known | {"lambda = 0.05": (88.06,), "lambda = 5": (87.85,)}
+    multi = {"multi-scale, stages 1 to 3": (85.71,)}
+    assert reported("loupe/insertion", "test/acc1") == known | {"stage 2": (88.06,)} | multi
+    assert reported("loupe/controls", "test/acc1") == known | {"learned mask": (88.06,)}
+
+
+def test_nothing_but_these_columns_is_reported():
+    checked = {"test/acc1", "test/error1", "val/error1_best", "val/best_epoch", "val/error1", "train/error1", "epochs"}
+    checked |= {"cost/epoch_s", "cost/train_h", "val/acc1_best", *(f"val/epochs_to_error{e}" for e in (20, 15, 12, 10))}
+    for table in load_tables(TABLES):
+        for row in table.rows:
+            assert {key for key, value in row.reported.items() if value is not None} <= checked

@@ -1,0 +1,194 @@
+"""The data module of every set that stays on disk: decoded and augmented image by image, in worker processes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+
+from zoomexp.datasets.array_data import check_whole
+from zoomexp.datasets.batches import ShardedBatches
+from zoomexp.datasets.holdout import hold_out, shortened
+from zoomexp.datasets.image_files import FileSplits, ImageFiles, check_images
+from zoomexp.datasets.rand_augment import RandAugment
+from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
+from zoomexp.datasets.views import CentralView, RandomView, View
+from zoomexp.errors import InputError
+
+SIDE = 224
+LEAST = {
+    "batch_size": 1,
+    "eval_batch_size": 1,
+    "image_size": 8,
+    "num_workers": 0,
+    "train_size": 1,
+    "test_size": 1,
+    "split_seed": 0,
+    "seed": 0,
+}
+
+
+class StreamDataModule(pl.LightningDataModule):
+    """A data set of image files; a subclass says how to `read` it. Only training images are augmented.
+
+    A batch is a dict: image (B, 3, S, S) float32, channels-last in memory; label (B,) int64; index (B,) int64, the
+    position in the split; where the set has them, box (B, 4) float32, x0, y0, x1, y1 in pixels of `image`, and parts
+    (B, P, 3) float32, x, y and visible (1, or 0 with x = y = 0: hidden or cropped away). Augmentation moves both along;
+    under RandAugment a box is the upright one around the sheared or rotated one. A part keeps its number when mirrored.
+
+    Args:
+        data_dir: folder that holds the data sets.
+        batch_size: training images a batch, per process; a last batch that is not full is dropped.
+        eval_batch_size: images a batch in validation and test, per process.
+        image_size: side of the images the model gets, in pixels; None: 224.
+        mean, std: per channel, on the scale 0..1.
+        augment: of training images: "basic", a random window and a flip; "randaugment", these and timm's
+            rand-m9-mstd0.5; "none", seen as test images are.
+        train_scale: least and most share of an image's area that a random window has.
+        flip: mirror left-right, half the time.
+        crop_pct: what a test image keeps of its short side, centred.
+        num_workers: processes that read images; 0: the training process itself.
+        val_fraction: share of the training split held out for validation, stratified; 0 holds out nothing. Unused where
+            the set has a validation split of its own.
+        validate_on: "heldout"; or "test", the papers' protocol: train on the whole training split and validate on
+            the test split.
+        train_size, test_size: use so many images only, drawn with every class's share (the validation images shrink in
+            proportion to the training images); None: all.
+        split_seed: of the held-out images and the subsets.
+        seed: of the order and the augmentation, which depend on (seed, epoch, index), not on batch size or workers.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        eval_batch_size: int = 100,
+        image_size: int | None = None,
+        augment: Literal["basic", "randaugment", "none"] = "basic",
+        train_scale: Sequence[float] = (0.08, 1.0),
+        flip: bool = True,
+        crop_pct: float = 0.875,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        validate_on: Literal["heldout", "test"] = "heldout",
+        train_size: int | None = None,
+        test_size: int | None = None,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data_dir = Path(data_dir).expanduser()
+        self.mean, self.std = tuple(float(value) for value in mean), tuple(float(value) for value in std)
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
+        self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
+        self.val_fraction, self.validate_on = val_fraction, validate_on
+        self.train_size, self.test_size = train_size, test_size
+        self.split_seed, self.seed = split_seed, seed
+        self._parts: dict[str, ImageFiles | None] = {}
+        check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
+        self._check()
+
+    def read(self) -> FileSplits:
+        """Return the splits; download them first if need be.
+
+        Raises:
+            InputError: the data are not there and cannot be fetched, or are not whole.
+        """
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        """Fetch the data where that is needed; Lightning calls this in one process only."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the images and make the parts; a second call does nothing."""
+        if self._parts:
+            return
+        splits = self.read()
+        for files in (splits.train, splits.val, splits.test):
+            if files is not None:
+                check_images(files)
+        full, val = splits.train, splits.val
+        if self.validate_on == "heldout" and val is None:
+            full, val = hold_out(full, self.val_fraction, self.split_seed)
+        train = shortened(full, self.train_size, self.split_seed, "train_size")
+        if val is not None:
+            size = max(1, round(len(val) * len(train) / len(full)))
+            val = shortened(val, size, self.split_seed, "train_size")
+        test = shortened(splits.test, self.test_size, self.split_seed, "test_size")
+        self._classes = splits.classes
+        self._parts = {"train": train, "val": test if self.validate_on == "test" else val, "test": test}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in label order; after `setup`."""
+        return self._classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self._classes)
+
+    @property
+    def channels(self) -> int:
+        """Images are colour; grey files become colour."""
+        return 3
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether batches have a `box`."""
+        return self._parts["train"].boxes is not None
+
+    def train_dataloader(self) -> StreamLoader:
+        """Return the shuffled, augmented loader of the training images."""
+        return self._loader("train", self.batch_size, self._train_view(), training=True)
+
+    def val_dataloader(self) -> StreamLoader | list:
+        """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
+        if self._parts["val"] is None:
+            return []
+        return self._loader("val", self.eval_batch_size, CentralView(self.image_size, self.crop_pct))
+
+    def test_dataloader(self) -> StreamLoader:
+        """Return the loader of the test images, each exactly once over all processes."""
+        return self._loader("test", self.eval_batch_size, CentralView(self.image_size, self.crop_pct))
+
+    def _train_view(self) -> View:
+        if self.augment == "none":
+            return CentralView(self.image_size, self.crop_pct)
+        distortion = RandAugment(self.image_size, self.mean) if self.augment == "randaugment" else None
+        return RandomView(self.image_size, scale=self.train_scale, flip=self.flip, augment=distortion)
+
+    def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
+        files, where, pinned = self._parts[part], {}, False
+        if self.trainer is not None:
+            where = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            pinned = self.trainer.strategy.root_device.type == "cuda"
+        batches = ShardedBatches(len(files), batch_size, training=training, seed=self.seed, **where)
+        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed)
+        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
+
+    def _check(self) -> None:
+        for field, values in {"mean": self.mean, "std": self.std}.items():
+            if len(values) != 3 or (field == "std" and min(values) <= 0):
+                raise InputError(f"dataset.{field}={list(values)} must be three values, std above 0")
+        least, most = self.train_scale if len(self.train_scale) == 2 else (0, 0)
+        if not 0 < least <= most <= 1:
+            raise InputError(
+                f"dataset.train_scale={list(self.train_scale)} must be [least, most], 0 < least <= most <= 1"
+            )
+        if not 0 < self.crop_pct <= 1:
+            raise InputError(f"dataset.crop_pct={self.crop_pct} is outside 0 < crop_pct <= 1")
+        if not 0 <= self.val_fraction < 1:
+            raise InputError(f"dataset.val_fraction={self.val_fraction} is outside 0 <= val_fraction < 1")
+        if self.validate_on not in ("heldout", "test"):
+            raise InputError(f"dataset.validate_on={self.validate_on} is unknown; heldout or test")
+        if self.augment not in ("basic", "randaugment", "none"):
+            raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment or none")

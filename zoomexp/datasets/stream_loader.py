@@ -1,0 +1,105 @@
+"""From image files to batches, in this process or in workers: the same batches either way."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from zoomexp.datasets.batches import Key, ShardedBatches
+from zoomexp.datasets.image_files import ImageFiles, open_image
+from zoomexp.datasets.views import View, move_box, move_parts
+from zoomexp.errors import InputError
+
+
+class StreamLoader(DataLoader):
+    """Iterates over batches; `loader.sampler.set_epoch(epoch)` before each epoch, which Lightning does by itself.
+
+    Args:
+        images: makes a batch of a list of keys.
+        batches: which images make a batch.
+        num_workers: processes that read images, kept from epoch to epoch; 0: this process.
+        pinned: batches go into page-locked memory, for a GPU.
+    """
+
+    def __init__(self, images: "StreamSet", batches: ShardedBatches, *, num_workers: int, pinned: bool = False) -> None:
+        super().__init__(
+            images,
+            sampler=batches,
+            batch_size=None,  # the set makes whole batches itself
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pinned,
+            generator=torch.Generator(),  # else every epoch draws a seed from the global one
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield one epoch's batches.
+
+        Raises:
+            InputError: an image cannot be read; in one line, from a worker too.
+        """
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class StreamSet(Dataset):
+    """Reads, views and normalises images; see `StreamDataModule` for what a batch holds.
+
+    Args:
+        files: the images.
+        view: how they are looked at.
+        mean, std: three values each on the scale 0..1; image = (pixel / 255 - mean) / std.
+        seed: at least 0; of the random views.
+    """
+
+    def __init__(
+        self, files: ImageFiles, view: View, *, mean: Sequence[float], std: Sequence[float], seed: int = 0
+    ) -> None:
+        self.files, self.view, self.seed = files, view, seed
+        mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
+        self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, keys: list[Key]) -> dict[str, Tensor] | InputError:
+        """Return the batch of `keys`; an error is returned, too: raised in a worker, it would arrive as a traceback."""
+        try:
+            items = [self._item(epoch, position) for epoch, position in keys]
+        except InputError as error:
+            return InputError(str(error))
+        batch = {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
+        rows = batch["image"].flatten(2).float()  # (B, S, S * 3)
+        image = rows.mul_(self._scale).add_(self._offset).view(batch["image"].shape)
+        return batch | {"image": image.permute(0, 3, 1, 2)}
+
+    def _item(self, epoch: int, position: int) -> dict[str, np.ndarray]:
+        files, path = self.files, self.files.path(position)
+        with open_image(path) as image, randomness(self.seed, epoch, int(files.index[position])):
+            pixels, matrix = self.view(image, path)
+        item = {"image": pixels, "label": files.labels[position], "index": files.index[position]}
+        if files.boxes is not None:
+            item["box"] = move_box(files.boxes[position], matrix, self.view.side)
+        if files.parts is not None:
+            item["parts"] = move_parts(files.parts[position], matrix, self.view.side)
+        return item
+
+
+@contextmanager
+def randomness(*numbers: int) -> Iterator[None]:
+    """Inside, the global CPU generators of torch and `random` depend on `numbers` alone; outside nothing changes."""
+    seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
+    before, torch_before = random.getstate(), torch.get_rng_state()
+    random.seed(int(seeds[0]))
+    torch.default_generator.manual_seed(int(seeds[1]) >> 1)  # torch.manual_seed would touch the GPU's as well
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        torch.set_rng_state(torch_before)

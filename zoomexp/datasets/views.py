@@ -1,0 +1,117 @@
+"""What the model sees of an image: a window of it as a square of pixels, perhaps mirrored and distorted.
+
+A view comes with one 3 x 3 matrix, from the file's pixel edges to the square's, and boxes and points go through that
+matrix. (torchvision's own points are off by one pixel after a flip, and are moved onto the border where they should be
+reported as cropped away; tests compare images and boxes with torchvision's.)
+"""
+
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from zoomexp.datasets.image_files import rgb
+from zoomexp.datasets.rand_augment import RandAugment
+
+RATIO = (3 / 4, 4 / 3)  # width : height of a random window
+DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
+
+Window = tuple[float, float, float, float]  # left, top, width, height, in the file's pixels
+
+
+class View(Protocol):
+    """Turns an opened image into (S, S, 3) uint8 pixels and the (3, 3) matrix that moved them there."""
+
+    side: int
+
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Look at `image`, which was opened from `path`."""
+
+
+class CentralView:
+    """The central square, always the same: resize the short side to `side` / `crop_pct`, crop `side` x `side`."""
+
+    def __init__(self, side: int, crop_pct: float) -> None:
+        self.side, self.crop_pct = side, crop_pct
+
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """See `View`."""
+        window = central_window(*image.size, self.side, self.crop_pct)
+        return np.asarray(cut(image, window, self.side, path)), window_matrix(window, self.side)
+
+
+class RandomView:
+    """A random window, mirrored half the time if `flip`, then perhaps RandAugment.
+
+    Draws from the global generators of torch and `random`: seed them first.
+    """
+
+    def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: RandAugment | None) -> None:
+        self.side, self.scale, self.flip, self.augment = side, scale, flip, augment
+
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """See `View`."""
+        from torchvision.transforms import RandomResizedCrop
+
+        top, left, height, width = RandomResizedCrop.get_params(image, self.scale, RATIO)
+        window = (left, top, width, height)
+        image, matrix = cut(image, window, self.side, path), window_matrix(window, self.side)
+        if self.flip and torch.rand(()) < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            matrix = np.array([[-1.0, 0, self.side], [0, 1, 0], [0, 0, 1]]) @ matrix
+        if self.augment is not None:
+            image, distortion = self.augment(image)
+            matrix = distortion @ matrix
+        return np.asarray(image), matrix
+
+
+def central_window(width: int, height: int, side: int, crop_pct: float) -> Window:
+    """Return the window that `Resize(floor(side / crop_pct))` and `CenterCrop(side)` keep, rounded as they round.
+
+    >>> central_window(512, 256, side=224, crop_pct=0.875)
+    (144.0, 16.0, 224.0, 224.0)
+    """
+    short = math.floor(side / crop_pct)
+    resized = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    scales = (width / resized[0], height / resized[1])
+    corner = (round((length - side) / 2.0) * scale for length, scale in zip(resized, scales, strict=True))
+    return (*corner, side * scales[0], side * scales[1])
+
+
+def cut(image: Image.Image, window: Window, side: int, path: Path) -> Image.Image:
+    """Decode the image and resize `window` of it to (side, side), bilinear with anti-aliasing."""
+    full, (left, top, width, height) = image.size, window
+    image.draft(None, tuple(math.ceil(DRAFT * side * f / w) for f, w in zip(full, (width, height), strict=True)))
+    image = rgb(image, path)
+    kx, ky = image.size[0] / full[0], image.size[1] / full[1]
+    right, bottom = min((left + width) * kx, image.size[0]), min((top + height) * ky, image.size[1])
+    return image.resize((side, side), Image.Resampling.BILINEAR, box=(left * kx, top * ky, right, bottom))
+
+
+def window_matrix(window: Window, side: int) -> np.ndarray:
+    """Return the (3, 3) matrix that moves the window's corners onto those of a square of `side` pixels."""
+    left, top, width, height = window
+    kx, ky = side / width, side / height
+    return np.array([[kx, 0, -left * kx], [0, ky, -top * ky], [0, 0, 1]])
+
+
+def move_box(box: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """Return the upright box around the moved `box` (4,), clipped to 0..side: no area where it was cropped away."""
+    x0, y0, x1, y1 = box
+    corners = move(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), matrix)
+    return np.concatenate([corners.min(0), corners.max(0)]).clip(0, side).astype(np.float32)
+
+
+def move_parts(parts: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """Return the moved parts (P, 3), float32; a part outside the square, or hidden before, is 0, 0, 0."""
+    places = move(parts[:, :2].astype(np.float64), matrix)
+    visible = (parts[:, 2] > 0) & (places >= 0).all(1) & (places < side).all(1)
+    return np.where(visible[:, None], np.column_stack([places, visible]), 0).astype(np.float32)
+
+
+def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Move points (P, 2) by an affine `matrix` (3, 3)."""
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
