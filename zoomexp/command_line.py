@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from zoomexp.errors import InputError
+from zoomexp.errors import DivergedError, InputError
 
 ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -19,17 +19,21 @@ def run_command(main: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turn bad input into one line and exit code 2. `HYDRA_FULL_ERROR=1` in the environment shows the traceback."""
+    """Turn bad input into one line and exit code 2, a diverged loss into one line and exit code 1.
+
+    `HYDRA_FULL_ERROR=1` in the environment shows the traceback.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         yield
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, DivergedError, HydraException, OmegaConfBaseException) as error:
         if ASKED_FOR_TRACEBACKS:
             raise
-        sys.stderr.write(f"error: {explain(error)}\n")
-        sys.exit(2)
+        diverged = isinstance(error, DivergedError)
+        sys.stderr.write(f"error: {_flat(error) if diverged else explain(error)}\n")
+        sys.exit(1 if diverged else 2)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,12 @@
-"""The one error that means: what the user asked for cannot be done, and here is what can."""
+"""The errors that are answered in one line, without a traceback."""
 
 
 class InputError(ValueError):
-    """Bad input. The message is one line that names the field and says what is allowed.
+    """What the user asked for cannot be done. The message is one line that names the field and says what is allowed.
 
     `train.py` and `scripts/*` print it without a traceback and exit with code 2.
     """
+
+
+class DivergedError(ArithmeticError):
+    """The loss is NaN or infinite; the message names the step. `train.py` prints it and exits with code 1."""

@@ -31,9 +31,9 @@ class RandAugment:
         made = rand_augment_transform(POLICY, options | {"interpolation": Image.Resampling.BILINEAR})
         self.operations, self.count = made.ops, made.num_layers
 
-    def __call__(self, image: Image.Image) -> tuple[Image.Image, np.ndarray]:
-        """Return the changed image, and the (3, 3) matrix from the old pixel edges to the new ones."""
-        matrix = np.eye(3)
+    def __call__(self, image: Image.Image) -> tuple[Image.Image, list[np.ndarray]]:
+        """Return the changed image, and a (3, 3) matrix, from old pixel edges to new, for each time it was moved."""
+        steps = []
         for operation in random.choices(self.operations, k=self.count):
             before = random.getstate()
             changed = operation(image)
@@ -41,9 +41,9 @@ class RandAugment:
                 random.setstate(before)
                 recorder = Recorder(image.size)
                 operation(recorder)
-                matrix = np.linalg.inv(recorder.matrix) @ matrix
+                steps.append(np.linalg.inv(recorder.matrix))
             image = changed
-        return image, matrix
+        return image, steps
 
 
 class Recorder:

@@ -82,12 +82,12 @@ class StreamSet(Dataset):
     def _item(self, epoch: int, position: int) -> dict[str, np.ndarray]:
         files, path = self.files, self.files.path(position)
         with open_image(path) as image, randomness(self.seed, epoch, int(files.index[position])):
-            pixels, matrix = self.view(image, path)
+            pixels, steps = self.view(image, path)
         item = {"image": pixels, "label": files.labels[position], "index": files.index[position]}
         if files.boxes is not None:
-            item["box"] = move_box(files.boxes[position], matrix, self.view.side)
+            item["box"] = move_box(files.boxes[position], steps, self.view.side)
         if files.parts is not None:
-            item["parts"] = move_parts(files.parts[position], matrix, self.view.side)
+            item["parts"] = move_parts(files.parts[position], steps, self.view.side)
         return item
 
 

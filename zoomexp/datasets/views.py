@@ -1,8 +1,9 @@
 """What the model sees of an image: a window of it as a square of pixels, perhaps mirrored and distorted.
 
-A view comes with one 3 x 3 matrix, from the file's pixel edges to the square's, and boxes and points go through that
-matrix. (torchvision's own points are off by one pixel after a flip, and are moved onto the border where they should be
-reported as cropped away; tests compare images and boxes with torchvision's.)
+A view comes with its steps: 3 x 3 matrices from pixel edges to pixel edges, the first from the file's to the square's.
+Boxes and points go through them one by one, and what leaves the square on the way stays lost, as its pixels are.
+(torchvision's own points are off by one pixel after a flip, and are moved onto the border where they should be reported
+as cropped away; tests compare images and boxes with torchvision's.)
 """
 
 import math
@@ -20,14 +21,15 @@ RATIO = (3 / 4, 4 / 3)  # width : height of a random window
 DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
 
 Window = tuple[float, float, float, float]  # left, top, width, height, in the file's pixels
+Steps = list[np.ndarray]  # (3, 3) each
 
 
 class View(Protocol):
-    """Turns an opened image into (S, S, 3) uint8 pixels and the (3, 3) matrix that moved them there."""
+    """Turns an opened image into (S, S, 3) uint8 pixels and the steps that moved them there."""
 
     side: int
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
         """Look at `image`, which was opened from `path`."""
 
 
@@ -37,10 +39,10 @@ class CentralView:
     def __init__(self, side: int, crop_pct: float) -> None:
         self.side, self.crop_pct = side, crop_pct
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
         """See `View`."""
         window = central_window(*image.size, self.side, self.crop_pct)
-        return np.asarray(cut(image, window, self.side, path)), window_matrix(window, self.side)
+        return np.asarray(cut(image, window, self.side, path)), [window_matrix(window, self.side)]
 
 
 class RandomView:
@@ -52,7 +54,7 @@ class RandomView:
     def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: RandAugment | None) -> None:
         self.side, self.scale, self.flip, self.augment = side, scale, flip, augment
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
         """See `View`."""
         from torchvision.transforms import RandomResizedCrop
 
@@ -62,10 +64,10 @@ class RandomView:
         if self.flip and torch.rand(()) < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             matrix = np.array([[-1.0, 0, self.side], [0, 1, 0], [0, 0, 1]]) @ matrix
-        if self.augment is not None:
-            image, distortion = self.augment(image)
-            matrix = distortion @ matrix
-        return np.asarray(image), matrix
+        if self.augment is None:
+            return np.asarray(image), [matrix]
+        image, steps = self.augment(image)
+        return np.asarray(image), [matrix, *steps]
 
 
 def central_window(width: int, height: int, side: int, crop_pct: float) -> Window:
@@ -98,17 +100,21 @@ def window_matrix(window: Window, side: int) -> np.ndarray:
     return np.array([[kx, 0, -left * kx], [0, ky, -top * ky], [0, 0, 1]])
 
 
-def move_box(box: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+def move_box(box: np.ndarray, steps: Steps, side: int) -> np.ndarray:
     """Return the upright box around the moved `box` (4,), clipped to 0..side: no area where it was cropped away."""
-    x0, y0, x1, y1 = box
-    corners = move(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), matrix)
-    return np.concatenate([corners.min(0), corners.max(0)]).clip(0, side).astype(np.float32)
+    for matrix in steps:
+        x0, y0, x1, y1 = box
+        corners = move(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], np.float64), matrix)
+        box = np.concatenate([corners.min(0), corners.max(0)]).clip(0, side)
+    return box.astype(np.float32)
 
 
-def move_parts(parts: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    """Return the moved parts (P, 3), float32; a part outside the square, or hidden before, is 0, 0, 0."""
-    places = move(parts[:, :2].astype(np.float64), matrix)
-    visible = (parts[:, 2] > 0) & (places >= 0).all(1) & (places < side).all(1)
+def move_parts(parts: np.ndarray, steps: Steps, side: int) -> np.ndarray:
+    """Return the moved parts (P, 3), float32; a part that left the square, or was hidden before, is 0, 0, 0."""
+    places, visible = parts[:, :2].astype(np.float64), parts[:, 2] > 0
+    for matrix in steps:
+        places = move(places, matrix)
+        visible = visible & (places >= 0).all(1) & (places < side).all(1)
     return np.where(visible[:, None], np.column_stack([places, visible]), 0).astype(np.float32)
 
 

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-
-class DivergedError(ArithmeticError):
-    """The loss is NaN or infinite."""
+from zoomexp.errors import DivergedError
 
 
 class TrainingMeter:

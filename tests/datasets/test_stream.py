@@ -1,0 +1,296 @@
+import inspect
+import logging
+import pickle
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from zoomexp.datasets.batches import ShardedBatches
+from zoomexp.datasets.image_files import FileSplits, ImageFiles
+from zoomexp.datasets.stream import StreamDataModule
+from zoomexp.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
+SIDE, MEAN, STD = 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+SMALL = {"batch_size": 8, "eval_batch_size": 7, "mean": MEAN, "std": STD, "image_size": SIDE}
+
+
+class Toy(StreamDataModule):
+    """Images of one colour: red tells the split (train 50, test 200), green the position in it, and a white box."""
+
+    name = "toy"
+
+    def read(self):
+        return FileSplits(self.split("train", 60, 50), None, self.split("test", 24, 200), ("a", "b", "c"))
+
+    def split(self, name, count, red):
+        root = self.data_dir / name
+        if not root.exists():
+            root.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.full((24, 36, 3), (red, 2 * i, 0), np.uint8)
+                pixels[6:16, 9:21] = 255
+                Image.fromarray(pixels).save(root / f"{i}.png")
+        paths = np.array([f"{i}.png".encode() for i in range(count)])
+        boxes = np.tile(np.float32([9, 6, 21, 16]), (count, 1))
+        parts = np.tile(np.float32([[15, 11, 1], [20, 15, 0]]), (count, 1, 1))
+        return ImageFiles(root, paths, np.arange(count) % 3, boxes, parts)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("toy")
+
+
+def ready(folder, **options):
+    data = Toy(data_dir=folder, **{**SMALL, **options})
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def epoch_of(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    batches = list(loader)
+    return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+
+
+def by_index(epoch):
+    order = epoch["index"].argsort()
+    return {key: value[order] for key, value in epoch.items()}
+
+
+def red(loader):
+    pixels = epoch_of(loader)["image"][:, 0, 0, 0] * STD[0] + MEAN[0]
+    return sorted({round(255 * value) for value in pixels.tolist()})
+
+
+def test_batches_are_as_documented(folder):
+    data = ready(folder)
+    assert (data.num_classes, data.channels, data.image_size, data.has_boxes) == (3, 3, SIDE, True)
+    assert {part: len(files) for part, files in data._parts.items()} == {"train": 54, "val": 6, "test": 24}
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        batch = next(iter(loader))
+        count = len(batch["label"])
+        assert batch["image"].shape == (count, 3, SIDE, SIDE) and batch["image"].dtype == torch.float32
+        assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+        assert batch["label"].dtype == batch["index"].dtype == torch.int64
+        assert batch["box"].shape == (count, 4) and batch["parts"].shape == (count, 2, 3)
+        assert batch["box"].dtype == batch["parts"].dtype == torch.float32
+    assert len(data.train_dataloader()) == 6 and len(data.test_dataloader()) == 4
+
+
+def test_test_images_are_normalised_and_their_boxes_exact(folder):
+    epoch = epoch_of(ready(folder, crop_pct=1.0).test_dataloader())
+    assert epoch["index"].tolist() == list(range(24)) and epoch["label"].tolist() == [i % 3 for i in range(24)]
+    colour = torch.tensor([[200, 2 * i, 0] for i in range(24)]) / 255
+    expected = (colour - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(epoch["image"][:, :, 0, 0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(epoch["box"], torch.tensor([[2.0, 4, 10, 32 / 3]]).expand(24, 4))  # 24 x 36 -> 16 x 24
+    part = [[6.0, 22 / 3, 1], [0, 0, 0]]
+    torch.testing.assert_close(epoch["parts"], torch.tensor([part]).expand(24, 2, 3))
+
+
+def test_validation_never_sees_the_test_split_unless_the_protocol_says_so(folder):
+    data = ready(folder)
+    assert red(data.train_dataloader()) != [200] and red(data.val_dataloader()) == [50]
+    assert red(data.test_dataloader()) == [200]
+    train, val = (set(data._parts[part].index.tolist()) for part in ("train", "val"))
+    assert not train & val and train | val == set(range(60))
+    paper = ready(folder, validate_on="test")
+    assert red(paper.val_dataloader()) == [200] and len(paper._parts["train"]) == 60
+    assert ready(folder, val_fraction=0).val_dataloader() == []
+
+
+def test_shortened(folder):
+    data = ready(folder, train_size=27, test_size=9)
+    assert {part: len(files) for part, files in data._parts.items()} == {"train": 27, "val": 3, "test": 9}
+
+
+@pytest.mark.parametrize("augment", ["basic", "randaugment"])
+def test_an_images_augmentation_depends_on_seed_epoch_and_index_only(folder, augment):
+    data = ready(folder, augment=augment)
+    first = epoch_of(data.train_dataloader(), 1)
+    again = epoch_of(data.train_dataloader(), 1)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    small = by_index(epoch_of(ready(folder, augment=augment, batch_size=6).train_dataloader(), 1))
+    rows = first["index"].argsort()
+    kept = torch.isin(small["index"], first["index"])
+    assert torch.equal(first["image"][rows], small["image"][kept])
+    for other in (epoch_of(data.train_dataloader(), 2), epoch_of(ready(folder, seed=1).train_dataloader(), 1)):
+        assert not torch.equal(first["index"], other["index"])
+        assert not torch.equal(by_index(first)["image"][:20], by_index(other)["image"][:20])
+
+
+def test_workers_change_nothing(folder):
+    data = ready(folder, augment="randaugment")
+    alone = [epoch_of(data.train_dataloader(), epoch) for epoch in (0, 1)]
+    loader = ready(folder, augment="randaugment", num_workers=2).train_dataloader()
+    for epoch in (0, 1):  # the workers live on between the epochs
+        shared = epoch_of(loader, epoch)
+        assert all(torch.equal(shared[key], alone[epoch][key]) for key in shared)
+        assert shared["image"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_loader_can_be_sent_to_workers_that_are_not_forked(folder):
+    data = ready(folder, augment="randaugment")
+    images = pickle.loads(pickle.dumps(data.train_dataloader().dataset))
+    assert torch.equal(images[[(0, 3)]]["image"], data.train_dataloader().dataset[[(0, 3)]]["image"])
+
+
+def test_global_randomness_is_left_alone(folder):
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    epoch_of(ready(folder, augment="randaugment").train_dataloader())
+    assert torch.equal(states[0], torch.get_rng_state()) and np.array_equal(states[1], np.random.get_state()[1])
+    assert states[2] == random.getstate()
+
+
+def test_none_means_no_augmentation(folder):
+    data = ready(folder, augment="none")
+    assert torch.equal(
+        *(by_index(epoch_of(data.train_dataloader(), e))["image"][:, :, 0, 0].unique(dim=0)[:1] for e in (0, 1))
+    )
+    boxes = epoch_of(data.train_dataloader())["box"]
+    assert torch.equal(boxes, boxes[:1].expand_as(boxes))
+
+
+@pytest.mark.parametrize("count", [50, 49, 48, 47])
+@pytest.mark.parametrize("batch_size", [4, 6, 12, 100])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_evaluation_shards_hold_every_image_once(count, batch_size, world_size):
+    made = [ShardedBatches(count, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    batches = [list(rank) for rank in made]
+    assert {len(rank) for rank in batches} == {len(made[0])}
+    assert sorted(position for rank in batches for batch in rank for _, position in batch) == list(range(count))
+    assert all(1 <= len(batch) <= batch_size for rank in batches for batch in rank)
+
+
+def test_training_shards_are_disjoint_and_equally_long():
+    made = [ShardedBatches(50, 5, training=True, rank=rank, world_size=3) for rank in range(3)]
+    shards = [[position for batch in rank for _, position in batch] for rank in made]
+    assert [len(shard) for shard in shards] == [15] * 3 and len(set(sum(shards, []))) == 45
+    assert [len(rank) for rank in made] == [3] * 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
+    data = ready(tmp_path, num_workers=workers)
+    path = tmp_path / "test" / "20.png"
+    path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(InputError) as error:
+        list(data.test_dataloader())
+    assert str(error.value).startswith(f"{path} cannot be read as an image") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", ["missing", "empty", "text"])
+def test_an_image_that_is_none_is_found_before_training(tmp_path, change):
+    ready(tmp_path)
+    path = tmp_path / "train" / "31.png"
+    path.unlink() if change == "missing" else path.write_text("text" * (change == "text"))
+    with pytest.raises(InputError) as error:
+        ready(tmp_path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
+def test_every_kind_of_image_becomes_colour(tmp_path, mode):
+    data = ready(tmp_path)
+    grey = Image.new("L", (20, 30), 255).convert(mode)
+    path = tmp_path / "test" / "0.png"
+    grey.save(path, format="TIFF" if mode == "CMYK" else "PNG", **({"transparency": b"\x10"} if mode == "P" else {}))
+    image = next(iter(data.test_dataloader()))["image"][0]
+    torch.testing.assert_close(image[:, 8, 8], (1 - torch.tensor(MEAN)) / torch.tensor(STD), rtol=0, atol=0.02)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    data = ready(tmp_path)
+    Image.fromarray(np.full((30, 20), 40000, np.uint16)).save(tmp_path / "test" / "0.png")
+    with pytest.raises(InputError, match="more than 8 bits"):
+        list(data.test_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "dataset.batch_size=0 must be a whole number, at least 1"),
+        ({"num_workers": -1}, "dataset.num_workers=-1"),
+        ({"image_size": 4}, "dataset.image_size=4 must be a whole number, at least 8"),
+        ({"augment": "all"}, "dataset.augment=all is unknown; basic, randaugment or none"),
+        ({"train_scale": [0, 1]}, "dataset.train_scale=[0.0, 1.0]"),
+        ({"train_scale": [0.5]}, "dataset.train_scale=[0.5]"),
+        ({"crop_pct": 0}, "dataset.crop_pct=0 "),
+        ({"mean": [0.5]}, "dataset.mean=[0.5] must be three values"),
+        ({"std": [1, 1, 0]}, "dataset.std="),
+        ({"val_fraction": 1}, "dataset.val_fraction=1 "),
+        ({"validate_on": "train"}, "dataset.validate_on=train is unknown"),
+        ({"batch_size": 55}, "dataset.batch_size=55 is larger than the 54 training images; at most 54"),
+        ({"train_size": 55}, "dataset.train_size=55 is more images than there are; at most 54"),
+    ],
+)
+def test_bad_values_are_one_line(folder, options, message):
+    with pytest.raises(InputError) as error:
+        ready(folder, **options).train_dataloader()
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+class Recorder(pl.LightningModule):
+    """Learns nothing to speak of; keeps what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.seen = []
+
+    def training_step(self, batch, _):
+        self.seen.append((self.current_epoch, batch["index"].tolist(), float(batch["image"].sum())))
+        return self.layer(batch["image"].mean((1, 2, 3))[:, None]).mean()
+
+    def validation_step(self, batch, _):
+        assert batch["box"].shape[1] == 4
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(folder, data, epochs, ckpt_path=None):
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=epochs, default_root_dir=folder, **quiet)
+    model = Recorder()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer.fit(model, data, ckpt_path=ckpt_path)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return model.seen
+
+
+def test_a_resumed_run_goes_on_as_an_uninterrupted_one(folder, tmp_path):
+    whole = fit(tmp_path, ready(folder), 3)
+    first = fit(tmp_path, ready(folder), 1)
+    rest = fit(tmp_path, ready(folder, num_workers=1), 3, ckpt_path=tmp_path / "last.ckpt")
+    assert first + rest == whole and whole[0][1] != whole[6][1]
+
+
+@pytest.mark.parametrize("name", ["cub200", "image_folder", "imagenet", "tiny_imagenet"])
+def test_a_config_names_every_argument_and_builds(name):
+    surroundings = {"data_dir": "nowhere", "seed": 3, "backbone": {"image_size": None}}
+    dataset = OmegaConf.create({**surroundings, "dataset": OmegaConf.load(CONFIGS / f"{name}.yaml")}).dataset
+    made = instantiate(dataset)
+    wanted = {
+        argument.name
+        for cls in get_class(dataset._target_).__mro__
+        if "__init__" in vars(cls) and cls.__module__.startswith("zoomexp.")
+        for argument in inspect.signature(cls).parameters.values()
+        if argument.kind is argument.KEYWORD_ONLY
+    }
+    assert set(dataset) - {"_target_"} == wanted
+    assert made.name == name and made.seed == 3 and made.data_dir == Path("nowhere")
+    assert name == "tiny_imagenet" or made.image_size == 224

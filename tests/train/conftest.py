@@ -1,0 +1,88 @@
+"""Runs `train.py` as a user does: in this process (quick), or in one of its own."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "trainer.max_epochs=1", "logger=none",
+)  # fmt: skip
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA", "WANDB", "PL_"))}
+    return kept | {"OMP_NUM_THREADS": "1"} | extra
+
+
+@pytest.fixture
+def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
+    """`train("attention=none", ...)` runs `python train.py ...` in this process, writing under `tmp_path / "out"`."""
+
+    def run(*overrides: str, base: tuple[str, ...] = SMALL) -> Ended:
+        argv = [str(ROOT / "train.py"), *base, f"output_dir={tmp_path / 'out'}", *overrides]
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        try:
+            runpy.run_path(argv[0], run_name="__main__")
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            GlobalHydra.instance().clear()
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """`start("attention=none", ...)` starts `python train.py ...` in a process of its own; ended with the test."""
+    started = []
+
+    def run(*arguments: str, **extra: str) -> subprocess.Popen:
+        command = [sys.executable, str(ROOT / "train.py"), *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=environment(**extra), cwd=ROOT, **pipes))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def folders(tmp_path) -> Callable[[], list[Path]]:
+    """The run folders under `tmp_path / "out"`."""
+    return lambda: sorted(path.parent for path in tmp_path.glob("out/runs/*/*/*/metrics.json"))
+
+
+@pytest.fixture
+def facts(folders) -> Callable[[], dict[str, Any]]:
+    """The `metrics.json` of the only run."""
+
+    def read() -> dict[str, Any]:
+        (folder,) = folders()
+        return json.loads((folder / "metrics.json").read_text())
+
+    return read

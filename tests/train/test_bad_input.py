@@ -1,0 +1,130 @@
+"""Bad input: exit code 2, one line that names the field and says what is allowed, and nothing written."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+BAD = {
+    "option": (["optimizer.learning_rate=1"], r"optimizer\.learning_rate: no such option; allowed: .*lr"),
+    "group": (["optimiser=sgd"], r"optimiser: no such option; allowed: .*optimizer"),
+    "choice": (["attention=atzoom"], r"attention/atzoom.*attzoom.*cbam.*loupe"),
+    "appended option": (["+attention.depth=3"], r"attention\.depth: Loupe has no such option; allowed: reduction"),
+    "threshold": (["attention=attzoom", "attention.threshold=1.5"], r"attention\.threshold must be in \[0, 1\], got 1"),
+    "threshold word": (["attention=attzoom", "attention.threshold=big"], r"attention\.threshold must be in \[0, 1\]"),
+    "heads": (["attention=multi_head", "attention.heads=3"], r"attention\.heads.*3.*16"),
+    "site": (["insertion=stage4"], r"insertion\.at=stage4: no site 'stage4'; allowed: .*0=layer1.*2=layer3"),
+    "site index": (["insertion.at=[7]"], r"insertion\.at=\[7\]: no site 7; allowed: .*0=layer1"),
+    "no site": (["insertion.at=[]"], r"insertion\.at=\[\]: names no site; allowed"),
+    "batch": (["dataset.batch_size=129"], r"dataset\.batch_size=129 is larger than .*at most 128"),
+    "batch zero": (["dataset.batch_size=0"], r"dataset\.batch_size=0 must be a whole number, at least 1"),
+    "train size": (["dataset.train_size=100000"], r"dataset\.train_size=100000"),
+    "seed": (["seed=-1"], r"seed=-1 must be a whole number"),
+    "evaluate": (["evaluate=first"], r"evaluate=first is unknown; allowed: best, last"),
+    "timm name": (["backbone=timm"], r"backbone\.name: must be given"),
+    "unknown timm name": (["backbone=timm", "backbone.name=resnett50"], r"backbone\.name=resnett50.*near: .*resnet50"),
+    "weights": (["backbone.pretrained=true"], r"backbone\.pretrained=true: .*only false"),
+    "optimizer": (["optimizer.opt=adamx"], r"optimizer\.opt=adamx.*adam"),
+    "lr": (["optimizer.lr=0"], r"optimizer\.lr=0 must be a number > 0"),
+    "lr nan": (["optimizer.lr=.nan"], r"optimizer\.lr=nan must be a number > 0"),
+    "decay": (["optimizer.weight_decay=-1"], r"optimizer\.weight_decay=-1 must be a number >= 0"),
+    "no_decay": (["optimizer.no_decay=[gates]"], r"optimizer\.no_decay: unknown \['gates'\]; allowed: norm, bias"),
+    "momentum": (["optimizer.momentum=-1"], r"optimizer.*momentum"),
+    "milestones": (["scheduler=multistep", "scheduler.milestones=[5,3]"], r"scheduler\.milestones must be rising"),
+    "warm-up": (["scheduler.warmup_epochs=1"], r"scheduler\.warmup_epochs=1 must be in \[0, 1\)"),
+    "epochs": (["trainer.max_epochs=0"], r"trainer\.max_epochs"),
+    "smoothing": (["loss.label_smoothing=1"], r"loss\.label_smoothing must be in \[0, 1\), got 1"),
+    "maps": (["attention=cbam", "loss=sparse_gate", "attention.kernel_size=4"], r"attention\.kernel_size must be an odd"),
+    "no maps": (["attention=none", "loss=sparse_gate"], r"loss=SparseGate: needs a module with a map"),
+    "sparsity": (["loss=sparse_gate", "loss.sparsity=-1"], r"loss\.sparsity must be at least 0, got -1"),
+    "precision": (["trainer.precision=31"], r"trainer.*31"),
+    "trainer": (["trainer=gpu"], r"trainer.*(CUDA|GPU|gpu|accelerator)"),
+    "missing checkpoint": (["checkpoint=nowhere.ckpt"], r"checkpoint=nowhere\.ckpt: no such file"),
+    "monitor": (["callbacks.checkpoints.monitor=val/acc9"], r"callbacks\.checkpoints\.monitor.*val/acc1"),
+    "syntax": (["attention.threshold"], r"attention\.threshold"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(train, tmp_path, case):
+    overrides, message = BAD[case]
+    assert_refused(train(*overrides), message, tmp_path)
+
+
+def assert_refused(ended, message, tmp_path, left=()):
+    import re
+
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    assert re.search(message, lines[0]), lines[0]
+    assert ended.code == 2
+    assert ended.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(left)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100"])
+def test_missing_data(train, tmp_path, name):
+    base = (f"dataset={name}", "logger=none", f"data_dir={tmp_path / 'nothing'}")
+    ended = train(base=base)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "data_dir" in ended.err
+    assert name in ended.err.lower().replace("-", "")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "nonsense"])
+def test_unreadable_data(train, tmp_path, damage):
+    images = np.zeros((20, 32, 32, 3), np.uint8)
+    labels = np.arange(20) % 10
+    file = tmp_path / "cifar10.npz"
+    classes = np.array([str(i) for i in range(10)])
+    np.savez(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels, classes=classes)
+    file.write_bytes(file.read_bytes()[:3000] if damage == "truncated" else b"nonsense")
+    ended = train(base=("dataset=cifar10", "logger=none", f"data_dir={tmp_path}"))
+    assert_refused(ended, r"cifar10\.npz", tmp_path, left=["cifar10.npz"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nonsense", "not a readable checkpoint"),
+        (None, r"of another model; \d+ of \d+ tensors differ, for example conv1.weight"),
+    ],
+)
+def test_unsuitable_checkpoint(train, tmp_path, content, message):
+    file = tmp_path / "other.ckpt"
+    if content:
+        file.write_bytes(content)
+    else:
+        torch.save({"state_dict": {"model.conv1.weight": torch.zeros(16, 3, 3, 3)}}, file)
+    ended = train(f"checkpoint='{file}'")
+    assert_refused(ended, message, tmp_path, left=["other.ckpt"])
+
+
+def test_output_folder_that_is_a_file(train, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    assert_refused(train(), r"output_dir: cannot write .*; name a writable one", tmp_path, left=["out"])
+    assert (tmp_path / "out").read_text() == "in the way"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_read_only_output_folder(train, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o555)
+    assert_refused(train(), r"output_dir: cannot write .*Permission denied", tmp_path, left=["out"])
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_diverging_loss_fails_the_run_and_names_the_step(train, facts, epochs):
+    ended = train("optimizer.lr=1e30", "dataset.batch_size=32", f"trainer.max_epochs={epochs}")
+    assert ended.code == 1
+    assert [line for line in ended.err.splitlines() if not line.startswith("epoch ")] == [
+        "error: the loss became NaN or infinite at step 1"
+    ]
+    stored = facts()
+    assert stored["status"] == "failed: DivergedError: the loss became NaN or infinite at step 1"
+    assert (stored["metrics"], stored["cost"]) == ({}, {})
+    json.dumps(stored, allow_nan=False)

@@ -1,0 +1,48 @@
+"""Finds the finished runs that a table's cells are made of."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoomexp.results.derived import from_history
+from zoomexp.results.filling import RunResult
+
+
+def finished_run(folder: Path) -> RunResult | None:
+    """What a table needs of the run in `folder`; None if there is no finished run."""
+    try:
+        facts = json.loads((folder / "metrics.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if facts["status"] != "finished":
+        return None
+    return RunResult(
+        metrics=facts["metrics"] | _epochs(folder / "history.csv"),
+        cost=facts["cost"],
+        seed=facts["seed"],
+        correct=_correct(folder / "predictions.npz"),
+        git_sha=facts["git"]["sha"] or "",
+        folder=str(folder),
+    )
+
+
+def finished_runs(folders: Iterable[Path]) -> list[RunResult]:
+    """The finished ones among the runs in `folders`."""
+    return [run for run in map(finished_run, folders) if run is not None]
+
+
+def _epochs(history: Path) -> dict[str, float]:
+    """What the epochs' validation accuracies say (see `derived.from_history`)."""
+    rows = pd.read_csv(history) if history.exists() else pd.DataFrame()
+    return from_history(rows["val/acc1"].tolist()) if "val/acc1" in rows else {}
+
+
+def _correct(predictions: Path) -> np.ndarray | None:
+    """Whether each test image was classified right, in the order of the index."""
+    if not predictions.exists():
+        return None
+    with np.load(predictions, allow_pickle=False) as stored:
+        return stored["top1"] == stored["label"]

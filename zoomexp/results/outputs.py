@@ -1,0 +1,80 @@
+"""Where filled tables go: files in every form, one document over many tables, and a W&B table."""
+
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from zoomexp.results.filling import FilledTable
+from zoomexp.results.record import processor, write_text
+from zoomexp.results.rendering import csv, frame, html, latex, markdown
+
+
+def write_table(filled: FilledTable, folder: Path) -> list[Path]:
+    """Write `<folder>/<paper>/<table>-<scale>.{md,tex,csv,html}`; returns the paths."""
+    stem = folder / f"{filled.name}-{filled.scale}"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    forms = {"md": markdown, "tex": latex, "csv": csv, "html": html}
+    paths = []
+    for suffix, render in forms.items():
+        paths.append(stem.with_name(f"{stem.name}.{suffix}"))
+        write_text(paths[-1], render(filled))
+    return paths
+
+
+def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
+    """Write every table that has a measured cell into one Markdown file, and name those that have none."""
+    measured = [table for table in tables if table.counts()["measured"]]
+    empty = [table.name for table in tables if not table.counts()["measured"]]
+    parts = [
+        "# Results",
+        "Reported beside measured, made by the command below and never by hand; a later call makes it anew from the "
+        "run records.",
+        f"    {command}",
+        f"Made on {time.strftime('%Y-%m-%d')} on {processor()}, Python {platform.python_version()}. "
+        "`stale`: measured by an earlier commit.",
+        *(markdown(table).strip() for table in measured),
+        "## Not run",
+        ", ".join(empty) or "none",
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def list_table(tables: Sequence[FilledTable], scale: str) -> RichTable:
+    """One line per table: how many cells are reported, measured and reproduced."""
+    shown = RichTable(title=f"Tables at scale={scale}")
+    for name in ("table", "title", "rows", "cells", "reported", "measured", "reproduced"):
+        shown.add_column(name, justify="left" if name in ("table", "title") else "right")
+    for table in tables:
+        counts = table.counts()
+        numbers = (len(table.rows), *(counts[key] for key in ("cells", "reported", "measured", "reproduced")))
+        shown.add_row(table.name, table.title, *map(str, numbers))
+    return shown
+
+
+def log_to_wandb(filled: FilledTable, output_dir: Path, settings: Sequence[str]) -> None:
+    """Log the table as one W&B table, offline unless `logger.mode=` says otherwise; `logger=none` leaves it out.
+
+    Args:
+        filled: The table.
+        output_dir: Where the offline run is written.
+        settings: Overrides of the logger, as typed.
+    """
+    if "logger=none" in settings:
+        return
+    import os
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    mode = next((s.partition("=")[2] for s in settings if s.startswith("logger.mode=")), "offline")
+    paper = filled.name.partition("/")[0]
+    tags = [f"table:{filled.name}", f"scale:{filled.scale}"]
+    with wandb.init(
+        project="zoomexp", mode=mode, dir=output_dir, job_type="table", group=paper, name=filled.name, tags=tags
+    ) as run:
+        run.log({filled.name: wandb.Table(dataframe=frame(filled))})
