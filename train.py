@@ -27,33 +27,41 @@ def experiment(cfg: DictConfig, job: DictConfig) -> dict:
     """Build what the config says, train it, test it once and record it; returns the record's facts."""
     from hydra.utils import instantiate
 
-    from zoomexp.model import build_model
     from zoomexp.results.record import RunRecord
     from zoomexp.results.summary import show
-    from zoomexp.running import fit_and_test, load_weights, make_logger, prepare
+    from zoomexp.running import fit_and_test, make_logger, make_ready
 
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     record = RunRecord(cfg.output_dir, config, OmegaConf.to_container(job.runtime.choices), list(job.overrides.task))
     if cfg.rerun or not record.finished():
         with building():
-            prepare(cfg.seed, cfg.evaluate)
-            data = instantiate(cfg.dataset)
-            data.prepare_data()
-            data.setup("fit")
-            network = build_model(
-                instantiate(cfg.backbone), num_classes=data.num_classes, in_chans=data.channels,
-                image_size=data.image_size, attention=instantiate(cfg.attention) or None, at=cfg.insertion.at,
-            )  # fmt: skip
-            parts = {name: instantiate(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
-            task = instantiate(cfg.task)(model=network, num_classes=data.num_classes, **parts)
-            callbacks = list(instantiate(cfg.callbacks).values())
-            trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=record.folder)
-            load_weights(task, cfg.checkpoint)
+            data, task, trainer = build(cfg, record.folder)
+            make_ready(trainer, task, data, cfg.checkpoint)
             record.start(OmegaConf.to_yaml(cfg, resolve=True), rerun=cfg.rerun)
         with record.running(), make_logger(instantiate(cfg.logger), record) as trainer.logger:
             fit_and_test(trainer, task, data, record, cfg.evaluate)
     show(record.facts, record.folder)
     return record.facts
+
+
+def build(cfg: DictConfig, folder: Path) -> tuple:
+    """The data module, the task around its network, and the trainer that will write into `folder`."""
+    from hydra.utils import instantiate
+
+    from zoomexp.model import build_model
+    from zoomexp.running import prepare
+
+    prepare(cfg.seed, cfg.evaluate)
+    data = instantiate(cfg.dataset)
+    data.prepare_data()
+    data.setup("fit")
+    shape = {"num_classes": data.num_classes, "in_chans": data.channels, "image_size": data.image_size}
+    attention = instantiate(cfg.attention) or None
+    network = build_model(instantiate(cfg.backbone), attention=attention, at=cfg.insertion.at, **shape)
+    parts = {name: instantiate(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
+    task = instantiate(cfg.task)(model=network, num_classes=data.num_classes, **parts)
+    callbacks = list(instantiate(cfg.callbacks).values())
+    return data, task, instantiate(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=folder)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """timm's optimizers, with a choice of which parameters are exempt from weight decay."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def make_optimizer(
     if opt not in timm.optim.list_optimizers():
         raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
     for field, value, least in (("lr", lr, 1e-30), ("weight_decay", weight_decay, 0)):
-        if not isinstance(value, int | float) or value < least:
+        if not isinstance(value, int | float) or not least <= value < math.inf:
             raise InputError(f"optimizer.{field}={value} must be a number {'>' if field == 'lr' else '>='} 0")
     if unknown := set(no_decay) - set(KINDS):
         raise InputError(f"optimizer.no_decay: unknown {sorted(unknown)}; allowed: {', '.join(KINDS)}")

@@ -70,6 +70,22 @@ def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterat
             logger.experiment.finish(exit_code=1 if sys.exc_info()[0] else 0)
 
 
+def make_ready(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, checkpoint: str | None
+) -> None:
+    """Load the weights to start from and check what only the whole can tell, before anything is written.
+
+    Raises:
+        InputError: For no epochs, a checkpoint of another model, or training batches that cannot be made.
+    """
+    if trainer.max_epochs is None or trainer.max_epochs < 1:
+        raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
+    load_weights(task, checkpoint)
+    data.trainer = trainer  # says how many processes share the images
+    if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
+        raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
+
+
 def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
     """Start from the weights of a checkpoint of the same model.
 

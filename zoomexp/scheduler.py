@@ -29,7 +29,9 @@ def _check_epochs(epochs: int, warmup_epochs: int) -> None:
     for field, value in (("trainer.max_epochs", epochs), ("scheduler.warmup_epochs", warmup_epochs)):
         if not isinstance(value, int):
             raise InputError(f"{field}={value} must be a whole number of epochs")
-    if epochs < 1 or not 0 <= warmup_epochs < epochs:
+    if epochs < 1:
+        raise InputError(f"trainer.max_epochs={epochs} must be at least 1")
+    if not 0 <= warmup_epochs < epochs:
         raise InputError(f"scheduler.warmup_epochs={warmup_epochs} must be in [0, {epochs}), the epochs of the run")
 
 

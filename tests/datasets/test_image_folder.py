@@ -55,7 +55,7 @@ def test_a_validation_split_of_its_own(tmp_path):
 def test_names_that_are_not_ascii(tmp_path):
     lay_out(tmp_path / "images", classes=("čáp", "žluna 2"))
     assert ready(tmp_path).classes == ("čáp", "žluna 2")
-    assert len(list(ready(tmp_path).test_dataloader())[0]["label"]) == 6
+    assert len(next(iter(ready(tmp_path).test_dataloader()))["label"]) == 6
 
 
 @pytest.mark.parametrize("change", ["root", "test", "class", "more", "empty", "no classes"])

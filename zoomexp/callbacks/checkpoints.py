@@ -10,6 +10,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 class Checkpoints(ModelCheckpoint):
     """Lightning's ModelCheckpoint, with its folder in the run folder (the trainer's `default_root_dir`).
 
+    `last.ckpt` is written after every epoch; Lightning's own `save_last` leaves out those that are not the best so far.
+
     Saves at the end of a training epoch, after validation: a run resumes at the beginning of an epoch. Without a
     validation split there is no best, only the last.
 
@@ -24,7 +26,6 @@ class Checkpoints(ModelCheckpoint):
             monitor=monitor,
             mode=mode,
             save_top_k=1,
-            save_last=True,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
@@ -33,6 +34,12 @@ class Checkpoints(ModelCheckpoint):
         """Point at the run folder."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the best, where this epoch is, and the last."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self.last_model_path = str(Path(self.dirpath) / "last.ckpt")
+        trainer.save_checkpoint(self.last_model_path)
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
         """Give up on a best checkpoint where nothing is validated."""

@@ -20,7 +20,8 @@ class History(pl.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; note the rate, which the schedule changes before the epoch's end."""
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.started, self.validation_s = time.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,7 +42,7 @@ class History(pl.Callback):
                 "step": trainer.global_step,
                 "epoch_s": round(seconds, 3),
                 "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 1),
-                "lr": trainer.optimizers[0].param_groups[0]["lr"],
+                "lr": self.lr,
                 **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
             }
         )

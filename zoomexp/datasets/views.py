@@ -86,9 +86,10 @@ def central_window(width: int, height: int, side: int, crop_pct: float) -> Windo
 def cut(image: Image.Image, window: Window, side: int, path: Path) -> Image.Image:
     """Decode the image and resize `window` of it to (side, side), bilinear with anti-aliasing."""
     full, (left, top, width, height) = image.size, window
-    image.draft(None, tuple(math.ceil(DRAFT * side * f / w) for f, w in zip(full, (width, height), strict=True)))
+    wanted = tuple(math.ceil(DRAFT * side * f / w) for f, w in zip(full, (width, height), strict=True))
+    drafted = image.draft(None, wanted)  # (mode, box of the whole image after reduction), or None
+    kx, ky = (drafted[1][2] / full[0], drafted[1][3] / full[1]) if drafted else (1.0, 1.0)
     image = rgb(image, path)
-    kx, ky = image.size[0] / full[0], image.size[1] / full[1]
     right, bottom = min((left + width) * kx, image.size[0]), min((top + height) * ky, image.size[1])
     return image.resize((side, side), Image.Resampling.BILINEAR, box=(left * kx, top * ky, right, bottom))
 

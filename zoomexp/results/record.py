@@ -58,7 +58,7 @@ class RunRecord:
 
     def finished(self) -> bool:
         """Whether this very run has been done; then `facts` are those of the finished run."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        with contextlib.suppress(OSError, json.JSONDecodeError):
             stored = json.loads((self.folder / "metrics.json").read_text())
             if stored["status"] == "finished":
                 self.facts = stored

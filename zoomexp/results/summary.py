@@ -1,5 +1,6 @@
 """The short tables at the end of a run and of a sweep."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ METRICS = (
 def show(facts: Mapping[str, Any], folder: Path) -> None:
     """Print a finished run's table (rank 0 only)."""
     if facts["status"] == "finished":
-        Console(soft_wrap=True).print(run_table(facts, folder))
+        Console(width=None if sys.stdout.isatty() else 200).print(run_table(facts, folder))
 
 
 def run_table(facts: Mapping[str, Any], folder: Path) -> Table:

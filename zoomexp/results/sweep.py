@@ -10,7 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from rich.console import Console
 
-from zoomexp.errors import InputError
+from zoomexp.errors import DivergedError, InputError
 from zoomexp.results.record import write_text
 from zoomexp.results.summary import sweep_table
 
@@ -29,7 +29,7 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
     try:
         facts = dict(experiment())
     except Exception as error:
-        if not isinstance(error, InputError):
+        if not isinstance(error, InputError | DivergedError):
             traceback.print_exc()
         facts = {"status": f"failed: {one_line(error)}"}
         console.print(f"job {job} {facts['status']}", style="red", markup=False, highlight=False)

@@ -1,0 +1,43 @@
+# `make` alone lists the targets. PYTHON chooses the interpreter, PIP_ARGS goes to pip (see README, Install).
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+# Parallel torch processes with several threads each starve one another: one thread per test process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-data lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[dev,sweep]'
+	@touch $@
+
+demo: .venv/installed  ## install, train on the embedded data (about two minutes), say where to look
+	$(BIN)/python train.py
+	@echo "Every run keeps its record under outputs/runs: metrics.json, history.csv, config.yaml, checkpoints."
+	@echo "Next: $(BIN)/python train.py -m attention=none,loupe,cbam seed=0,1   or   $(BIN)/python scripts/reproduce.py --list"
+
+test: lint  ## install, run every check: formatting, lint, tests
+	$(PYTEST) -m "not slow and not gpu and not slurm"
+
+test-slow: .venv/installed  ## the tests that take longer
+	$(PYTEST) -m "slow and not gpu and not slurm"
+
+test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DATA_DIR=...
+	$(PYTEST) -m data
+
+lint: .venv/installed  ## formatting and lint
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+format: .venv/installed  ## format and mend what can be mended
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+clean:  ## remove the environment and caches, keep outputs
+	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,51 @@
+"""A run that is killed and started again ends with the numbers of one that was left alone."""
+
+import json
+import time
+
+import pandas as pd
+import torch
+
+RUN = (
+    "dataset=digits", "dataset.train_size=480", "dataset.test_size=100", "dataset.batch_size=32", "logger=none",
+    "backbone=timm", "backbone.name=test_efficientnet", "+backbone.drop_rate=0.3", "+backbone.drop_path_rate=0.2",
+    "attention=loupe", "loss=sparse_gate", "loss.warmup_epochs=3", "trainer.max_epochs=6",
+    "scheduler=multistep", "scheduler.milestones=[3,5]", "scheduler.warmup_epochs=2",
+    "callbacks=[default,ema]", "callbacks.ema.decay=0.9", "evaluate=last",
+)  # fmt: skip
+TIMES = ["epoch_s", "img_per_s"]
+
+
+def rows(path) -> int:
+    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+
+def test_killed_in_mid_epoch(train, start, tmp_path):
+    assert train(base=RUN).code == 0
+    (whole,) = tmp_path.glob("out/runs/*/*/*")
+    killed = tmp_path / "killed" / whole.relative_to(tmp_path / "out")
+    process = start(*RUN, f"output_dir={tmp_path / 'killed'}")
+    deadline = time.monotonic() + 60
+    while rows(killed / "history.csv") < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.1)  # an epoch takes about 0.4 s
+    process.kill()
+    process.wait()
+    done = rows(killed / "history.csv")
+    assert 2 <= done < 6
+    assert json.loads((killed / "metrics.json").read_text())["status"] == "running"
+    ended = train(f"output_dir={tmp_path / 'killed'}", base=RUN)
+    assert ended.code == 0
+    assert ended.err.count("epoch ") in (6 - done, 6 - done + 1)  # the last row may be younger than its checkpoint
+    stored = {folder: json.loads((folder / "metrics.json").read_text()) for folder in (whole, killed)}
+    assert stored[killed]["status"] == "finished"
+    assert stored[killed]["metrics"] == stored[whole]["metrics"]
+    histories = [pd.read_csv(folder / "history.csv").drop(columns=TIMES) for folder in (whole, killed)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert list(histories[1]["epoch"]) == list(range(6))
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = (torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (whole, killed))
+        assert one["global_step"] == other["global_step"]
+        for part in ("state_dict", "current_model_state"):
+            assert one[part].keys() == other[part].keys()
+            assert all(torch.equal(value, other[part][key]) for key, value in one[part].items())

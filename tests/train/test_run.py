@@ -1,0 +1,224 @@
+"""One real run: its record, its files, and the same again."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from zoomexp.model import build_model
+from zoomexp.results.record import config_hash
+
+ROOT = Path(__file__).parents[2]
+CLUTTERED = (
+    "dataset.train_images=300", "dataset.test_images=121", "dataset.canvas=32", "dataset.batch_size=60",
+    "dataset.eval_batch_size=50", "trainer.max_epochs=3", "optimizer.lr=0.05", "seed=3", "logger=none",
+)  # fmt: skip
+PLAIN = {"train/loss", "train/acc1", "val/loss", "val/acc1", "val/acc5", "val/acc1_best", "epochs",
+         "test/loss", "test/acc1", "test/acc5"}  # fmt: skip
+
+
+def composed(overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
+        return compose("train", overrides=list(overrides))
+
+
+def by_hand(folder: Path, checkpoint: str) -> dict[str, float]:
+    """The test scores of a checkpoint, from the run folder alone, one image at a time and in numpy."""
+    config = OmegaConf.load(folder / "config.yaml")
+    data = instantiate(config.dataset)
+    data.prepare_data()
+    data.setup("test")
+    network = build_model(
+        instantiate(config.backbone), num_classes=10, in_chans=1, image_size=32,
+        attention=instantiate(config.attention), at=config.insertion.at,
+    )  # fmt: skip
+    stored = torch.load(folder / "checkpoints" / checkpoint, weights_only=True)["state_dict"]
+    network.load_state_dict({key[6:]: value for key, value in stored.items() if key.startswith("model.")})
+    network.eval()
+    losses, ranks, hits, centre = [], [], [], []
+    for batch in data.test_dataloader():
+        for image, label, box in zip(batch["image"], batch["label"], batch["box"].numpy(), strict=True):
+            with torch.no_grad():
+                logits = network(image[None])[0].double().numpy()
+            losses.append(np.log(np.exp(logits - logits[label]).sum()))
+            ranks.append((logits > logits[label]).sum())
+            heat = network.inserted["layer2"].module.map[0, 0].numpy()
+            row, col = np.unravel_index(heat.argmax(), heat.shape)
+            cell = 32 / heat.shape[0]
+            hits.append(inside(box, (col + 0.5) * cell, (row + 0.5) * cell))
+            middle = [16 - cell / 2, 16 + cell / 2]
+            centre.append(np.mean([inside(box, x, y) for x in middle for y in middle]))
+    return {
+        "test/loss": np.mean(losses),
+        "test/acc1": 100 * np.mean(np.array(ranks) < 1),
+        "test/acc5": 100 * np.mean(np.array(ranks) < 5),
+        "test/pointing_game": 100 * np.mean(hits),
+        "test/pointing_game/layer2": 100 * np.mean(hits),
+        "test/pointing_game/centre_prior": 100 * np.mean(centre),
+    }
+
+
+def inside(box, x, y) -> bool:
+    return bool(box[0] <= x < box[2] and box[1] <= y < box[3])
+
+
+def test_the_record_of_a_run(train, folders, facts, tmp_path):
+    ended = train(base=CLUTTERED)
+    assert (ended.code, len(ended.out.splitlines()), len(ended.err.splitlines())) == (0, 9, 3)
+    (folder,), stored = folders(), facts()
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "config.yaml", "metrics.json", "history.csv", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    }  # fmt: skip
+
+    config = composed([*CLUTTERED, f"output_dir={tmp_path / 'out'}"])
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")) == resolved
+    run = f"cluttered_digits/resnet20-loupe-default/seed3-{config_hash(resolved)}"
+    assert folder == tmp_path / "out" / "runs" / run
+
+    assert list(stored) == [
+        "run", "status", "choices", "overrides", "seed", "metrics", "cost", "versions", "git", "host",
+    ]  # fmt: skip
+    assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
+    assert stored["overrides"] == [*CLUTTERED, f"output_dir={tmp_path / 'out'}"]
+    assert stored["choices"] == {
+        "dataset": "cluttered_digits", "backbone": "resnet20", "attention": "loupe", "insertion": "default",
+        "loss": "cross_entropy", "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu",
+        "logger": "none", "experiment": None, "sweep": None,
+    }  # fmt: skip
+    assert stored["versions"].pop("python") == platform.python_version()
+    assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}
+    assert {"torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "zoomexp"} <= set(stored["versions"])
+    assert set(stored["git"]) == {"sha", "dirty"}
+    if (ROOT / ".git").exists():
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert stored["git"]["sha"] == head.stdout.strip()
+    assert set(stored["host"]) == {"machine", "processor", "cores"}
+    assert (stored["host"]["machine"], stored["host"]["cores"]) == (platform.machine(), os.cpu_count())
+
+    history = pd.read_csv(folder / "history.csv")
+    assert list(history["epoch"]) == [0, 1, 2]
+    assert list(history["step"]) == [4, 8, 12]  # 270 training images, 30 held out
+    np.testing.assert_allclose(history["lr"], [0.05, 0.05 * 0.75, 0.05 * 0.25])  # half a cosine
+    metrics = stored["metrics"]
+    gates = {f"gate/layer2/{name}" for name in ("weight_norm", "saturated", "change")}
+    places = {"test/pointing_game", "test/pointing_game/layer2", "test/pointing_game/centre_prior"}
+    assert set(metrics) == PLAIN | gates | places
+    for name in metrics.keys() & set(history.columns):
+        assert metrics[name] == history[name].iloc[-1]
+    assert metrics["val/acc1_best"] == history["val/acc1"].max()
+    assert metrics["epochs"] == 3
+
+    hand = by_hand(folder, "best.ckpt")
+    assert {name: metrics[name] for name in hand} == pytest.approx(hand, abs=1e-3)
+
+    predictions = np.load(folder / "predictions.npz")
+    assert set(predictions.files) == {"index", "label", "top1"}
+    data = instantiate(config.dataset)
+    data.setup()
+    labels = np.concatenate([batch["label"] for batch in data.test_dataloader()])
+    np.testing.assert_array_equal(predictions["index"], np.arange(121))
+    np.testing.assert_array_equal(predictions["label"], labels)
+    assert 100 * np.mean(predictions["top1"] == labels) == pytest.approx(metrics["test/acc1"], abs=1e-4)
+
+    cost = stored["cost"]
+    module = 9 * 32 * 8 + 8 + 8 + 1
+    host = 269_434
+    assert (cost["params"], cost["trainable_params"], cost["module_params"]) == (host + module,) * 2 + (module,)
+    assert (cost["batch"], cost["dtype"], cost["devices"], cost["threads"]) == (60, "32-true", 1, 1)
+    assert (cost["insertion_sites"], cost["device"]) == (["layer2"], stored["host"]["processor"])
+    assert cost["macs"] == 40_256_128 + 16 * 16 * (9 * 32 * 8 + 8)
+    assert cost["train_s"] == pytest.approx(history["epoch_s"].sum(), abs=0.01)
+    assert cost["img_per_s"] == pytest.approx(3 * 240 / history["epoch_s"].sum(), rel=0.02)
+    assert cost["session_s"] > cost["train_s"] > 0
+    assert 100 < cost["peak_mib"] < 10_000
+    assert set(cost) == {
+        "params", "trainable_params", "module_params", "macs", "insertion_sites", "train_s", "img_per_s", "batch",
+        "dtype", "device", "devices", "threads", "peak_mib", "session_s",
+    }  # fmt: skip
+
+    for shown in (f"{metrics['test/acc1']:.2f} %", f"{metrics['test/pointing_game']:.2f} %", "loupe after layer2",
+                  f"{host + module:,} (module {module:,})", str(folder)):  # fmt: skip
+        assert shown in ended.out
+
+
+def test_a_finished_run_is_not_repeated_unless_asked(train, folders, facts):
+    first = train()
+    (folder,) = folders()
+    before, stored = (folder / "metrics.json").read_bytes(), facts()
+    again = train("data_dir=elsewhere", "trainer.log_every_n_steps=1")
+    assert (again.code, again.err) == (0, "")
+    assert again.out == first.out
+    assert (folder / "metrics.json").read_bytes() == before
+    repeated = train("rerun=true")
+    assert (repeated.code, repeated.err.count("epoch 1/1")) == (0, 1)
+    assert facts()["metrics"] == stored["metrics"]
+    assert (folder / "metrics.json").read_bytes() != before
+    assert folders() == [folder]
+
+
+def test_the_seed_decides_the_numbers(train, folders, tmp_path):
+    for seed, out in ((0, "out"), (1, "out"), (0, "out/runs/again/runs")):
+        assert train("attention=cbam", f"seed={seed}", f"output_dir={tmp_path / out}").code == 0
+    read = {path.parent: json.loads(path.read_text()) for path in tmp_path.rglob("metrics.json")}
+    twins = [stored["metrics"] for stored in read.values() if stored["seed"] == 0]
+    (other,) = [stored["metrics"] for stored in read.values() if stored["seed"] == 1]
+    assert len(twins) == 2
+    assert twins[0] == twins[1]
+    assert twins[0]["test/loss"] != other["test/loss"]
+
+
+def test_the_last_epoch_is_tested_when_asked(train, folders, facts):
+    assert train("evaluate=last", base=CLUTTERED).code == 0
+    (folder,), metrics = folders(), facts()["metrics"]
+    last, best = by_hand(folder, "last.ckpt"), by_hand(folder, "best.ckpt")
+    assert {name: metrics[name] for name in last} == pytest.approx(last, abs=1e-3)
+    assert last["test/loss"] != pytest.approx(best["test/loss"], abs=1e-3)
+
+
+def test_a_run_without_validation_tests_its_last_epoch(train, folders, facts):
+    assert train("dataset.val_fraction=0", "attention=none").code == 0
+    assert set(facts()["metrics"]) == {name for name in PLAIN if not name.startswith("val/")}
+    (folder,) = folders()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_starts_from_the_weights_of_another(train, folders, facts, tmp_path):
+    train("attention=none")
+    (folder,) = folders()
+    scores = facts()["metrics"]["test/acc1"], facts()["metrics"]["test/loss"]
+    frozen = ("optimizer.lr=1e-20", "trainer.max_epochs=1", "dataset.train_size=64", "evaluate=best")
+    start = folder / "checkpoints" / "best.ckpt"
+    ended = train("attention=none", *frozen, f"checkpoint='{start}'", f"output_dir={tmp_path / 'second'}")
+    assert ended.code == 0
+    (second,) = tmp_path.glob("second/runs/*/*/*/checkpoints/best.ckpt")
+    kept = {path: torch.load(path, weights_only=True)["state_dict"] for path in (start, second)}
+    for name, value in kept[start].items():
+        if name.endswith(".weight") and "bn" not in name:
+            assert torch.equal(kept[second][name], value), name
+    assert scores != (0.0, 0.0)
+
+
+@pytest.mark.parametrize("overrides", [
+    ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-12",
+     "callbacks.early_stopping.min_delta=5", "trainer.max_epochs=6"],
+])  # fmt: skip
+def test_early_stopping_ends_a_run(train, facts, overrides):
+    assert train("attention=none", *overrides).code == 0
+    assert facts()["metrics"]["epochs"] == 2
+
+
+def test_mixed_precision(train, facts):
+    assert train("trainer.precision=bf16-mixed", "attention=self_attention").code == 0
+    assert facts()["cost"]["dtype"] == "bf16-mixed"
