@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from zoomexp.command_line import building, reported, run_command
@@ -11,8 +13,6 @@ from zoomexp.command_line import building, reported, run_command
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(cfg: DictConfig) -> None:
     """Run the experiment, or one job of a multirun."""
-    from hydra.core.hydra_config import HydraConfig
-
     from zoomexp.results.sweep import run_job
 
     job = HydraConfig.get()
@@ -25,8 +25,6 @@ def main(cfg: DictConfig) -> None:
 
 def experiment(cfg: DictConfig, job: DictConfig) -> dict:
     """Build what the config says, train it, test it once and record it; returns the record's facts."""
-    from hydra.utils import instantiate
-
     from zoomexp.results.record import RunRecord
     from zoomexp.results.summary import show
     from zoomexp.running import fit_and_test, make_logger, make_ready
@@ -46,8 +44,6 @@ def experiment(cfg: DictConfig, job: DictConfig) -> dict:
 
 def build(cfg: DictConfig, folder: Path) -> tuple:
     """The data module, the task around its network, and the trainer that will write into `folder`."""
-    from hydra.utils import instantiate
-
     from zoomexp.model import build_model
     from zoomexp.running import prepare
 

@@ -71,7 +71,9 @@ def step(overrides: list[str], steps: int, rounds: int) -> None:
     ours, bare = stretches.ours[1:], stretches.bare[1:]  # the first stretch of each warms up
     images = steps * data.batch_size
     ratios = [b / o for o, b in zip(ours, bare, strict=True)]
-    print(f"{images / median(ours):.0f} img/s here, {images / median(bare):.0f} img/s bare loop, {processor()}, one thread")
+    print(
+        f"{images / median(ours):.0f} img/s here, {images / median(bare):.0f} img/s bare loop, {processor()}, one thread"
+    )
     print(f"ratio {median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}, {rounds} rounds of {steps} steps)")
     print(f"overhead {1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / steps:.0f} us a step")
 

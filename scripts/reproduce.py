@@ -149,9 +149,7 @@ def folder_of(cfg: DictConfig, choices: dict[str, str], seed: int) -> Path:
     return Path(cfg.output_dir).resolve() / "runs" / run_path(config, choices)
 
 
-def reproduce(
-    table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool
-) -> None:
+def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool) -> None:
     """Run what is missing of a table, show it and write it in every form."""
     launcher = [override for override in overrides if override.startswith("hydra")]
     runnable = [row for row in rows if not row.unavailable]
@@ -189,7 +187,9 @@ def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bo
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(ROOT / "configs")))
     try:
-        config = hydra.compose_config("train", [*launcher, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={sweep}"], RunMode.MULTIRUN)
+        config = hydra.compose_config(
+            "train", [*launcher, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={sweep}"], RunMode.MULTIRUN
+        )
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         starter = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=train.main.__wrapped__, config=config

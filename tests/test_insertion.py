@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.resnet20 import ResNet20
 from zoomexp.errors import InputError
 from zoomexp.insertion import Inserted, Layout, attention_maps, insert, sites
@@ -171,6 +172,7 @@ def test_named_places_on_the_papers_hosts():
     assert paths(timm.create_model(deit), "every_stage", 224) == ["blocks.2", "blocks.5", "blocks.8", "blocks.11"]
     assert paths(ResNet20(), "every_stage", 32) == ["layer1", "layer2", "layer3"]
     assert paths(ResNet20(), "stem", 32) == ["act1"]
+    assert paths(ResNet20(), ["layer1.1", "layer3.2"], 32) == ["layer1.1", "layer3.2"]
     assert paths(ResNet20(), [0, -1, 2], 32) == ["layer1", "layer3"]
     swin = timm.create_model("swin_tiny_patch4_window7_224")
     assert paths(swin, "stage2", 224) == ["layers.1"]
@@ -262,3 +264,10 @@ def test_prefix_tokens_pass_by():
     doubled = Inserted(Scale(3, 2.0), Layout("tokens", 1, (2, 2)))(tokens)
     assert torch.equal(doubled[:, 0], tokens[:, 0])
     assert torch.equal(doubled[:, 1:], 2 * tokens[:, 1:])
+
+
+def test_cbam_between_blocks_has_the_checkpoints_parameters():
+    net = ResNet20()
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (1, 2)]
+    insert(net, lambda channels: CBAM(channels, reduction=4), blocks, torch.zeros(1, 3, 32, 32))
+    assert sum(p.numel() for p in net.parameters()) == 275_692

@@ -8,6 +8,7 @@ Sites are timm's `feature_info` rows, counted from 0. The named places count sta
     last             the last site
     every_stage      all stages, without the stem
     multi_scale      stages 1 to 3
+    layer1.1         any other name is the dotted path of a module of the host
 
 A module is registered on the host as `inserted.<path>` and driven by a forward hook, so no key of the host's state
 dict changes, pretrained weights load, and a deep copy (EMA) carries its own modules.
@@ -29,11 +30,14 @@ NAMED = ("stem", "stage1", "stage2", "stage3", "stage4", "last", "every_stage", 
 
 @dataclass(frozen=True)
 class Site:
-    """A place after which a module can be inserted: dotted module path, channels there, input pixels per cell."""
+    """A place after which a module can be inserted: dotted module path, channels there, input pixels per cell.
+
+    The latter two are 0 for a place that is known by its path alone.
+    """
 
     path: str
-    channels: int
-    stride: int
+    channels: int = 0
+    stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def insert(
     Args:
         net: A backbone with `feature_info`; changed in place.
         make: Builds a module for a number of channels; called once per site.
-        at: A named place, a site's index (negative counts from the end), or a list of these.
+        at: A named place, a site's index (negative counts from the end), a module's path, or a list of these.
         example: One batch of images (1, C, H, W) for the dry run that learns each site's layout.
 
     Returns:
@@ -144,6 +148,8 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
             found += stages[:3]
         elif name in NAMED and int(name[-1]) <= len(stages):
             found.append(stages[int(name[-1]) - 1])
+        elif isinstance(name, str) and name in dict(net.named_modules()):
+            found.append(Site(name))
         else:
             raise InputError(f"insertion.at={at}: no site {name!r}; {_allowed(known, stages)}")
     if not found:
@@ -153,7 +159,7 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
 
 def _allowed(known: list[Site], stages: list[Site]) -> str:
     listed = ", ".join(f"{i}={site.path} ({site.channels} ch, stride {site.stride})" for i, site in enumerate(known))
-    return f"allowed: stem, stage1..stage{len(stages)}, last, every_stage, multi_scale, or of the indices {listed}"
+    return f"allowed: stem, stage1..stage{len(stages)}, last, every_stage, multi_scale, a module's path, or of the indices {listed}"
 
 
 def _stem_and_stages(known: list[Site]) -> tuple[Site | None, list[Site]]:

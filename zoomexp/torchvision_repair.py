@@ -43,6 +43,8 @@ def repair() -> bool:
     if torch.version.cuda or torch.version.hip:
         return False
     spec = importlib.util.find_spec("torchvision")
+    if _declared:
+        return True
     if spec is None or spec.origin is None or _loads(Path(spec.origin).parent):
         return False
     library = torch.library.Library("torchvision", "FRAGMENT")

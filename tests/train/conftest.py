@@ -36,7 +36,8 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
     """`train("attention=none", ...)` runs `python train.py ...` in this process, writing under `tmp_path / "out"`."""
 
     def run(*overrides: str, base: tuple[str, ...] = SMALL) -> Ended:
-        argv = [str(ROOT / "train.py"), *base, f"output_dir={tmp_path / 'out'}", *overrides]
+        given = [*base, f"output_dir={tmp_path / 'out'}", *overrides]
+        argv = [str(ROOT / "train.py"), *sorted(given, key=lambda word: not word.startswith("-"))]
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
         GlobalHydra.instance().clear()

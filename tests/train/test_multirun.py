@@ -19,7 +19,7 @@ def test_a_grid_with_jobs_that_fail(train, tmp_path):
     assert ended.code == 1
     (sweep,) = (tmp_path / "out" / "sweeps").iterdir()
     jobs = [json.loads((sweep / f"job_{number}.json").read_text()) for number in range(8)]
-    assert sorted(path.name for path in sweep.iterdir()) == [f"job_{number}.json" for number in range(8)]
+    assert sorted(path.name for path in sweep.glob("job_*")) == [f"job_{number}.json" for number in range(8)]
     names = [(a, i, s) for a in ("none", "cbam") for i in ("stage1", "stage4") for s in (0, 1)]
     assert [job["job"] for job in jobs] == list(range(8))
     runs = set()

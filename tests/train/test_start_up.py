@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-TRACE = "import sys, atexit; atexit.register(lambda: sys.stderr.write('LOADED torch' if 'torch' in sys.modules else ''))"
+TRACE = (
+    "import sys, atexit; atexit.register(lambda: sys.stderr.write('LOADED torch' if 'torch' in sys.modules else ''))"
+)
 
 
 @pytest.mark.parametrize(

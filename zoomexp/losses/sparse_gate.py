@@ -55,6 +55,6 @@ class SparseGate(CrossEntropy):
         0.125
         """
         terms = super().forward(logits, target)
-        sizes = [value.abs().flatten(1) for value in (maps or {}).values()]
+        sizes = [value.float().abs().flatten(1) for value in (maps or {}).values()]
         penalties = [size.mean() if self.reduction == "mean" else size.sum(1).mean() for size in sizes]
         return terms | {"sparsity": self.weight(epoch) * torch.stack(penalties).mean()}

@@ -26,7 +26,7 @@ PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics",
 
 
 class RunRecord:
-    """A run's folder and its `metrics.json`.
+    """A run's folder and its `metrics.json`. Of several processes that share a run, only the first one writes.
 
     Args:
         output_dir: Root of all outputs.
@@ -76,6 +76,8 @@ class RunRecord:
         Raises:
             InputError: If the folder cannot be written.
         """
+        if not first_process():
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if rerun:
@@ -105,6 +107,8 @@ class RunRecord:
 
     def save_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`: `index`, `label` and `top1` of every test image, ordered by index."""
+        if not first_process():
+            return
         order = np.argsort(predictions["index"], kind="stable")
         partial = self.folder / "predictions.partial.npz"
         np.savez_compressed(partial, **{name: values[order] for name, values in predictions.items()})
@@ -112,7 +116,15 @@ class RunRecord:
 
     def _write(self, status: str) -> None:
         self.facts["status"] = status
-        write_text(self.folder / "metrics.json", json.dumps(self.facts, indent=2) + "\n")
+        if first_process():
+            write_text(self.folder / "metrics.json", json.dumps(self.facts, indent=2) + "\n")
+
+
+def first_process() -> bool:
+    """Whether this is the only process of the run, or the first of those that share it."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return rank_zero_only.rank == 0
 
 
 def run_path(config: Mapping[str, Any], choices: Mapping[str, str]) -> Path:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from zoomexp.results.record import first_process
+
 METRICS = (
     ("test/acc1", "test acc1", "%"),
     ("test/acc5", "test acc5", "%"),
@@ -18,7 +20,7 @@ METRICS = (
 
 def show(facts: Mapping[str, Any], folder: Path) -> None:
     """Print a finished run's table (rank 0 only)."""
-    if facts["status"] == "finished":
+    if facts["status"] == "finished" and first_process():
         Console(width=None if sys.stdout.isatty() else 200).print(run_table(facts, folder))
 
 

@@ -1,0 +1,177 @@
+"""scripts/reproduce.py end to end, on a few fake MNIST images."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
+from zoomexp.errors import InputError
+from zoomexp.results.table import load_table
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "reproduce.py"
+
+
+def fake_mnist(folder: Path) -> Path:
+    """A data folder whose `mnist.npz` holds 60 training and 20 test images of noise."""
+    generator = np.random.default_rng(0)
+    splits = [
+        ImageArrays(generator.integers(0, 256, (n, 28, 28, 1), np.uint8), np.arange(n, dtype=np.int64) % 10)
+        for n in (60, 20)
+    ]
+    save_cache(folder / "mnist.npz", Splits(*splits, tuple("0123456789")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return fake_mnist(tmp_path_factory.mktemp("data"))
+
+
+def start(data: Path, output: Path, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, str(SCRIPT), *arguments, f"data_dir={data}", f"output_dir={output}", "logger=none"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(output: Path) -> dict[str, float]:
+    """Finished run folders and when their records were written."""
+    files = output.glob("runs/**/metrics.json")
+    return {f.parent.name: f.stat().st_mtime for f in files if json.loads(f.read_text())["status"] == "finished"}
+
+
+def test_killed_and_started_again(data, tmp_path):
+    arguments = ("table=cnntention/mnist", "scale=smoke", "seeds=1", "rows=ResNet20,+ CBAM (r=16)")
+    first = start(data, tmp_path / "killed", *arguments)
+    deadline = time.time() + 120
+    while not finished(tmp_path / "killed"):
+        assert time.time() < deadline and first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    done = finished(tmp_path / "killed")
+    again = start(data, tmp_path / "killed", *arguments)
+    text = again.communicate(timeout=120)[0]
+    assert again.returncode == 0, text
+    assert done.items() <= finished(tmp_path / "killed").items()  # not written again
+    whole = start(data, tmp_path / "whole", *arguments)
+    assert whole.communicate(timeout=120) and whole.returncode == 0
+    tables = [pd.read_csv(tmp_path / name / "tables/cnntention/mnist-smoke.csv") for name in ("killed", "whole")]
+    kept = [table[table["column"] != "cost/train_h"] for table in tables]
+    pd.testing.assert_frame_equal(*kept)
+    check_table(kept[0], tmp_path / "killed/tables/cnntention/mnist-smoke.html")
+
+
+def check_table(table: pd.DataFrame, page: Path) -> None:
+    """Reported values are the table file's; what ran is measured, the rest is not; nothing is compared at smoke scale."""
+    reported = {row.name: row.reported for row in load_table(ROOT / "configs/table", "cnntention/mnist").rows}
+    for _, cell in table.iterrows():
+        expected = reported[cell["row"]][cell["column"]]
+        assert cell["reported"] == expected or (expected is None and np.isnan(cell["reported"]))
+        ran = cell["row"] in ("ResNet20", "+ CBAM (r=16)")
+        assert cell["n"] == (1 if ran else 0)
+        allowed = ("not comparable: shortened schedule (scale=smoke)", "no reported value")
+        assert cell["verdict"] in (allowed if ran else ("not run",))
+    assert "98.52" in page.read_text() and "<script" not in page.read_text()
+    if shutil.which("chromium"):
+        check_in_browser(page)
+
+
+def check_in_browser(page: Path) -> None:
+    """Headless Chromium lays the page out and reports no console error."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += [f"--user-data-dir={page.parent / 'profile'}", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60)
+    assert "98.52" in shown.stdout and "ResNet20" in shown.stdout
+    assert "CONSOLE" not in shown.stderr
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        yield load_script()
+
+
+def test_scalar_overrides_never_share_a_folder(script):
+    one, two = (script.jobs(["experiment=cnntention/cifar10", f"optimizer.lr={lr}"], 3) for lr in (0.1, 0.2))
+    assert len({job.folder for job in one + two}) == 6
+
+
+def test_folders_are_those_of_train_py(script, data, tmp_path):
+    overrides = ["dataset=digits", "trainer=smoke", "attention=none", "logger=none", f"output_dir={tmp_path}"]
+    expected = script.jobs(overrides, 2)[1]
+    subprocess.run([sys.executable, "train.py", *expected.overrides], cwd=ROOT, check=True, capture_output=True)
+    assert (expected.folder / "metrics.json").exists()
+
+
+def test_a_typo_in_a_row_fails_before_anything_runs(script):
+    table = load_table(ROOT / "configs/table", "cnntention/mnist")
+    row = type(table.rows[0])(name="typo", overrides=("attention.treshold=1",))
+    with pytest.raises(InputError, match=r"table cnntention/mnist, row 'typo': attention\.treshold: no such option"):
+        script.row_jobs(table, row, 1, "smoke", [])
+
+
+def test_list_names_every_table(script, capsys, tmp_path):
+    script.main(["--list", f"output_dir={tmp_path}"])
+    text = capsys.readouterr().out
+    names = [str(p.relative_to(ROOT / "configs/table").with_suffix("")) for p in ROOT.glob("configs/table/**/*.yaml")]
+    assert len(names) >= 20
+    assert all(name in text for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table=cnntention/mnist", "seeds=0"], "seeds=0 must be a whole number, at least 1"),
+        (["table=cnntention/mnist", "scale=big"], "scale=big is unknown; allowed: smoke, small, paper"),
+        (["table=cnntention/nothing"], "known tables"),
+        (["table=cnntention/mnist", "rows=nobody"], "no row 'nobody'"),
+        (["table=cnntention/mnist", "optimizer.lr=1"], "optimizer.lr=1: not an option here"),
+        (["seeds=2"], "table: must be given"),
+    ],
+)
+def test_bad_input_is_one_line(script, arguments, message):
+    with pytest.raises(InputError) as error:
+        script.main(arguments)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_another_commit_is_stale_and_kept(script, tmp_path, monkeypatch):
+    table = load_table(ROOT / "configs/table", "cnntention/mnist")
+    options = [f"output_dir={tmp_path}"]
+    folder = script.row_jobs(table, table.rows[0], 1, "smoke", options)[0].folder
+    folder.mkdir(parents=True)
+    facts = {"status": "finished", "seed": 0, "metrics": {"test/acc1": 50.0}, "cost": {}, "git": {"sha": "0" * 40}}
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    cell = script.filled(table, 1, "smoke", options).rows[0].cells[0]
+    assert (cell.mean, cell.stale) == (50.0, True)
+
+
+@pytest.mark.data
+def test_smoke_of_a_real_table_in_three_minutes(data_dir, tmp_path):
+    started = time.time()
+    process = start(data_dir, tmp_path, "table=cnntention/mnist", "scale=smoke", "seeds=1")
+    text = process.communicate(timeout=180)[0]
+    assert process.returncode == 0, text
+    assert time.time() - started < 180
