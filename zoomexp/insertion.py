@@ -192,7 +192,7 @@ def _stem(net: nn.Module, stem: Site | None, first: Site, example: Tensor) -> Si
 
 
 def _calls_before(net: nn.Module, path: str, example: Tensor) -> tuple[list[tuple[str, Any, Any]], Any]:
-    """(path, first input, output) of every module that has finished when the one at `path` is entered, and its input."""
+    """(path, first input, output) of all modules that have finished when the one at `path` begins; and its input."""
     calls: list[tuple[str, Any, Any]] = []
     entered: list[tuple[int, Any]] = []
     watched = {name: module for name, module in net.named_modules() if name}
@@ -279,6 +279,5 @@ def _check_runs(net: nn.Module, example: Tensor) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         module = next(iter(net.inserted.values())).module
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"insertion.at: {type(net).__name__} cannot run with {type(module).__name__} at {list(net.inserted)}: {reason}"
-        ) from error
+        both = f"{type(net).__name__} cannot run with {type(module).__name__}"
+        raise InputError(f"insertion.at: {both} at {list(net.inserted)}: {reason}") from error

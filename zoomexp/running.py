@@ -119,8 +119,7 @@ def fit_and_test(
 ) -> None:
     """Train (from the last checkpoint if there is one), test once, and record metrics, predictions and cost.
 
-    Args:
-        evaluate: "best" or "last": the weights that are tested.
+    `evaluate` is "best" or "last": the weights that are tested.
     """
     started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=record.last_checkpoint(), weights_only=True)

@@ -70,7 +70,7 @@ def test_resnet20_at_32_pixels():
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("deit_small_patch16_224", 4.61e9), ("swin_base_patch4_window7_224", 15.4e9), ("resnet50", 4.11e9)],
+    [("deit_small_patch16_224", 4.61e9), ("swin_base_patch4_window7_224", 15.4e9), ("resnet50", 4.09e9)],
 )
 def test_published_counts_at_224_pixels(name, expected):
     with torch.device("meta"):

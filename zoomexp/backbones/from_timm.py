@@ -38,7 +38,7 @@ def from_timm(name: str, pretrained: bool = False, image_size: int | None = None
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"backbone.pretrained=true: the weights of {name} cannot be loaded here ({reason}); "
             "use backbone.pretrained=false to train from scratch"

@@ -17,7 +17,7 @@ def parameters(net: nn.Module) -> dict[str, int]:
 
 
 def macs(net: nn.Module, image: Tensor) -> int:
-    """Multiply-accumulates of convolutions, linear layers and attention products in one forward of `image` (1, C, H, W).
+    """Multiply-accumulates in one forward of `image` (1, C, H, W): convolutions, linear layers, attention products.
 
     Attention runs unfused while it is counted: torch's counter does not know the fused kernel of the CPU.
     """

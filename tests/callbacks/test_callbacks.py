@@ -1,0 +1,216 @@
+"""Checkpoints, history, gate monitor and progress, in small fits of a module in a small host."""
+
+import csv
+import logging
+import warnings
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from zoomexp.attention.self_attention import SelfAttention
+from zoomexp.callbacks.checkpoints import Checkpoints
+from zoomexp.callbacks.gate_monitor import GateMonitor
+from zoomexp.callbacks.history import History
+from zoomexp.callbacks.progress import RunProgress
+from zoomexp.insertion import insert
+from zoomexp.losses.cross_entropy import CrossEntropy
+from zoomexp.optimizer import make_optimizer
+from zoomexp.scheduler import multistep
+from zoomexp.tasks.classification import Classifier
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        torch.manual_seed(0)
+        yield
+
+
+class Host(nn.Module):
+    """One convolution and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 3)
+        self.feature_info = [{"module": "conv", "num_chs": 4, "reduction": 1}]
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def batches(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        {
+            "image": torch.randn(8, 1, 4, 4, generator=generator),
+            "label": torch.randint(3, (8,), generator=generator),
+            "index": torch.arange(8),
+        }
+        for _ in range(3)
+    ]
+
+
+def fit(folder, callbacks, *, gamma=None, epochs=3, validate=True, resume=None, lr=0.5):
+    torch.manual_seed(0)
+    net = Host()
+    if gamma is not None:
+        insert(net, partial(SelfAttention, gamma=gamma), "stage1", torch.zeros(1, 1, 4, 4))
+    task = Classifier(
+        model=net, loss=CrossEntropy(), num_classes=3, seed=0,
+        optimizer=partial(make_optimizer, opt="momentum", lr=lr),
+        scheduler=partial(multistep, epochs=5, milestones=[1, 3]),
+    )  # fmt: skip
+    trainer = pl.Trainer(
+        default_root_dir=folder, max_epochs=epochs, callbacks=callbacks, accelerator="cpu", logger=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+        enable_progress_bar=any(isinstance(callback, RunProgress) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoints) for callback in callbacks),
+    )  # fmt: skip
+    trainer.fit(task, batches(1), batches(2) if validate else None, ckpt_path=resume, weights_only=True)
+    return trainer, task
+
+
+class Copy(pl.Callback):
+    """Keeps the metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.rows, self.rates = [], []
+
+    def on_train_batch_start(self, trainer, *args):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_epoch_end(self, trainer, *args):
+        self.rows.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def rows(folder):
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_history_is_what_was_logged(tmp_path):
+    copy, history = Copy(), History()
+    fit(tmp_path, [copy, history])
+    for number, (row, logged) in enumerate(zip(rows(tmp_path), copy.rows, strict=True)):
+        assert {name: float(row[name]) for name in logged} == logged
+        assert (int(row["epoch"]), int(row["step"])) == (number, 3 * number + 3)
+        assert float(row["lr"]) == copy.rates[3 * number] == copy.rates[3 * number + 2]
+        assert float(row["epoch_s"]) >= 0
+        assert set(row) == set(logged) | {"epoch", "step", "epoch_s", "img_per_s", "lr"}
+    assert {"train/loss", "train/acc1", "val/loss", "val/acc1", "val/acc5"} <= set(rows(tmp_path)[0])
+    assert [float(row["lr"]) for row in rows(tmp_path)] == pytest.approx([0.5, 0.05, 0.05])
+
+
+def test_history_survives_a_resume(tmp_path):
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    fit(whole, [History(), Checkpoints()], epochs=5)
+    fit(parted, [History(), Checkpoints()], epochs=2)
+    fit(parted, [History(), Checkpoints()], epochs=5, resume=parted / "checkpoints" / "last.ckpt")
+    timeless = [
+        [{name: value for name, value in row.items() if name not in ("epoch_s", "img_per_s")} for row in rows(folder)]
+        for folder in (whole, parted)
+    ]
+    assert timeless[0] == timeless[1]
+    assert [row["epoch"] for row in timeless[1]] == list("01234")
+
+
+def test_history_counts_training_time_alone(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 10))  # every look at the clock is ten seconds later
+    monkeypatch.setattr("zoomexp.callbacks.history.time.perf_counter", lambda: next(clock))
+    fit(tmp_path, [History()], epochs=1)
+    (row,) = rows(tmp_path)
+    assert float(row["epoch_s"]) == 20  # of 30: epoch start, validation start and end, epoch end
+    assert float(row["img_per_s"]) == 24 / 20
+
+
+def test_the_last_epoch_is_always_saved_and_the_best_is_the_best(tmp_path):
+    copy = Copy()
+    trainer, task = fit(tmp_path, [copy, Checkpoints(monitor="val/loss", mode="min")], lr=2.0, epochs=4)
+    losses = [row["val/loss"] for row in copy.rows]
+    best = losses.index(min(losses))
+    assert best < 3  # so that best and last differ
+    stored = {path.name: torch.load(path, weights_only=True) for path in (tmp_path / "checkpoints").iterdir()}
+    assert set(stored) == {"best.ckpt", "last.ckpt"}
+    assert (stored["best.ckpt"]["epoch"], stored["last.ckpt"]["epoch"]) == (best, 3)
+    assert trainer.checkpoint_callback.best_model_score.item() == min(losses)
+    for key, value in task.state_dict().items():
+        assert torch.equal(stored["last.ckpt"]["state_dict"][key], value)
+
+
+def test_without_validation_there_is_only_a_last(tmp_path):
+    trainer, _ = fit(tmp_path, [Checkpoints()], validate=False)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert trainer.checkpoint_callback.best_model_path == ""
+    assert torch.load(trainer.checkpoint_callback.last_model_path, weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.parametrize(("gamma", "warned"), [(0.0, 1), (1.0, 0)])
+def test_an_identity_is_warned_of_once(tmp_path, caplog, gamma, warned):
+    with caplog.at_level(logging.WARNING, logger="zoomexp.callbacks.gate_monitor"):
+        fit(tmp_path, [GateMonitor()], gamma=gamma, epochs=3)
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("zoomexp")]
+    assert len(messages) == warned
+    assert all("epoch 0: the module at conv changes its input by less than 1e-06" in message for message in messages)
+
+
+def test_the_gates_are_measured_on_the_first_validation_batch(tmp_path):
+    trainer, task = fit(tmp_path, [GateMonitor()], gamma="learned", epochs=1)
+    module = task.model.inserted["conv"].module
+    norm = torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).norm()
+    with torch.no_grad():
+        x = task.model.conv._conv_forward(batches(2)[0]["image"], task.model.conv.weight, task.model.conv.bias)
+        change = (module(x) - x).norm() / x.norm()
+    found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("gate/")}
+    assert found == pytest.approx(
+        {
+            "gate/conv/weight_norm": norm.item(),
+            "gate/conv/change": change.item(),
+            "gate/conv/gamma": module.gamma.item(),
+        },
+        rel=1e-4,
+    )
+    assert module.gamma.item() != 0
+    assert not module._forward_hooks
+
+
+def test_without_a_module_nothing_is_watched(tmp_path):
+    trainer, _ = fit(tmp_path, [GateMonitor()], epochs=1)
+    assert not [name for name in trainer.callback_metrics if name.startswith("gate/")]
+
+
+def test_progress_without_a_terminal_is_one_plain_line_per_epoch(tmp_path, capfd):
+    copy = Copy()
+    fit(tmp_path, [copy, RunProgress(every=1)], epochs=3)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    lines = err.splitlines()
+    assert len(lines) == 3
+    for number, (line, logged) in enumerate(zip(lines, copy.rows, strict=True), start=1):
+        assert line.startswith(f"epoch {number}/3  train/loss {logged['train/loss']:.2f}  ")
+        assert f"val/acc1 {logged['val/acc1']:.2f}" in line
+        assert line.endswith("0:00 left")
+        assert "img/s" in line
+
+
+def test_progress_on_a_terminal_shows_a_bar_and_closes_it(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    progress = RunProgress(every=1)
+    fit(tmp_path, [progress], epochs=2)
+    _, err = capfd.readouterr()
+    assert "epoch 2/2" in err
+    assert "━" in err
+    assert progress.bar is None
+
+
+def test_progress_of_the_other_processes_is_silent(tmp_path, capfd):
+    progress = RunProgress()
+    progress.disable()
+    fit(tmp_path, [progress], epochs=1)
+    assert capfd.readouterr() == ("", "")

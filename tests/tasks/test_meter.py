@@ -1,0 +1,60 @@
+"""The running averages of training against a hand loop."""
+
+import numpy as np
+import pytest
+import torch
+
+from zoomexp.errors import DivergedError
+from zoomexp.tasks.meter import TrainingMeter
+
+
+@pytest.fixture
+def meter():
+    return TrainingMeter(torch.device("cpu"))
+
+
+def add(meter, size, values, rng, step=0):
+    logits, target = rng.random((size, 4)), rng.integers(0, 4, size)
+    terms = {name: torch.tensor(value) for name, value in values.items()}
+    meter.update(terms, sum(terms.values()), torch.tensor(logits), torch.tensor(target), step)
+    return (logits.argmax(1) == target).sum()
+
+
+def test_means_are_per_image(meter):
+    rng = np.random.default_rng(0)
+    sizes, values = (5, 3, 8), [{"a": 1.0, "b": 0.25}, {"a": 2.0, "b": 0.5}, {"a": 4.0, "b": 0.75}]
+    correct = sum(add(meter, size, value, rng) for size, value in zip(sizes, values, strict=True))
+    weights = np.array(sizes) / 16
+    assert meter.images == 16
+    assert meter.means() == pytest.approx({
+        "loss": weights @ [1.25, 2.5, 4.75], "a": weights @ [1, 2, 4], "b": weights @ [0.25, 0.5, 0.75],
+        "acc1": 100 * correct / 16,
+    })  # fmt: skip
+    meter.reset()
+    add(meter, 2, {"a": 3.0}, rng)
+    assert set(meter.means()) == {"loss", "acc1"}  # a single term is the loss
+    assert meter.means()["loss"] == 3
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_the_first_bad_step_is_named(meter, bad):
+    rng = np.random.default_rng(0)
+    for step, value in enumerate([1.0, 1.0, bad, 1.0, float("nan"), 1.0], start=7):
+        add(meter, 4, {"a": value}, rng, step)
+    with pytest.raises(DivergedError, match="step 9$"):
+        meter.means()
+    meter.reset()
+    add(meter, 4, {"a": 1.0}, rng, 20)
+    assert meter.means()["loss"] == 1
+
+
+def test_step_zero_can_be_bad(meter):
+    add(meter, 4, {"a": float("nan")}, np.random.default_rng(0), 0)
+    with pytest.raises(DivergedError, match="step 0$"):
+        meter.means()
+
+
+def test_nothing_keeps_the_graph(meter):
+    weight = torch.ones((), requires_grad=True)
+    meter.update({"a": weight * 2}, weight * 2, torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), 0)
+    assert not any(value.requires_grad for value in [*meter.sums.values(), meter.correct, meter.bad_step])
