@@ -159,7 +159,8 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
 
 def _allowed(known: list[Site], stages: list[Site]) -> str:
     listed = ", ".join(f"{i}={site.path} ({site.channels} ch, stride {site.stride})" for i, site in enumerate(known))
-    return f"allowed: stem, stage1..stage{len(stages)}, last, every_stage, multi_scale, a module's path, or of the indices {listed}"
+    named = f"stem, stage1..stage{len(stages)}, last, every_stage, multi_scale"
+    return f"allowed: {named}, a module's path, or of the indices {listed}"
 
 
 def _stem_and_stages(known: list[Site]) -> tuple[Site | None, list[Site]]:

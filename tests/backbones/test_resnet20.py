@@ -76,10 +76,15 @@ def test_weights_start_he_normal_in_fan_out():
     assert weight.mean().item() == pytest.approx(0, abs=1e-3)
 
 
+def test_another_name_is_one_of_timms():
+    net = resnet20(name="resnet10t", num_classes=3, in_chans=1).eval()
+    assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet32"}, r"backbone\.name=resnet32"),
+        ({"name": "resnet32"}, r"backbone\.name=resnet32: timm has no such model"),
         ({"pretrained": True}, r"backbone\.pretrained=true: resnet20"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from zoomexp.attention.self_attention import SelfAttention
 from zoomexp.callbacks.checkpoints import Checkpoints
@@ -55,7 +56,12 @@ def batches(seed: int):
     ]
 
 
+def loader(seed: int) -> DataLoader:
+    return DataLoader(batches(seed), batch_size=None)
+
+
 def fit(folder, callbacks, *, gamma=None, epochs=3, validate=True, resume=None, lr=0.5):
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     net = Host()
     if gamma is not None:
@@ -71,7 +77,7 @@ def fit(folder, callbacks, *, gamma=None, epochs=3, validate=True, resume=None, 
         enable_progress_bar=any(isinstance(callback, RunProgress) for callback in callbacks),
         enable_checkpointing=any(isinstance(callback, Checkpoints) for callback in callbacks),
     )  # fmt: skip
-    trainer.fit(task, batches(1), batches(2) if validate else None, ckpt_path=resume, weights_only=True)
+    trainer.fit(task, loader(1), loader(2) if validate else None, ckpt_path=resume, weights_only=True)
     return trainer, task
 
 
@@ -130,14 +136,14 @@ def test_history_counts_training_time_alone(tmp_path, monkeypatch):
 
 def test_the_last_epoch_is_always_saved_and_the_best_is_the_best(tmp_path):
     copy = Copy()
-    trainer, task = fit(tmp_path, [copy, Checkpoints(monitor="val/loss", mode="min")], lr=2.0, epochs=4)
+    trainer, task = fit(tmp_path, [copy, Checkpoints(monitor="val/loss", mode="max")], epochs=4)
     losses = [row["val/loss"] for row in copy.rows]
-    best = losses.index(min(losses))
+    best = losses.index(max(losses))
     assert best < 3  # so that best and last differ
     stored = {path.name: torch.load(path, weights_only=True) for path in (tmp_path / "checkpoints").iterdir()}
     assert set(stored) == {"best.ckpt", "last.ckpt"}
     assert (stored["best.ckpt"]["epoch"], stored["last.ckpt"]["epoch"]) == (best, 3)
-    assert trainer.checkpoint_callback.best_model_score.item() == min(losses)
+    assert trainer.checkpoint_callback.best_model_score.item() == max(losses)
     for key, value in task.state_dict().items():
         assert torch.equal(stored["last.ckpt"]["state_dict"][key], value)
 

@@ -63,7 +63,7 @@ def test_fields_that_are_left_out_exist_somewhere():
 def test_two_configs_never_share_a_folder_and_one_config_has_one():
     variants = [
         [], ["seed=1"], ["attention=none"], ["attention=loupe", "insertion=stage2"], ["insertion=stage1"],
-        ["insertion.at=stage1"], ["optimizer.lr=0.2"], ["dataset.batch_size=64"], ["evaluate=last"], ["loss=sparse_gate"],
+        ["optimizer.lr=0.2"], ["dataset.batch_size=64"], ["evaluate=last"], ["loss=sparse_gate"],
         ["callbacks=[default,ema]"], ["backbone=timm", "backbone.name=resnet18"], ["checkpoint=x.ckpt"],
     ]  # fmt: skip
     configs = [resolved(*overrides) for overrides in variants]

@@ -41,7 +41,7 @@ def test_the_first_bad_step_is_named(meter, bad):
     rng = np.random.default_rng(0)
     for step, value in enumerate([1.0, 1.0, bad, 1.0, float("nan"), 1.0], start=7):
         add(meter, 4, {"a": value}, rng, step)
-    with pytest.raises(DivergedError, match="step 9$"):
+    with pytest.raises(DivergedError, match=r"step 9$"):
         meter.means()
     meter.reset()
     add(meter, 4, {"a": 1.0}, rng, 20)
@@ -50,7 +50,7 @@ def test_the_first_bad_step_is_named(meter, bad):
 
 def test_step_zero_can_be_bad(meter):
     add(meter, 4, {"a": float("nan")}, np.random.default_rng(0), 0)
-    with pytest.raises(DivergedError, match="step 0$"):
+    with pytest.raises(DivergedError, match=r"step 0$"):
         meter.means()
 
 

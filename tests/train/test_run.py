@@ -78,7 +78,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        "config.yaml", "metrics.json", "history.csv", "predictions.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "config.yaml", "metrics.json", "history.csv", "predictions.npz",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     }  # fmt: skip
 
     config = composed([*CLUTTERED, f"output_dir={tmp_path / 'out'}"])

@@ -26,12 +26,13 @@ def from_timm(name: str, pretrained: bool = False, image_size: int | None = None
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=4)
         raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
     default = timm.get_pretrained_cfg(name)
-    if default.fixed_input_size and image_size is None:
+    fixed = default is not None and default.fixed_input_size
+    if fixed and image_size is None:
         raise InputError(
             f"backbone.image_size: {name} is built for one input size, so it must be a number of pixels, "
             f"for example {default.input_size[-1]}"
         )
-    if default.fixed_input_size:
+    if fixed:
         kwargs["img_size"] = image_size
     try:
         return timm.create_model(name, pretrained=pretrained, **kwargs)

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.backbones.from_timm import from_timm
 from zoomexp.errors import InputError
 
 WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(nn.Module):
-    """conv - BN - ReLU - conv - BN, plus the shortcut, then ReLU; (B, C, H, W) -> (B, width, H / stride, W / stride)."""
+    """conv - BN - ReLU - conv - BN, plus the shortcut, then ReLU; (B, C, H, W) to (B, width, H/stride, W/stride)."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -85,22 +86,20 @@ class ResNet20(nn.Module):
 
 def resnet20(
     name: str = "resnet20", pretrained: bool = False, image_size: int | None = None, **kwargs: int
-) -> ResNet20:
+) -> nn.Module:
     """Build a ResNet-20 with the signature that all backbones share.
 
     Args:
-        name: Always "resnet20".
-        pretrained: There are no public weights, so only False is possible.
+        name: "resnet20"; any other name is timm's (see `from_timm`), so that `backbone.name=` alone changes the host.
+        pretrained: There are no public weights of ResNet-20, so only False is possible.
         image_size: Any; the network is size-free.
         kwargs: `num_classes`, `in_chans`.
 
     Raises:
-        InputError: For another name, or if pretrained weights are asked for.
+        InputError: If pretrained weights are asked for.
     """
     if name != "resnet20":
-        raise InputError(
-            f"backbone.name={name}: backbone=resnet20 has no variants; use backbone=timm backbone.name=..."
-        )
+        return from_timm(name, pretrained, image_size, **kwargs)
     if pretrained:
         raise InputError("backbone.pretrained=true: resnet20 has no pretrained weights; only false is possible")
     return ResNet20(**kwargs)

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class GateMonitor(pl.Callback):
-    """Logs, after every validation and for every inserted module, under `gate/<site>/`:
+    """Logs the state of every inserted module after each validation, under `gate/<site>/`.
 
     - `gamma`: its scalar gate, where it has one,
     - `weight_norm`: the L2 norm of its parameters,

@@ -46,6 +46,10 @@ class History(pl.Callback):
                 **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
             }
         )
+        for logger in trainer.loggers:  # the metrics are there already
+            logger.log_metrics(
+                {name: self.rows[-1][name] for name in ("lr", "epoch_s", "img_per_s")}, trainer.global_step
+            )
         self._write(Path(trainer.default_root_dir))
 
     @rank_zero_only

@@ -33,7 +33,7 @@ class RunProgress(pl.callbacks.ProgressBar):
         """Open the bar at the step where the run begins or resumes."""
         super().on_train_start(trainer, pl_module)
         self.started, self.first_step, self.images = time.perf_counter(), trainer.global_step, 0
-        self.total = trainer.max_epochs * trainer.num_training_batches
+        self.total = trainer.estimated_stepping_batches
         if self.enabled and self.console.is_terminal:
             text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]:.0f} img/s")
             eta = TextColumn("left")

@@ -31,14 +31,14 @@ class RunRecord:
     Args:
         output_dir: Root of all outputs.
         config: The resolved config, plain containers.
-        choices: The config groups' choices, e.g. {"attention": "loupe"}; Hydra's own groups are left out.
+        choices: The config groups' choices, e.g. {"attention": "loupe"}; subgroups are left out.
         overrides: What was typed.
     """
 
     def __init__(
         self, output_dir: str | Path, config: Mapping[str, Any], choices: Mapping[str, str], overrides: list[str]
     ) -> None:
-        choices = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+        choices = {group: choice for group, choice in choices.items() if "/" not in group}
         self.config = config
         self.path = run_path(config, choices)
         self.folder = Path(output_dir).resolve() / "runs" / self.path

@@ -1,0 +1,147 @@
+"""Every file under configs/ composes, resolves, and names things that exist and can be built."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from zoomexp.errors import InputError
+from zoomexp.model import build_model
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted(path.relative_to(CONFIGS).with_suffix("") for path in CONFIGS.rglob("*.yaml"))
+NOT_CHOICES = {"train", "table"}  # the root; the papers' tables, which are data and have tests of their own
+CHOICES = [str(path) for path in FILES if path.parts[0] not in NOT_CHOICES]
+NEEDED = {"backbone/timm": ["backbone.name=resnet18"]}  # what a choice asks its user for
+ATTENTION = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))
+INSERTION = sorted(path.stem for path in (CONFIGS / "insertion").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_configs():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        yield
+
+
+def overrides_of(choice: str) -> list[str]:
+    if choice.startswith("trainer/final/"):  # follows the trainer of that name
+        return [f"trainer={Path(choice).stem}"]
+    group, name = choice.split("/", 1)
+    value = f"[default,{name}]" if group == "callbacks" and name != "default" else name
+    return [f"{group}={value}", *NEEDED.get(choice, [])]
+
+
+def targets(node, path="") -> list[tuple[str, DictConfig]]:
+    """Every node with a target, and where it is."""
+    found = [(path, node)] if isinstance(node, DictConfig) and "_target_" in node else []
+    if isinstance(node, DictConfig):
+        children = [(f"{path}.{key}", node[key]) for key in node]
+    elif isinstance(node, ListConfig):
+        children = [(f"{path}[{i}]", child) for i, child in enumerate(node)]
+    else:
+        children = []
+    return found + [pair for name, child in children for pair in targets(child, name)]
+
+
+def test_the_files_are_found():
+    assert (
+        len(CHOICES) >= sum(1 for _ in CONFIGS.rglob("*.yaml")) - sum(1 for _ in CONFIGS.rglob("table/**/*.yaml")) - 1
+    )
+    groups = {path.parts[0] for path in FILES}
+    assert groups - NOT_CHOICES >= {
+        "dataset", "backbone", "attention", "insertion", "loss", "optimizer", "scheduler", "task", "trainer", "logger",
+        "callbacks", "experiment", "sweep",
+    }  # fmt: skip
+    modules = {path.stem for path in (CONFIGS.parent / "zoomexp" / "attention").glob("*.py")}
+    assert set(ATTENTION) - {"none"} <= modules
+    assert len(CHOICES) == len(set(CHOICES)) >= 60
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_its_targets_take_its_keys(choice):
+    config = compose("train", overrides=overrides_of(choice))
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    for path, node in targets(config):
+        known = inspect.signature(get_object(node["_target_"])).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            unknown = {key for key in node if not key.startswith("_")} - set(known)
+            assert not unknown, f"{path}: {node['_target_']} does not take {unknown}"
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.split("/")[0] not in ("experiment", "sweep", "trainer")])
+def test_every_choice_builds_what_it_names(choice):
+    """Backbones and data sets, which are large, are left as what builds them."""
+    config = compose("train", overrides=overrides_of(choice))
+    group = choice.split("/")[0]
+    if group == "insertion":
+        assert set(config.insertion) == {"at"}
+        return
+    built = instantiate(config[group])
+    assert built is not None
+    if config[group].get("_partial_"):
+        assert callable(built)
+        assert {key for key in config[group] if not key.startswith("_")} == set(built.keywords)
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.split("/")[0] in ("experiment", "sweep")])
+def test_the_command_in_the_first_lines_composes(choice):
+    lines = (CONFIGS / f"{choice}.yaml").read_text().splitlines()[:4]
+    commands = [line.removeprefix("# python train.py ") for line in lines if line.startswith("# python train.py ")]
+    assert len(commands) == 1, "the first lines say how the file is used"
+    words = [word for word in commands[0].split() if word != "-m"]
+    assert words[0] == "=".join(choice.split("/", 1))
+    config = compose("train", overrides=words, return_hydra_config=True)
+    if choice.startswith("sweep/"):
+        assert "-m" in commands[0].split()
+        assert config.hydra.mode.name == "MULTIRUN"
+        asked = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
+        for override in OverridesParser.create().parse_overrides(asked):
+            values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+            assert values == [str(v) for v in dict.fromkeys(map(str, values))]
+
+
+@pytest.mark.parametrize("experiment", [c for c in CHOICES if c.startswith("experiment/")])
+def test_the_smoke_trainer_shrinks_every_experiment(experiment):
+    config = compose("train", overrides=[experiment.replace("/", "=", 1), "trainer=smoke"])
+    assert (config.dataset.batch_size, config.dataset.eval_batch_size, config.trainer.max_steps) == (2, 2, 2)
+    assert {config.trainer[f"limit_{part}_batches"] for part in ("train", "val", "test")} == {2}
+    larger = compose("train", overrides=[experiment.replace("/", "=", 1), "trainer=smoke", "dataset.batch_size=4"])
+    assert larger.dataset.batch_size == 4
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_every_attention_stands_at_every_place_of_resnet20(attention):
+    for insertion in INSERTION:
+        config = compose("train", overrides=[f"attention={attention}", f"insertion={insertion}"])
+
+        def build(config=config):
+            return build_model(
+                instantiate(config.backbone), num_classes=10, in_chans=1, image_size=16,
+                attention=instantiate(config.attention) or None, at=config.insertion.at,
+            )  # fmt: skip
+
+        if insertion == "stage4" and attention != "none":
+            with pytest.raises(InputError, match=r"insertion\.at=stage4: no site 'stage4'"):
+                build()
+            continue
+        net = build()
+        assert bool(net.insertion_sites) is (attention != "none")
+        assert net(torch.randn(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_the_root_lists_every_group_in_order():
+    root = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    listed = [next(iter(entry)) for entry in root["defaults"] if isinstance(entry, dict)]
+    order = ["dataset", "backbone", "attention", "insertion", "loss", "optimizer", "scheduler", "task", "trainer"]
+    assert [name for name in listed if name in order] == order
+    groups = {path.parts[0] for path in FILES} - NOT_CHOICES
+    assert groups == {name for name in listed if not re.match("override |optional ", name)}
