@@ -188,6 +188,17 @@ def test_a_diverged_loss_names_its_step(tmp_path, interval):
         trainer(tmp_path, max_epochs=3, log_every_n_steps=interval).fit(classifier(), loader(parts))
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_not_averaged_away(tmp_path, split, bad):
+    parts = batches((4, 4))
+    parts[0]["image"][1, 0, 0, 0] = bad
+    fitter = trainer(tmp_path)
+    score = fitter.test if split == "test" else fitter.validate
+    with pytest.raises(DivergedError, match=rf"^the {split} loss is NaN or infinite after step 0$"):
+        score(classifier(), loader(parts), verbose=False)
+
+
 def test_a_loss_that_needs_maps_is_refused_without_any():
     with pytest.raises(InputError, match="loss=SparseGate: needs a module with a map"):
         classifier(Tiny(), SparseGate())

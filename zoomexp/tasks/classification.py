@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from zoomexp.errors import InputError
+from zoomexp.errors import DivergedError, InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.localisation import PointingGame, centre_prior
 from zoomexp.tasks.meter import TrainingMeter
@@ -62,7 +62,10 @@ class Classifier(pl.LightningModule):
             compute_groups=False,
         )
         self.scores = nn.ModuleDict({f"{split}_scores": scores.clone(prefix=f"{split}/") for split in ("val", "test")})
-        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("val", "test")})
+        kept = float(
+            "nan"
+        )  # what a NaN is replaced by; "warn" drops it, "disable" drops the weights (torchmetrics 1.9)
+        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric(nan_strategy=kept) for split in ("val", "test")})
         self.pointing = nn.ModuleDict({site: PointingGame() for site in [*map_sites, "centre_prior"]})
         self.predictions: dict[str, list[Tensor]] = {}
         self.configure_optimizers()  # what is wrong with optimizer and schedule shows now, before anything is written
@@ -143,6 +146,9 @@ class Classifier(pl.LightningModule):
     def _log_split(self, split: str) -> None:
         scores, loss = self.scores[f"{split}_scores"], self.losses[f"{split}_loss"]
         self.log_dict({name: 100 * value for name, value in scores.compute().items()})
-        self.log(f"{split}/loss", loss.compute())
+        mean = loss.compute()
+        if not torch.isfinite(mean):
+            raise DivergedError(f"the {split} loss is NaN or infinite after step {self.global_step}")
+        self.log(f"{split}/loss", mean)
         scores.reset()
         loss.reset()
