@@ -48,11 +48,11 @@ def step(overrides: list[str], steps: int, rounds: int) -> None:
     Both sides have the same network, data, batches, dtype, loss and optimizer. The bare loop runs between the epochs
     of the Lightning run, so that both meet the same machine.
     """
-    import train
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
+    import train
     from zoomexp.results.record import RunRecord, processor
     from zoomexp.running import make_logger
 
@@ -71,9 +71,8 @@ def step(overrides: list[str], steps: int, rounds: int) -> None:
     ours, bare = stretches.ours[1:], stretches.bare[1:]  # the first stretch of each warms up
     images = steps * data.batch_size
     ratios = [b / o for o, b in zip(ours, bare, strict=True)]
-    print(
-        f"{images / median(ours):.0f} img/s here, {images / median(bare):.0f} img/s bare loop, {processor()}, one thread"
-    )
+    speeds = f"{images / median(ours):.0f} img/s here, {images / median(bare):.0f} img/s bare loop"
+    print(f"{speeds}, {cfg.trainer.precision}, batch {data.batch_size}, {processor()}, one thread")
     print(f"ratio {median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}, {rounds} rounds of {steps} steps)")
     print(f"overhead {1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / steps:.0f} us a step")
 

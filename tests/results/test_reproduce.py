@@ -72,7 +72,7 @@ def test_killed_and_started_again(data, tmp_path):
 
 
 def check_table(table: pd.DataFrame, page: Path) -> None:
-    """Reported values are the table file's; what ran is measured, the rest is not; nothing is compared at smoke scale."""
+    """Reported values are the table file's; what ran is measured, and not compared at smoke scale."""
     reported = {row.name: row.reported for row in load_table(ROOT / "configs/table", "cnntention/mnist").rows}
     for _, cell in table.iterrows():
         expected = reported[cell["row"]][cell["column"]]
