@@ -43,7 +43,8 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     table.add_row("parameters", f"{cost['params']:,} (module {cost['module_params']:,})")
     table.add_row("MACs", f"{cost['macs'] / 1e6:,.2f} M per image")
     table.add_row("training", f"{cost['train_s']:.0f} s, {cost['img_per_s']:,.0f} img/s on {cost['device']}")
-    table.add_row("run folder", str(folder))
+    here = Path.cwd()
+    table.add_row("run folder", str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
     return table
 
 
