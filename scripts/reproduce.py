@@ -7,7 +7,7 @@
     table=<paper>/<table>        which table
     seeds=3                      how many seeds: 0, 1, 2
     scale=small                  smoke (does it run?) | small (fits two cores) | paper (the recipe itself)
-    rows="name,name"             only these rows
+    rows="name;name" rows="1;3"  only these rows, by name or by number from 1
     rerun=false                  true: do finished runs again
     data_dir=data output_dir=outputs
     hydra/launcher=joblib        how the runs are started; hydra.* settings go along
@@ -73,8 +73,7 @@ def main(arguments: list[str]) -> None:
         console.print(f"written: {path}")
     else:
         table = load_table(ROOT / "configs/table", options["table"])
-        rows = [table.row(name.strip()) for name in options["rows"].split(",") if name.strip()] or list(table.rows)
-        reproduce(table, rows, seeds, scale, overrides, rerun=options["rerun"] == "true")
+        reproduce(table, chosen(table, options["rows"]), seeds, scale, overrides, rerun=options["rerun"] == "true")
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -98,6 +97,13 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     if not options["table"] and not {"--list", "--report"} & set(arguments):
         raise InputError("table: must be given, for example table=cnntention/mnist; --list shows them all")
     return options, overrides
+
+
+def chosen(table: Table, rows: str) -> list[Row]:
+    """The rows named or numbered in `rows`, separated by semicolons (names have commas); all if there are none."""
+    names = [name.strip() for name in rows.split(";") if name.strip()]
+    numbers = {str(i): row for i, row in enumerate(table.rows, start=1)}
+    return [numbers[name] if name in numbers else table.row(name) for name in names] or list(table.rows)
 
 
 def progress(tables: list[Table]) -> Iterator[Table]:

@@ -112,11 +112,11 @@ def test_the_command_in_the_first_lines_composes(choice):
 @pytest.mark.parametrize("experiment", [c for c in CHOICES if c.startswith("experiment/")])
 def test_the_smoke_trainer_shrinks_every_experiment(experiment):
     config = compose("train", overrides=[experiment.replace("/", "=", 1), "trainer=smoke"])
-    assert (config.dataset.batch_size, config.dataset.eval_batch_size, config.trainer.max_steps) == (2, 2, 2)
+    assert (config.dataset.batch_size, config.dataset.eval_batch_size, config.trainer.max_steps) == (4, 2, 2)
     assert config.optimizer.lr == 1e-5
     assert {config.trainer[f"limit_{part}_batches"] for part in ("train", "val", "test")} == {2}
-    larger = compose("train", overrides=[experiment.replace("/", "=", 1), "trainer=smoke", "dataset.batch_size=4"])
-    assert larger.dataset.batch_size == 4
+    larger = compose("train", overrides=[experiment.replace("/", "=", 1), "trainer=smoke", "dataset.batch_size=8"])
+    assert larger.dataset.batch_size == 8
 
 
 @pytest.mark.parametrize("attention", ATTENTION)

@@ -50,7 +50,7 @@ def finished(output: Path) -> dict[str, float]:
 
 
 def test_killed_and_started_again(data, tmp_path):
-    arguments = ("table=cnntention/mnist", "scale=smoke", "seeds=1", "rows=ResNet20,+ CBAM (r=16)")
+    arguments = ("table=cnntention/mnist", "scale=smoke", "seeds=1", "rows=ResNet20;4")
     first = start(data, tmp_path / "killed", *arguments)
     deadline = time.time() + 120
     while not finished(tmp_path / "killed"):
