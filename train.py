@@ -1,5 +1,6 @@
 """Train, test and record one experiment: `python train.py attention=loupe backbone=resnet20`; `--help` lists it all."""
 
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -8,6 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from zoomexp.command_line import building, reported, run_command
+
+make = partial(instantiate, _convert_="all")  # plain lists and dicts: nothing below this file sees a config object
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
@@ -36,7 +39,7 @@ def experiment(cfg: DictConfig, job: DictConfig) -> dict:
             data, task, trainer = build(cfg, record.folder)
             make_ready(trainer, task, data, cfg.checkpoint)
             record.start(OmegaConf.to_yaml(cfg, resolve=True), rerun=cfg.rerun)
-        with record.running(), make_logger(instantiate(cfg.logger), record) as trainer.logger:
+        with record.running(), make_logger(make(cfg.logger), record) as trainer.logger:
             fit_and_test(trainer, task, data, record, cfg.evaluate)
     show(record.facts, record.folder)
     return record.facts
@@ -48,16 +51,16 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     from zoomexp.running import prepare
 
     prepare(cfg.seed, cfg.evaluate)
-    data = instantiate(cfg.dataset)
+    data = make(cfg.dataset)
     data.prepare_data()
     data.setup("fit")
     shape = {"num_classes": data.num_classes, "in_chans": data.channels, "image_size": data.image_size}
-    attention = instantiate(cfg.attention) or None
-    network = build_model(instantiate(cfg.backbone), attention=attention, at=cfg.insertion.at, **shape)
-    parts = {name: instantiate(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
-    task = instantiate(cfg.task)(model=network, num_classes=data.num_classes, **parts)
-    callbacks = list(instantiate(cfg.callbacks).values())
-    return data, task, instantiate(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=folder)
+    attention = make(cfg.attention) or None
+    network = build_model(make(cfg.backbone), attention=attention, at=cfg.insertion.at, **shape)
+    parts = {name: make(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
+    task = make(cfg.task)(model=network, num_classes=data.num_classes, **parts)
+    callbacks = list(make(cfg.callbacks).values())
+    return data, task, make(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=folder)
 
 
 if __name__ == "__main__":

@@ -223,3 +223,15 @@ def test_early_stopping_ends_a_run(train, facts, overrides):
 def test_mixed_precision(train, facts):
     assert train("trainer.precision=bf16-mixed", "attention=self_attention").code == 0
     assert facts()["cost"]["dtype"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (ROOT / "configs/optimizer").glob("*.yaml")))
+@pytest.mark.parametrize("scheduler", ["cosine", "multistep"])
+def test_checkpoints_hold_plain_objects_only(train, optimizer, scheduler, tmp_path):
+    """They are read back with `weights_only`, for the test and for resuming: a config object inside ends the run."""
+    callbacks = "callbacks=[default,early_stopping,ema]"
+    ended = train(f"optimizer={optimizer}", f"scheduler={scheduler}", "attention=cbam", callbacks)
+    assert ended.code == 0, ended.err
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert all(type(group.get("betas", ())) in (tuple, list) for group in state["optimizer_states"][0]["param_groups"])
