@@ -76,22 +76,17 @@ def test_the_host_is_put_back_after_an_error():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_under_bf16_autocast_and_inference_mode(method):
-    model = make("deit3").eval()
-    exact = min_max(method(model, images(), TARGETS))
+    model = make("deit").eval()
+    for block in model.blocks:
+        block.attn.qkv.weight.data *= 5  # away from the flat attention of small random weights
+    exact = method(model, images(), TARGETS)
     with torch.autocast("cpu", torch.bfloat16):
         maps = method(model, images(), TARGETS)
     assert maps.dtype == torch.float32
-    assert torch.corrcoef(torch.stack([maps.flatten(), exact.flatten()]))[0, 1].isfinite()
+    for one, other in zip(maps, exact, strict=True):
+        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.95
     with torch.inference_mode():
-        assert torch.equal(min_max(method(model, images(), TARGETS)), exact)
-
-
-def test_bf16_gradients_stay_near_the_exact_maps():
-    model = make("deit").eval()
-    exact = min_max(grad_attn(model, images(), TARGETS))
-    with torch.autocast("cpu", torch.bfloat16):
-        maps = min_max(grad_attn(model, images(), TARGETS))
-    assert (maps - exact).abs().mean() < 0.1
+        assert torch.equal(method(model, images(), TARGETS), exact)
 
 
 def test_a_dynamic_host_takes_any_square_of_patches():
@@ -132,7 +127,7 @@ def test_refusals(method, change, message):
 
 def test_a_grid_that_is_not_square_is_refused():
     model = make("registers")
-    with pytest.raises(InputError, match="squares of whole patches.*got 64 x 96"):
+    with pytest.raises(InputError, match=r"squares of whole patches.*got 64 x 96"):
         grad_attn(model, torch.zeros(2, 3, 64, 96), TARGETS)
 
 

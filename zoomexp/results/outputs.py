@@ -34,7 +34,8 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> P
         "run records.",
         f"    {command}",
         f"Made on {time.strftime('%Y-%m-%d')} on {processor()}, Python {platform.python_version()}. "
-        "`stale`: measured by an earlier commit.",
+        "`stale`: measured by another commit. Times and speeds are wall-clock, and runs may have shared the machine: "
+        "compare cost by MACs.",
         *(markdown(table).strip() for table in measured),
         "## Not run",
         ", ".join(empty) or "none",

@@ -1,0 +1,1 @@
+"""How a vision transformer gets its tokens."""
