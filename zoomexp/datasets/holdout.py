@@ -53,3 +53,15 @@ def shortened(arrays: ImageArrays, size: int | None, seed: int, field: str) -> I
     if size > len(arrays):
         raise InputError(f"dataset.{field}={size} is more images than there are; at most {len(arrays)}")
     return arrays.take(stratified(arrays.labels, size, seed))
+
+
+def check_validation(val_fraction: float, validate_on: str) -> None:
+    """Check the arguments that say what validates.
+
+    Raises:
+        InputError: `val_fraction` outside [0, 1), or `validate_on` other than "heldout" and "test".
+    """
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"dataset.val_fraction={val_fraction} is outside 0 <= val_fraction < 1")
+    if validate_on not in ("heldout", "test"):
+        raise InputError(f"dataset.validate_on={validate_on} is unknown; heldout or test")

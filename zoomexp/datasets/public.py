@@ -47,7 +47,7 @@ def read_public(
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         try:
             _check_writable(data_dir)
-            with _impatient():
+            with impatient():
                 download(Path(folder))
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             where = f"dataset={name}: not found under data_dir={data_dir}"
@@ -69,7 +69,7 @@ def _check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _impatient():
+def impatient():
     """Give up on a silent network after TIMEOUT seconds; torchvision's downloads have no limit of their own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from zoomexp.datasets.array_data import check_whole
 from zoomexp.datasets.batches import ShardedBatches
-from zoomexp.datasets.holdout import hold_out, shortened
+from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles, check_images
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
@@ -186,9 +186,6 @@ class StreamDataModule(pl.LightningDataModule):
             )
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"dataset.crop_pct={self.crop_pct} is outside 0 < crop_pct <= 1")
-        if not 0 <= self.val_fraction < 1:
-            raise InputError(f"dataset.val_fraction={self.val_fraction} is outside 0 <= val_fraction < 1")
-        if self.validate_on not in ("heldout", "test"):
-            raise InputError(f"dataset.validate_on={self.validate_on} is unknown; heldout or test")
+        check_validation(self.val_fraction, self.validate_on)
         if self.augment not in ("basic", "randaugment", "none"):
             raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment or none")

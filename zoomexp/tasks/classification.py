@@ -62,9 +62,8 @@ class Classifier(pl.LightningModule):
             compute_groups=False,
         )
         self.scores = nn.ModuleDict({f"{split}_scores": scores.clone(prefix=f"{split}/") for split in ("val", "test")})
-        kept = float(
-            "nan"
-        )  # what a NaN is replaced by; "warn" drops it, "disable" drops the weights (torchmetrics 1.9)
+        # What a NaN is replaced by: "warn" would drop it, and "disable" drops the weights (torchmetrics 1.9).
+        kept = float("nan")
         self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric(nan_strategy=kept) for split in ("val", "test")})
         self.pointing = nn.ModuleDict({site: PointingGame() for site in [*map_sites, "centre_prior"]})
         self.predictions: dict[str, list[Tensor]] = {}
