@@ -22,39 +22,28 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # for jobs in other processes
 
-from hydra import compose, initialize_config_dir  # noqa: E402
-from hydra.core.hydra_config import HydraConfig  # noqa: E402
-from omegaconf import DictConfig, OmegaConf  # noqa: E402
+from hydra import initialize_config_dir  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from zoomexp.command_line import explain, reported  # noqa: E402
+from zoomexp.composition import PASSED_ON, Run, compose_run  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
 from zoomexp.results.collect import finished_runs  # noqa: E402
 from zoomexp.results.filling import FilledTable, fill  # noqa: E402
 from zoomexp.results.outputs import list_table, log_to_wandb, write_document, write_table  # noqa: E402
-from zoomexp.results.record import git_state, run_path  # noqa: E402
+from zoomexp.results.record import git_state  # noqa: E402
 from zoomexp.results.rendering import terminal  # noqa: E402
 from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables  # noqa: E402
 
 OPTIONS = {"table": "", "seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
-PASSED_ON = ("hydra", "trainer=", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-             "trainer.precision", "logger", "data_dir=", "output_dir=")  # fmt: skip
+ALLOWED = ("hydra", *(name for name in PASSED_ON if name != "seed="))
 console = Console(width=None if sys.stdout.isatty() else 180)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a table: what `train.py` is called with, and where its record lies."""
-
-    overrides: tuple[str, ...]
-    folder: Path
 
 
 def main(arguments: list[str]) -> None:
@@ -83,10 +72,10 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         name, equals, value = argument.partition("=")
         if name in OPTIONS and equals:
             options[name] = value
-        elif argument.startswith(PASSED_ON):
+        elif argument.startswith(ALLOWED):
             overrides.append(argument)
         elif argument not in ("--list", "--report"):
-            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), *PASSED_ON, "--list", "--report"])
+            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), *ALLOWED, "--list", "--report"])
             raise InputError(f"{argument}: not an option here, rows say what is run; allowed: {allowed}")
     if not options["seeds"].isdigit() or int(options["seeds"]) < 1:
         raise InputError(f"seeds={options['seeds']} must be a whole number, at least 1")
@@ -118,66 +107,59 @@ def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str]) -> Fi
     """The table with the runs that are finished now."""
     runs = {}
     for row in table.rows:
-        jobs = [] if row.unavailable else row_jobs(table, row, seeds, scale, overrides)
-        runs[row.name] = finished_runs(job.folder for job in jobs)
+        wanted = [] if row.unavailable else row_runs(table, row, seeds, scale, overrides)
+        runs[row.name] = finished_runs(run.folder for run in wanted)
     return fill(table, runs, scale, git_state()["sha"] or "")
 
 
-def row_jobs(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[Job]:
+def row_runs(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[Run]:
     """A row's runs, one per seed."""
     try:
-        return jobs([*table.overrides_of(row, scale), *overrides], seeds)
+        return seeded_runs([*table.overrides_of(row, scale), *overrides], seeds)
     except InputError as error:
         raise InputError(f"table {table.name}, row {row.name!r}: {error}") from error
 
 
-def jobs(overrides: Sequence[str], seeds: int) -> list[Job]:
-    """The runs of one system: its config is composed once and read with every seed.
+def seeded_runs(overrides: Sequence[str], seeds: int) -> list[Run]:
+    """The runs of one system, one per seed.
 
     Raises:
         InputError: If the overrides do not compose.
     """
-    own = [override for override in overrides if not override.startswith("hydra")]
     try:
-        cfg = compose("train", overrides=own, return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
-        plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-        return [Job((*own, f"seed={seed}"), folder_of(plain, choices, seed)) for seed in range(seeds)]
+        first = compose_run([*(override for override in overrides if not override.startswith("hydra")), "seed=0"])
+        runs = [first, *(first.with_seed(seed) for seed in range(1, seeds))]
+        return [run for run in runs if run.folder]  # resolves every config now
     except Exception as error:
         raise InputError(explain(error)) from error
-
-
-def folder_of(cfg: DictConfig, choices: dict[str, str], seed: int) -> Path:
-    """Where the run of this config and seed keeps its record."""
-    cfg.seed = seed
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    return Path(cfg.output_dir).resolve() / "runs" / run_path(config, choices)
 
 
 def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool) -> None:
     """Run what is missing of a table, show it and write it in every form."""
     launcher = [override for override in overrides if override.startswith("hydra")]
     runnable = [row for row in rows if not row.unavailable]
-    needed = [job for row in runnable for need in row.needs for job in jobs([*need, *overrides], 1)]
-    wanted = [job for row in runnable for job in row_jobs(table, row, seeds, scale, overrides)]
-    for group in (needed, wanted):
-        missing = [job for job in dict.fromkeys(group) if rerun or not finished_runs([job.folder])]
-        if missing:
-            launch(table.name, missing, launcher, rerun)
+    wanted = {run.folder: run for row in runnable for run in row_runs(table, row, seeds, scale, overrides)}
+    every = {one.folder: one for run in wanted.values() for one in run.chain()}
+    for depth in sorted({run.depth for run in every.values()}):  # first what others need
+        level = [run for run in every.values() if run.depth == depth]
+        again = [run for run in level if rerun and run.folder in wanted]
+        missing = [run for run in level if run not in again and not finished_runs([run.folder])]
+        for runs, options in ((again, ["rerun=true"]), (missing, [])):
+            if runs:
+                launch(table.name, runs, launcher, options)
     done = filled(table, seeds, scale, overrides)
     console.print(terminal(done))
     output_dir = Path(next((o.partition("=")[2] for o in overrides if o.startswith("output_dir=")), "outputs"))
     files = write_table(done, output_dir / "tables")
     log_to_wandb(done, output_dir, [override for override in overrides if override.startswith("logger")])
     console.print("written: " + "  ".join(str(file) for file in files), soft_wrap=True)
-    failed = [job for job in wanted if not finished_runs([job.folder])]
+    failed = [folder for folder in wanted if not finished_runs([folder])]
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
         sys.exit(1)
 
 
-def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bool) -> None:
+def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Sequence[str]) -> None:
     """Start runs through the chosen Hydra launcher and say how far they are."""
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.hydra import Hydra
@@ -188,7 +170,7 @@ def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bo
 
     import train
 
-    output_dir = missing[0].folder.parents[3]
+    output_dir = Path(runs[0].cfg.output_dir).resolve()
     sweep = output_dir / "sweeps" / f"{name.replace('/', '-')}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(ROOT / "configs")))
@@ -200,9 +182,8 @@ def launch(name: str, missing: Sequence[Job], launcher: Sequence[str], rerun: bo
         starter = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=train.main.__wrapped__, config=config
         )
-        again = ["rerun=true"] if rerun else []
-        with watched(name, [job.folder for job in missing]):
-            returns = starter.launch([[*job.overrides, *again] for job in missing], initial_job_idx=0)
+        with watched(name, [run.folder for run in runs]):
+            returns = starter.launch([[*run.overrides, *options] for run in runs], initial_job_idx=0)
         for returned in returns:
             returned.return_value  # noqa: B018  raises what kept a job from starting
     finally:

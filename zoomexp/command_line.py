@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -53,7 +54,12 @@ def explain(error: BaseException) -> str:
     Hydra says "Could not override 'a.b'" or "Error in call to target" and hides the reason in the causes.
     """
     from omegaconf import DictConfig
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+    from omegaconf.errors import (
+        ConfigAttributeError,
+        ConfigKeyError,
+        InterpolationKeyError,
+        MissingMandatoryValue,
+    )
 
     cause: BaseException | None = error
     while cause is not None:
@@ -64,6 +70,8 @@ def explain(error: BaseException) -> str:
             return f"{cause.full_key or cause.key}: no such option; allowed: {allowed}"
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key}: must be given, for example {cause.full_key}=..."
+        if isinstance(cause, InterpolationKeyError) and (missing := re.search(r"key '(\S+)' not found", str(cause))):
+            return f"{missing[1]}: must be given, since {cause.full_key} is made of it; for example +{missing[1]}=..."
         cause = cause.__cause__
     text = _flat(error).split(" Config search path:")[0]
     return text if type(error).__module__.startswith(("hydra", "omegaconf")) else f"{type(error).__name__}: {text}"

@@ -18,8 +18,9 @@ def build_model(
     image_size: int,
     attention: Callable[[int], nn.Module] | None = None,
     at: str | int | Sequence[str | int] | None = None,
+    tokens: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
-    """Build a classifier and put a module into it.
+    """Build a classifier, put a module into it, and change how it gets its tokens.
 
     Args:
         backbone: Builds the host from `num_classes` and `in_chans`.
@@ -28,6 +29,7 @@ def build_model(
         image_size: Side of the square images in pixels.
         attention: Builds a module from a number of channels; None for the plain host.
         at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
+        tokens: Builds the network from the host, a vision transformer, and the images' side; None for its own patches.
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
@@ -42,6 +44,9 @@ def build_model(
     if attention is not None:
         at = at if at is not None else default_place(attention)
         net.insertion_sites = insert(net, _checked(attention), at, example)
+    if tokens is not None:
+        places, net = net.insertion_sites, tokens(net, image_size=image_size)
+        net.insertion_sites = places
     return net.to(memory_format=torch.channels_last)
 
 

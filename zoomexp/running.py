@@ -8,12 +8,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger, WandbLogger
+from torch import nn
 
 from zoomexp.callbacks.history import History
 from zoomexp.errors import InputError
@@ -25,12 +27,12 @@ def prepare(seed: int, evaluate: str) -> None:
     """Check the run's own fields, seed every generator, and keep the libraries' advice off the screen.
 
     Raises:
-        InputError: For a seed that is no whole number >= 0, or an `evaluate` other than best and last.
+        InputError: For a seed that is no whole number >= 0, or an `evaluate` other than best, last and start.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise InputError(f"seed={seed} must be a whole number, at least 0")
-    if evaluate not in ("best", "last"):
-        raise InputError(f"evaluate={evaluate} is unknown; allowed: best, last")
+    if evaluate not in ("best", "last", "start"):
+        raise InputError(f"evaluate={evaluate} is unknown; allowed: best, last, start")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -71,26 +73,32 @@ def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterat
 
 
 def make_ready(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, checkpoint: str | None
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    checkpoint: str | None,
+    evaluate: str,
 ) -> None:
     """Load the weights to start from and check what only the whole can tell, before anything is written.
 
     Raises:
         InputError: For no epochs, a checkpoint of another model, or training batches that cannot be made.
     """
+    load_weights(task.model, checkpoint)
+    data.trainer = trainer  # says how many processes share the images
+    if evaluate == "start":
+        return
     if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
-    load_weights(task, checkpoint)
-    data.trainer = trainer  # says how many processes share the images
     if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
         raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
 
 
-def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
-    """Start from the weights of a checkpoint of the same model.
+def load_weights(net: nn.Module, checkpoint: str | Path | None) -> None:
+    """Start from the weights of a checkpoint of the same network.
 
     Raises:
-        InputError: If the file is missing, unreadable or of another model.
+        InputError: If the file is missing, unreadable or of another network.
     """
     if checkpoint is None:
         return
@@ -102,7 +110,7 @@ def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
         ) from error
     except Exception as error:  # torch has many ways to say that a file is no checkpoint
         raise InputError(f"checkpoint={checkpoint}: not a readable checkpoint ({type(error).__name__})") from error
-    own = task.model.state_dict()
+    own = net.state_dict()
     weights = {key.removeprefix("model."): value for key, value in stored.items() if key.startswith("model.")}
     differing = [key for key in own.keys() | weights.keys()
                  if key not in own or key not in weights or own[key].shape != weights[key].shape]  # fmt: skip
@@ -111,7 +119,12 @@ def load_weights(task: pl.LightningModule, checkpoint: str | None) -> None:
             f"checkpoint={checkpoint}: of another model; {len(differing)} of {len(own)} tensors differ, "
             f"for example {min(differing)}"
         )
-    task.model.load_state_dict(weights)
+    net.load_state_dict(weights)
+
+
+def shape_of(data: pl.LightningDataModule) -> dict[str, int]:
+    """What a network must be built for."""
+    return {"num_classes": data.num_classes, "in_chans": data.channels, "image_size": data.image_size}
 
 
 def fit_and_test(
@@ -119,20 +132,31 @@ def fit_and_test(
 ) -> None:
     """Train (from the last checkpoint if there is one), test once, and record metrics, predictions and cost.
 
-    `evaluate` is "best" or "last": the weights that are tested.
+    `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
     started = time.perf_counter()
+    weights, metrics, history = None, {}, []
+    if evaluate != "start":
+        weights, metrics, history = fit(trainer, task, data, record, evaluate)
+    scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
+    record.save_predictions(gathered(task.predictions))
+    cost = run_cost(trainer, task, data, history) | {"session_s": round(time.perf_counter() - started, 3)}
+    tested = weights and str(Path(weights).relative_to(record.folder))
+    record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
+
+
+def fit(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
+) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
+    """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
     trainer.fit(task, datamodule=data, ckpt_path=record.last_checkpoint(), weights_only=True)
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History)).rows
     best = trainer.checkpoint_callback.best_model_path
-    tested = best if evaluate == "best" and best else trainer.checkpoint_callback.last_model_path
-    scores = trainer.test(task, datamodule=data, ckpt_path=tested, verbose=False, weights_only=True)[0]
-    last = {name: value for name, value in history[-1].items() if "/" in name}
+    metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}
     if best:
-        last[f"{trainer.checkpoint_callback.monitor}_best"] = float(trainer.checkpoint_callback.best_model_score)
-    record.save_predictions(gathered(task.predictions))
-    cost = run_cost(trainer, task, data, history) | {"session_s": round(time.perf_counter() - started, 3)}
-    record.finish(last | {"epochs": len(history)} | scores, cost)
+        metrics[f"{trainer.checkpoint_callback.monitor}_best"] = float(trainer.checkpoint_callback.best_model_score)
+    weights = best if evaluate == "best" and best else trainer.checkpoint_callback.last_model_path
+    return weights, metrics, history
 
 
 def gathered(predictions: dict[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ FILES = sorted(path.relative_to(CONFIGS).with_suffix("") for path in CONFIGS.rgl
 NOT_CHOICES = {"train", "table"}  # the root; the papers' tables, which are data and have tests of their own
 CHOICES = [str(path) for path in FILES if path.parts[0] not in NOT_CHOICES]
 NEEDED = {"backbone/timm": ["backbone.name=resnet18"]}  # what a choice asks its user for
+TEACHER = ["+needs.teacher=a_run_folder"]
 ATTENTION = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))
 INSERTION = sorted(path.stem for path in (CONFIGS / "insertion").glob("*.yaml"))
 
@@ -37,7 +38,8 @@ def overrides_of(choice: str) -> list[str]:
         return [f"trainer={Path(choice).stem}"]
     group, name = choice.split("/", 1)
     value = f"[default,{name}]" if group == "callbacks" and name != "default" else name
-    return [f"{group}={value}", *NEEDED.get(choice, [])]
+    needed = TEACHER if group == "relevance" and name != "none" else NEEDED.get(choice, [])
+    return [f"{group}={value}", *needed]
 
 
 def targets(node, path="") -> list[tuple[str, DictConfig]]:
@@ -85,6 +87,8 @@ def test_every_choice_builds_what_it_names(choice):
     if group == "insertion":
         assert set(config.insertion) == {"at"}
         return
+    if group == "relevance" and config.relevance:
+        assert config.relevance.pop("teacher").run == "a_run_folder"  # there is none here
     built = instantiate(config[group])
     assert built is not None
     if config[group].get("_partial_"):
@@ -142,7 +146,8 @@ def test_every_attention_stands_at_every_place_of_resnet20(attention):
 def test_the_root_lists_every_group_in_order():
     root = yaml.safe_load((CONFIGS / "train.yaml").read_text())
     listed = [next(iter(entry)) for entry in root["defaults"] if isinstance(entry, dict)]
-    order = ["dataset", "backbone", "attention", "insertion", "loss", "optimizer", "scheduler", "task", "trainer"]
+    order = ["dataset", "relevance", "backbone", "attention", "insertion", "tokens", "loss", "optimizer", "scheduler",
+             "task", "trainer"]  # fmt: skip
     assert [name for name in listed if name in order] == order
     groups = {path.parts[0] for path in FILES} - NOT_CHOICES
     assert groups == {name for name in listed if not re.match("override |optional ", name)}

@@ -1,6 +1,7 @@
 """The run record: whose folder is whose, and never half a file."""
 
 import json
+import threading
 from copy import deepcopy
 from pathlib import Path
 
@@ -91,21 +92,45 @@ def stored(record) -> dict:
     return json.loads((record.folder / "metrics.json").read_text())
 
 
+SHAPE = {"num_classes": 10, "in_chans": 1, "image_size": 8}
+
+
 def test_the_life_of_a_run(record, tmp_path):
     assert not record.folder.exists()
     assert not record.finished()
-    record.start("seed: 4\n")
-    assert (record.folder / "config.yaml").read_text() == "seed: 4\n"
-    assert (stored(record)["status"], stored(record)["metrics"], stored(record)["cost"]) == ("running", {}, {})
-    assert stored(record)["choices"] == CHOICES
-    assert not record.finished()
-    record.finish({"test/acc1": 12.5}, {"params": 7})
+    with record.alone("seed: 4\n") as mine:
+        assert mine
+        assert (record.folder / "config.yaml").read_text() == "seed: 4\n"
+        assert (stored(record)["status"], stored(record)["metrics"], stored(record)["cost"]) == ("running", {}, {})
+        assert stored(record)["choices"] == CHOICES
+        assert not record.finished()
+        record.finish({"test/acc1": 12.5}, {"params": 7}, "checkpoints/best.ckpt", SHAPE)
     assert record.finished()
     again = RunRecord(tmp_path / "out", {"seed": 4, "lr": 0.1}, CHOICES, [])
     assert again.finished()
     assert again.facts == stored(record)
     assert (again.facts["metrics"], again.facts["cost"]) == ({"test/acc1": 12.5}, {"params": 7})
+    assert (again.facts["weights"], again.facts["shape"]) == ("checkpoints/best.ckpt", SHAPE)
     assert sorted(path.name for path in record.folder.iterdir()) == ["config.yaml", "metrics.json"]
+
+
+def test_a_second_process_waits_and_does_not_repeat_the_run(record, tmp_path, capfd):
+    second, found = RunRecord(tmp_path / "out", {"seed": 4, "lr": 0.1}, CHOICES, []), []
+
+    def ask():
+        with second.alone("") as mine:
+            found.append(mine)
+
+    asking = threading.Thread(target=ask)
+    with record.alone(""):
+        asking.start()
+        asking.join(0.5)
+        assert asking.is_alive() and not found
+        record.finish({"test/acc1": 12.5}, {}, None, SHAPE)
+    asking.join(10)
+    assert found == [False]
+    assert second.facts["metrics"] == {"test/acc1": 12.5}
+    assert capfd.readouterr().err == f"waiting for another process that does {record.path}\n"
 
 
 @pytest.mark.parametrize(
@@ -117,16 +142,14 @@ def test_the_life_of_a_run(record, tmp_path):
     ],
 )
 def test_a_failure_is_recorded_and_goes_on(record, error, status):
-    record.start("")
-    with pytest.raises(type(error)), record.running():
+    with pytest.raises(type(error)), record.alone(""):
         raise error
     assert stored(record)["status"] == status
     assert not record.finished()
 
 
 def test_a_block_that_ends_well_changes_nothing(record):
-    record.start("")
-    with record.running():
+    with record.alone(""):
         pass
     assert stored(record)["status"] == "running"
 
@@ -173,19 +196,19 @@ def test_an_unwritable_folder_is_the_users_mistake(tmp_path):
     with pytest.raises(
         InputError, match=r"^output_dir: cannot write .*file.*\(Not a directory\); name a writable one$"
     ):
-        record.start("")
+        record.alone("").__enter__()
 
 
 def test_a_rerun_forgets_the_checkpoints_and_the_history(record):
-    record.start("")
-    (record.folder / "checkpoints").mkdir()
+    with record.alone(""):
+        (record.folder / "checkpoints").mkdir()
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "history.csv", "note.txt"):
         (record.folder / name).write_text("")
     assert record.last_checkpoint() == record.folder / "checkpoints" / "last.ckpt"
-    record.start("")
-    assert record.last_checkpoint() is not None
-    record.start("", rerun=True)
-    assert record.last_checkpoint() is None
+    with record.alone(""):
+        assert record.last_checkpoint() is not None
+    with record.alone("", rerun=True):
+        assert record.last_checkpoint() is None
     assert sorted(path.name for path in record.folder.iterdir()) == [
         "checkpoints",
         "config.yaml",
@@ -195,9 +218,9 @@ def test_a_rerun_forgets_the_checkpoints_and_the_history(record):
 
 
 def test_predictions_are_sorted_by_index(record):
-    record.start("")
     index = np.array([3, 0, 2, 1])
-    record.save_predictions({"index": index, "label": index * 10, "top1": index * 100})
+    with record.alone(""):
+        record.save_predictions({"index": index, "label": index * 10, "top1": index * 100})
     with np.load(record.folder / "predictions.npz") as read:
         assert {name: read[name].tolist() for name in read.files} == {
             "index": [0, 1, 2, 3], "label": [0, 10, 20, 30], "top1": [0, 100, 200, 300],
@@ -207,7 +230,8 @@ def test_predictions_are_sorted_by_index(record):
 
 def test_only_the_first_process_writes(record, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.utilities.rank_zero_only.rank", 1)
-    record.start("")
-    record.save_predictions({"index": np.array([0])})
-    record.finish({}, {})
+    with record.alone("") as mine:
+        assert mine
+        record.save_predictions({"index": np.array([0])})
+        record.finish({}, {}, None, SHAPE)
     assert not record.folder.exists()

@@ -114,13 +114,13 @@ def script(monkeypatch):
 
 
 def test_scalar_overrides_never_share_a_folder(script):
-    one, two = (script.jobs(["experiment=cnntention/cifar10", f"optimizer.lr={lr}"], 3) for lr in (0.1, 0.2))
-    assert len({job.folder for job in one + two}) == 6
+    one, two = (script.seeded_runs(["experiment=cnntention/cifar10", f"optimizer.lr={lr}"], 3) for lr in (0.1, 0.2))
+    assert len({run.folder for run in one + two}) == 6
 
 
 def test_folders_are_those_of_train_py(script, data, tmp_path):
     overrides = ["dataset=digits", "trainer=smoke", "attention=none", "logger=none", f"output_dir={tmp_path}"]
-    expected = script.jobs(overrides, 2)[1]
+    expected = script.seeded_runs(overrides, 2)[1]
     subprocess.run([sys.executable, "train.py", *expected.overrides], cwd=ROOT, check=True, capture_output=True)
     assert (expected.folder / "metrics.json").exists()
 
@@ -129,7 +129,7 @@ def test_a_typo_in_a_row_fails_before_anything_runs(script):
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
     row = type(table.rows[0])(name="typo", overrides=("attention.treshold=1",))
     with pytest.raises(InputError, match=r"table cnntention/mnist, row 'typo': attention\.treshold: no such option"):
-        script.row_jobs(table, row, 1, "smoke", [])
+        script.row_runs(table, row, 1, "smoke", [])
 
 
 def test_list_names_every_table(script, capsys, tmp_path):
@@ -160,7 +160,7 @@ def test_bad_input_is_one_line(script, arguments, message):
 def test_another_commit_is_stale_and_kept(script, tmp_path, monkeypatch):
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
     options = [f"output_dir={tmp_path}"]
-    folder = script.row_jobs(table, table.rows[0], 1, "smoke", options)[0].folder
+    folder = script.row_runs(table, table.rows[0], 1, "smoke", options)[0].folder
     folder.mkdir(parents=True)
     facts = {"status": "finished", "seed": 0, "metrics": {"test/acc1": 50.0}, "cost": {}, "git": {"sha": "0" * 40}}
     (folder / "metrics.json").write_text(json.dumps(facts))

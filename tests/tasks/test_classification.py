@@ -130,7 +130,7 @@ def test_validation_metrics(tmp_path):
 def test_the_pointing_game_needs_boxes_and_maps(tmp_path, boxes, with_map):
     task, parts = classifier(Tiny(with_map)), batches((6, 5), boxes=boxes)
     (found,) = trainer(tmp_path).test(task, loader(parts), verbose=False)
-    names = {"test/pointing_game", "test/pointing_game/stem", "test/pointing_game/centre_prior"}
+    names = {f"test/pointing_game{of}" for of in ("", "/stem", "/centre_prior", "/random_prior")}
     assert names & set(found) == (names if boxes and with_map else set())
     if boxes and with_map:
         hits, centre = [], []

@@ -16,8 +16,9 @@ def meter():
 def add(meter, size, values, rng, step=0):
     logits, target = rng.random((size, 4)), rng.integers(0, 4, size)
     terms = {name: torch.tensor(value) for name, value in values.items()}
-    meter.update(terms, sum(terms.values()), torch.tensor(logits), torch.tensor(target), step)
-    return (logits.argmax(1) == target).sum()
+    hits = (logits.argmax(1) == target).sum()
+    meter.update(terms, sum(terms.values()), size, {"acc1": torch.tensor(hits)}, step)
+    return hits
 
 
 def test_means_are_per_image(meter):
@@ -56,5 +57,5 @@ def test_step_zero_can_be_bad(meter):
 
 def test_nothing_keeps_the_graph(meter):
     weight = torch.ones((), requires_grad=True)
-    meter.update({"a": weight * 2}, weight * 2, torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), 0)
-    assert not any(value.requires_grad for value in [*meter.sums.values(), meter.correct, meter.bad_step])
+    meter.update({"a": weight * 2}, weight * 2, 1, {"acc1": torch.tensor(1)}, 0)
+    assert not any(value.requires_grad for value in [*meter.sums.values(), *meter.hits.values(), meter.bad_step])

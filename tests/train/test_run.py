@@ -90,13 +90,17 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
 
     assert list(stored) == [
         "run", "status", "choices", "overrides", "seed", "metrics", "cost", "versions", "git", "host",
+        "weights", "shape",
     ]  # fmt: skip
     assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
+    assert stored["weights"] == "checkpoints/best.ckpt"
+    assert stored["shape"] == {"num_classes": 10, "in_chans": 1, "image_size": 32}
     assert stored["overrides"] == [*CLUTTERED, f"output_dir={tmp_path / 'out'}"]
     assert stored["choices"] == {
-        "dataset": "cluttered_digits", "backbone": "resnet20", "attention": "loupe", "insertion": "default",
-        "loss": "cross_entropy", "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu",
-        "logger": "none", "experiment": None, "sweep": None,
+        "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
+        "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "optimizer": "sgd",
+        "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none", "experiment": None,
+        "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}
@@ -114,7 +118,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     np.testing.assert_allclose(history["lr"], [0.05, 0.05 * 0.75, 0.05 * 0.25])  # half a cosine
     metrics = stored["metrics"]
     gates = {f"gate/layer2/{name}" for name in ("weight_norm", "saturated", "change")}
-    places = {"test/pointing_game", "test/pointing_game/layer2", "test/pointing_game/centre_prior"}
+    scores = ("pointing_game", "energy_in_box", "best_iou", "entropy", "gini", "region_size", "regions")
+    places = {f"test/{score}{of}" for score in scores for of in ("", "/layer2", "/centre_prior", "/random_prior")}
     assert set(metrics) == PLAIN | gates | places
     for name in metrics.keys() & set(history.columns):
         assert metrics[name] == history[name].iloc[-1]

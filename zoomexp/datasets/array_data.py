@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytorch_lightning as pl
 
 from zoomexp.datasets.arrays import ImageArrays, Splits
@@ -77,6 +78,7 @@ class ArrayDataModule(pl.LightningDataModule):
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
+        self.views = False  # whether training batches say how their images were cropped and mirrored
         self._parts: dict[str, ImageArrays | None] = {}
         check_whole({field: image_size if field == "image_size" else getattr(self, field) for field in LEAST}, LEAST)
         self._check()
@@ -152,7 +154,9 @@ class ArrayDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ArrayLoader:
         """Return the shuffled, augmented loader of the training images."""
         crop = {"crop_padding": self.crop_padding, "crop_size": self.crop_size, "flip": self.flip}
-        return self._loader("train", self.batch_size, shuffle=True, drop_last=True, seed=self.seed, **crop)
+        return self._loader(
+            "train", self.batch_size, shuffle=True, drop_last=True, seed=self.seed, views=self.views, **crop
+        )
 
     def val_dataloader(self) -> ArrayLoader | list:
         """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
@@ -161,6 +165,15 @@ class ArrayDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> ArrayLoader:
         """Return the loader of the test images, each exactly once over all processes."""
         return self._loader("test", self.eval_batch_size)
+
+    def part(self, name: str) -> ImageArrays | None:
+        """Return the images of "train", "val" or "test"; None where nothing validates."""
+        return self._parts[name]
+
+    def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> ArrayLoader:
+        """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
+        images = self._parts[name].take(positions)
+        return ArrayLoader(images, batch_size=batch_size, mean=self.mean, std=self.std, image_size=self.target_size)
 
     def _loader(self, part: str, batch_size: int, **options: object) -> ArrayLoader:
         if self.trainer is not None:

@@ -4,6 +4,7 @@ The array cache `<data_dir>/<name>.npz` holds five arrays: train_images (N, S, S
 int64, test_images, test_labels, and classes (K,) str.
 """
 
+import hashlib
 import os
 import tempfile
 import zipfile
@@ -45,6 +46,13 @@ class ImageArrays:
         """Return the images at positions `chosen` (M,), which keep their `index`."""
         boxes = None if self.boxes is None else self.boxes[chosen]
         return ImageArrays(self.images[chosen], self.labels[chosen], boxes, self.index[chosen])
+
+    def fingerprint(self) -> str:
+        """Return 12 hex digits of the images, in their order, and their labels."""
+        digest = hashlib.sha256(repr((self.images.shape, len(self.labels))).encode())
+        for values in (self.images, self.labels):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()[:12]
 
     def padded(self, pad: int) -> "ImageArrays":
         """Return the images with `pad` black pixels on every side; boxes move along."""

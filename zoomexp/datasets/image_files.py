@@ -1,5 +1,6 @@
 """Labelled images that stay on disk: where they lie, what is known of them, and one of them read."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,12 @@ class ImageFiles:
         """Return the images at positions `chosen` (M,), which keep their `index`."""
         boxes, parts = (None if known is None else known[chosen] for known in (self.boxes, self.parts))
         return ImageFiles(self.root, self.paths[chosen], self.labels[chosen], boxes, parts, self.index[chosen])
+
+    def fingerprint(self) -> str:
+        """Return 12 hex digits of the files' names, in their order, and their labels; their pixels are not read."""
+        digest = hashlib.sha256(b"\0".join(self.paths.tolist()))
+        digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()[:12]
 
     def path(self, position: int) -> Path:
         """Return where the image at `position` lies."""

@@ -37,7 +37,8 @@ class ArrayLoader:
     """Iterates over batches of `arrays`; a plain loop calls `loader.sampler.set_epoch(epoch)` itself.
 
     A batch is a dict: image (B, C, S, S) float32, channels-last in memory; label (B,) int64; index (B,) int64, the
-    position in the split; and box (B, 4) float32, x0, y0, x1, y1 in pixels of `image`, if the arrays have boxes.
+    position in the split; box (B, 4) float32, x0, y0, x1, y1 in pixels of `image`, if the arrays have boxes; and, if
+    asked for, view (B, 3, 3) float32, which moves points of the image seen whole onto `image`, both in its pixels.
     Which crop and flip an image gets depends on (seed, epoch, its place in `arrays`), not on batch size or rank.
 
     Args:
@@ -54,10 +55,11 @@ class ArrayLoader:
         seed: at least 0.
         rank, world_size: this process's place among those that share the work.
         device: where the arrays are kept.
+        views: add `view` to the batches.
 
     Raises:
-        InputError: a training batch larger than the set, a crop larger than the padded image, fewer images than
-            processes, or `mean` and `std` that do not fit the channels.
+        InputError: a training batch larger than the set, a crop larger than the padded image (or, with `views`, of
+            another size than the image), fewer images than processes, or `mean` and `std` that do not fit the channels.
     """
 
     def __init__(
@@ -77,11 +79,12 @@ class ArrayLoader:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
+        views: bool = False,
     ) -> None:
         self.sampler, self.batch_sampler = EpochSampler(seed), None  # Lightning looks at both
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.rank, self.world_size = rank, world_size
-        self.flip, self.image_size, self.padding = flip, image_size, crop_padding
+        self.flip, self.image_size, self.padding, self.views = flip, image_size, crop_padding, views
         self.size, height, width, channels = arrays.images.shape
         self._check(channels, mean, std)
         self._height, self._width = height + 2 * crop_padding, width + 2 * crop_padding
@@ -89,6 +92,9 @@ class ArrayLoader:
         if self._crop[0] > self._height or self._crop[1] > self._width:
             most = min(self._height, self._width)
             raise InputError(f"dataset.crop_size={crop_size} is larger than the padded image; at most {most}")
+        if views and image_size is None and self._crop != (height, width):
+            own = "with relevance maps a crop has the images' own size, or image_size is set"
+            raise InputError(f"dataset.crop_size={crop_size}: {own}")
         self._keep(arrays, torch.device(device))
         self._affine(np.asarray(mean), np.asarray(std), torch.device(device))
 
@@ -116,6 +122,8 @@ class ArrayLoader:
             batch |= {"label": self._labels[chosen], "index": self._index[chosen]}
             if self._boxes is not None:
                 batch["box"] = self._move(self._boxes[chosen] + shifts[chosen], flipped)
+            if self.views:
+                batch["view"] = self._view(shifts[chosen, :2], flipped)
             yield batch
 
     def _check(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -185,3 +193,14 @@ class ArrayLoader:
         edges = boxes.new_tensor([width, height, width, height])
         boxes = torch.minimum(boxes.clamp(min=0), edges)
         return boxes if self.image_size is None else boxes * (self.image_size / edges)
+
+    def _view(self, shifts: Tensor, flipped: Tensor) -> Tensor:
+        """Matrices (B, 3, 3) from whole images to crops shifted by x, y (B, 2) and mirrored, in pixels of `image`."""
+        crop = torch.tensor(self._crop[::-1], device=shifts.device)  # width, height
+        whole = torch.tensor([self._width, self._height], device=shifts.device) - 2 * self.padding
+        side = whole if self.image_size is None else torch.full_like(crop, self.image_size)
+        view = torch.eye(3, device=shifts.device).repeat(len(shifts), 1, 1)
+        view[:, [0, 1], [0, 1]] = whole / crop
+        view[:, :2, 2] = shifts * (side / crop)
+        view[:, 0] = torch.where(flipped[:, None].bool(), side[0] * view[:, 2] - view[:, 0], view[:, 0])
+        return view

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytorch_lightning as pl
 
 from zoomexp.datasets.array_data import check_whole
@@ -91,6 +92,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
+        self.views = False  # whether training batches say how their images were cropped and mirrored
         self._parts: dict[str, ImageFiles | None] = {}
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
         self._check()
@@ -160,6 +162,16 @@ class StreamDataModule(pl.LightningDataModule):
         """Return the loader of the test images, each exactly once over all processes."""
         return self._loader("test", self.eval_batch_size, CentralView(self.image_size, self.crop_pct))
 
+    def part(self, name: str) -> ImageFiles | None:
+        """Return the images of "train", "val" or "test"; None where nothing validates."""
+        return self._parts[name]
+
+    def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
+        """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
+        files = self._parts[name].take(positions)
+        images = StreamSet(files, CentralView(self.image_size, self.crop_pct), mean=self.mean, std=self.std)
+        return StreamLoader(images, ShardedBatches(len(files), batch_size), num_workers=self.num_workers)
+
     def _train_view(self) -> View:
         if self.augment == "none":
             return CentralView(self.image_size, self.crop_pct)
@@ -172,7 +184,8 @@ class StreamDataModule(pl.LightningDataModule):
             where = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             pinned = self.trainer.strategy.root_device.type == "cuda"
         batches = ShardedBatches(len(files), batch_size, training=training, seed=self.seed, **where)
-        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed)
+        whole = CentralView(self.image_size, self.crop_pct) if self.views and training else None
+        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed, whole=whole)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
 
     def _check(self) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoomexp.datasets.batches import Key, ShardedBatches
 from zoomexp.datasets.image_files import ImageFiles, open_image
-from zoomexp.datasets.views import View, move_box, move_parts
+from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import InputError
 
 
@@ -56,12 +56,20 @@ class StreamSet(Dataset):
         view: how they are looked at.
         mean, std: three values each on the scale 0..1; image = (pixel / 255 - mean) / std.
         seed: at least 0; of the random views.
+        whole: batches then hold `view` (B, 3, 3) float32, which moves points as seen by `whole` onto `image`.
     """
 
     def __init__(
-        self, files: ImageFiles, view: View, *, mean: Sequence[float], std: Sequence[float], seed: int = 0
+        self,
+        files: ImageFiles,
+        view: View,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int = 0,
+        whole: CentralView | None = None,
     ) -> None:
-        self.files, self.view, self.seed = files, view, seed
+        self.files, self.view, self.seed, self.whole = files, view, seed, whole
         mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
         self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
 
@@ -82,12 +90,15 @@ class StreamSet(Dataset):
     def _item(self, epoch: int, position: int) -> dict[str, np.ndarray]:
         files, path = self.files, self.files.path(position)
         with open_image(path) as image, randomness(self.seed, epoch, int(files.index[position])):
+            size = image.size
             pixels, steps = self.view(image, path)
         item = {"image": pixels, "label": files.labels[position], "index": files.index[position]}
         if files.boxes is not None:
             item["box"] = move_box(files.boxes[position], steps, self.view.side)
         if files.parts is not None:
             item["parts"] = move_parts(files.parts[position], steps, self.view.side)
+        if self.whole is not None:
+            item["view"] = joined([np.linalg.inv(self.whole.matrix(*size)), *steps]).astype(np.float32)
         return item
 
 

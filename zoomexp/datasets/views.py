@@ -7,6 +7,7 @@ as cropped away; tests compare images and boxes with torchvision's.)
 """
 
 import math
+from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +44,10 @@ class CentralView:
         """See `View`."""
         window = central_window(*image.size, self.side, self.crop_pct)
         return np.asarray(cut(image, window, self.side, path)), [window_matrix(window, self.side)]
+
+    def matrix(self, width: int, height: int) -> np.ndarray:
+        """Return the (3, 3) step of an image of that size."""
+        return window_matrix(central_window(width, height, self.side, self.crop_pct), self.side)
 
 
 class RandomView:
@@ -117,6 +122,11 @@ def move_parts(parts: np.ndarray, steps: Steps, side: int) -> np.ndarray:
         places = move(places, matrix)
         visible = visible & (places >= 0).all(1) & (places < side).all(1)
     return np.where(visible[:, None], np.column_stack([places, visible]), 0).astype(np.float32)
+
+
+def joined(steps: Steps) -> np.ndarray:
+    """Return the one matrix (3, 3) that does what the steps do, the first of them first."""
+    return reduce(lambda done, step: step @ done, steps)
 
 
 def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

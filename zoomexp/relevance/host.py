@@ -99,6 +99,19 @@ def patch_map(model: VisionTransformer, row: Tensor) -> Tensor:
     return patches.unflatten(1, (side, side))
 
 
+def grid_side(model: nn.Module, image_size: int) -> int:
+    """S of the maps that a host makes of images of that side.
+
+    Raises:
+        InputError: A backbone that is no `VisionTransformer`, or images that do not fit its patch grid.
+    """
+    if not isinstance(model, VisionTransformer):
+        name = type(model).__name__
+        raise InputError(f"relevance: {name} has no attention maps; allowed: timm's VisionTransformer (deit, vit)")
+    _check_grid(model, torch.empty(1, 3, image_size, image_size, device="meta"))
+    return image_size // model.patch_embed.patch_size[0]
+
+
 def _read_tokens(model: VisionTransformer) -> int:
     """How many of the first tokens heads read, with token pooling."""
     return 2 if hasattr(model, "head_dist") else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoomexp.results.derived import from_history
+from zoomexp.results.derived import along_training, from_history
 from zoomexp.results.filling import RunResult
 
 
@@ -35,14 +35,17 @@ def finished_runs(folders: Iterable[Path]) -> list[RunResult]:
 
 
 def _epochs(history: Path) -> dict[str, float]:
-    """What the epochs' validation accuracies say (see `derived.from_history`)."""
+    """What the epochs' validation scores say (see `derived`)."""
     rows = pd.read_csv(history) if history.exists() else pd.DataFrame()
-    return from_history(rows["val/acc1"].tolist()) if "val/acc1" in rows else {}
+    found = from_history(rows["val/acc1"].tolist()) if "val/acc1" in rows else {}
+    for name in ("val/mse", "val/mae"):
+        found |= along_training(name, rows[name].tolist()) if name in rows else {}
+    return found
 
 
 def _correct(predictions: Path) -> np.ndarray | None:
-    """Whether each test image was classified right, in the order of the index."""
+    """Whether each test image was classified right, in the order of the index; None where nothing was classified."""
     if not predictions.exists():
         return None
     with np.load(predictions, allow_pickle=False) as stored:
-        return stored["top1"] == stored["label"]
+        return stored["top1"] == stored["label"] if "top1" in stored else None

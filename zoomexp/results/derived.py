@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 Flat = Mapping[str, float]
 ERRORS = (20, 15, 12, 10)  # percent, of the convergence table
+SHARES = (10, 30, 50, 70, 90, 100)  # percent of the epochs, of the error-by-epoch table
 
 DERIVED: dict[str, Callable[[Flat], float]] = {
     "test/error1": lambda flat: 100 - flat["test/acc1"],  # percent
@@ -13,6 +14,8 @@ DERIVED: dict[str, Callable[[Flat], float]] = {
     "cost/train_h": lambda flat: flat["cost/train_s"] / 3600,
     "cost/epoch_s": lambda flat: flat["cost/train_s"] / flat["epochs"],
     "cost/macs_m": lambda flat: flat["cost/macs"] / 1e6,
+    "cost/macs_g": lambda flat: flat["cost/macs"] / 1e9,
+    "cost/params_m": lambda flat: flat["cost/params"] / 1e6,
 }
 
 
@@ -52,6 +55,23 @@ def from_history(accuracies: Sequence[float]) -> dict[str, float]:
     found = {"val/best_epoch": 1 + max(range(len(accuracies)), key=lambda epoch: accuracies[epoch])}
     found |= {f"val/epochs_to_error{error}": epochs_to_error(accuracies, error) for error in ERRORS}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def along_training(name: str, values: Sequence[float]) -> dict[str, float]:
+    """A metric at tenths of the training, and where in percent of it its lowest value is.
+
+    Args:
+        name: of the metric.
+        values: its value at each epoch.
+
+    >>> along_training("val/mse", [0.4, 0.2, 0.1, 0.3])  # doctest: +NORMALIZE_WHITESPACE
+    {'val/mse_at_10': 0.4, 'val/mse_at_30': 0.2, 'val/mse_at_50': 0.2, 'val/mse_at_70': 0.1, 'val/mse_at_90': 0.3,
+     'val/mse_at_100': 0.3, 'val/mse_lowest_at': 75.0}
+    """
+    epochs = len(values)
+    found = {f"{name}_at_{share}": values[-(-share * epochs // 100) - 1] for share in SHARES}
+    lowest = min(range(epochs), key=lambda epoch: values[epoch])
+    return found | {f"{name}_lowest_at": 100 * (lowest + 1) / epochs}
 
 
 def epochs_to_error(accuracies: Sequence[float], error: float) -> int | None:

@@ -7,12 +7,14 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from zoomexp.errors import InputError
 
@@ -70,43 +72,83 @@ class RunRecord:
         path = self.folder / "checkpoints" / "last.ckpt"
         return path if path.exists() else None
 
-    def start(self, config_yaml: str, rerun: bool = False) -> None:
-        """Create the folder and say that the run is running.
+    @contextlib.contextmanager
+    def alone(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
+        """Do the run inside: its folder is made, no other process does it, and an error that leaves it is recorded.
+
+        Args:
+            config_yaml: The resolved config, for the folder.
+            rerun: Forget what an earlier run left.
+
+        Yields:
+            Whether the run is to be done; not if another process, which this one waited for, has finished it.
 
         Raises:
             InputError: If the folder cannot be written.
         """
         if not first_process():
+            yield True
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if rerun:
-                for old in [*self.folder.glob("checkpoints/*.ckpt"), *self.folder.glob("history.csv")]:
-                    old.unlink()
-            write_text(self.folder / "config.yaml", config_yaml)
-            self._write("running")
-        except OSError as error:
-            raise InputError(
-                f"output_dir: cannot write {self.folder} ({error.strerror}); name a writable one"
-            ) from error
+        with self._lock():
+            if not rerun and self.finished():
+                yield False
+                return
+            try:
+                self._start(config_yaml, rerun)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            try:
+                yield True
+            except BaseException as error:
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+                self._write(f"failed: {type(error).__name__}: {reason}")
+                raise
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Record why the run failed if an error leaves the block; the error goes on."""
+    def _lock(self) -> Iterator[None]:
+        """Hold the run; wait, and say so, while another process has it."""
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder.parent / f".{self.folder.name}.lock")
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not lock.is_locked:
+            sys.stderr.write(f"waiting for another process that does {self.path}\n")
+            lock.acquire()
         try:
             yield
-        except BaseException as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-            self._write(f"failed: {type(error).__name__}: {reason}")
-            raise
+        finally:
+            lock.release()
 
-    def finish(self, metrics: Mapping[str, float], cost: Mapping[str, Any]) -> None:
-        """Write the results and say that the run is finished."""
-        self.facts |= {"metrics": dict(metrics), "cost": dict(cost)}
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"output_dir: cannot write {self.folder} ({error.strerror}); name a writable one")
+
+    def _start(self, config_yaml: str, rerun: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if rerun:
+            for old in [*self.folder.glob("checkpoints/*.ckpt"), *self.folder.glob("history.csv")]:
+                old.unlink()
+        write_text(self.folder / "config.yaml", config_yaml)
+        self._write("running")
+
+    def finish(
+        self, metrics: Mapping[str, float], cost: Mapping[str, Any], weights: str | None, shape: Mapping[str, int]
+    ) -> None:
+        """Write the results and say that the run is finished.
+
+        Args:
+            metrics: By name.
+            cost: By name.
+            weights: The checkpoint that was tested, within the folder; None where the run has none of its own.
+            shape: What the network was built for: `num_classes`, `in_chans`, `image_size`.
+        """
+        self.facts |= {"metrics": dict(metrics), "cost": dict(cost), "weights": weights, "shape": dict(shape)}
         self._write("finished")
 
     def save_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
-        """Write `predictions.npz`: `index`, `label` and `top1` of every test image, ordered by index."""
+        """Write `predictions.npz`: `index`, `label` and, of a classifier, `top1` of every test image, by index."""
         if not first_process():
             return
         order = np.argsort(predictions["index"], kind="stable")
@@ -136,19 +178,33 @@ def run_path(config: Mapping[str, Any], choices: Mapping[str, str]) -> Path:
 def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that name the scientific part of a resolved config.
 
+    A group of which nothing was chosen does not count, so that a new group leaves the old runs where they are.
+
     >>> config_hash({"seed": 0, "data_dir": "here"}) == config_hash({"seed": 0, "data_dir": "there"})
+    True
+    >>> config_hash({"seed": 0, "tokens": {}}) == config_hash({"seed": 0})
     True
     >>> config_hash({"seed": 0}) == config_hash({"seed": 1})
     False
     """
-    science = json.loads(json.dumps(config, sort_keys=True, default=str))
+    science = _without(config.get("output_dir"), json.loads(json.dumps(config, default=str)))
     for dotted in NOT_SCIENCE:
         *parents, key = dotted.split(".")
         node = science
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(key, None)
+    science = {name: node for name, node in science.items() if node not in ({}, None)}
     return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _without(folder: str | None, node: Any) -> Any:
+    """`node` with paths below `folder` made relative to it: where the outputs lie does not decide the numbers."""
+    if isinstance(node, dict):
+        return {key: _without(folder, value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without(folder, value) for value in node]
+    return node.removeprefix(f"{folder}/") if isinstance(node, str) and folder else node
 
 
 def write_text(path: Path, text: str) -> None:

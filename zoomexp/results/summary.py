@@ -13,7 +13,11 @@ from zoomexp.results.record import first_process
 METRICS = (
     ("test/acc1", "test acc1", "%"),
     ("test/acc5", "test acc5", "%"),
+    ("test/mse", "test MSE", ""),
+    ("test/mae", "test MAE", ""),
+    ("test/rank_correlation", "rank correlation with the teacher", ""),
     ("test/pointing_game", "pointing game (map's peak in the box)", "%"),
+    ("test/pointing_game/teacher", "pointing game of the teacher's maps", "%"),
     ("test/pointing_game/centre_prior", "pointing game of the image centre", "%"),
 )
 
@@ -39,10 +43,11 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
     for key, name, unit in METRICS:
         if key in metrics:
-            table.add_row(name, f"{metrics[key]:.2f} {unit}")
+            table.add_row(name, f"{metrics[key]:.2f} %" if unit else f"{metrics[key]:.4f}")
     table.add_row("parameters", f"{cost['params']:,} (module {cost['module_params']:,})")
     table.add_row("MACs", f"{cost['macs'] / 1e6:,.2f} M per image")
-    table.add_row("training", f"{cost['train_s']:.0f} s, {cost['img_per_s']:,.0f} img/s on {cost['device']}")
+    trained = f"{cost['train_s']:.0f} s, {cost['img_per_s']:,.0f} img/s" if cost["img_per_s"] else "none, only tested,"
+    table.add_row("training", f"{trained} on {cost['device']}")
     here = Path.cwd()
     table.add_row("run folder", str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
     return table
@@ -63,7 +68,7 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
             *("-" if score is None else f"{score:.2f}" for score in scores),
             f"{cost['params']:,}" if cost else "-",
             f"{cost['macs'] / 1e6:,.1f}" if cost else "-",
-            f"{cost['img_per_s']:,.0f}" if cost else "-",
+            f"{cost['img_per_s']:,.0f}" if cost.get("img_per_s") else "-",
             job.get("run") or "-",
         )
     return table

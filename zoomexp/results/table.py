@@ -42,7 +42,6 @@ class Row:
 
     name: str
     overrides: tuple[str, ...] = ()
-    needs: tuple[tuple[str, ...], ...] = ()
     reported: Mapping[str, float | None] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     unavailable: str | None = None
@@ -86,7 +85,8 @@ class Table:
     def incomparable(self, row: Row, column: Column, scale: str) -> str | None:
         """Why a cell must not be compared with the reported value, or None where it may be."""
         if scale != "paper":
-            return f"shortened schedule (scale={scale})"
+            other = any(override.startswith(("experiment=", "dataset=")) for override in self.scale.get(scale, ()))
+            return f"{'another data set' if other else 'shortened schedule'} (scale={scale})"
         return row.not_comparable or column.not_comparable or self.not_comparable
 
 
@@ -148,7 +148,6 @@ def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row
     data = _mapping(entry, Row, where)
     _texts(data, ("name",), ("unavailable", "not_comparable", "baseline"), where)
     data |= {key: _strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
-    data["needs"] = tuple(_strings(run, f"{where}, needs") for run in _list(data.get("needs") or [], where, empty=True))
     data["reported"] = _reported(data.get("reported") or {}, [column.key for column in columns], where)
     return Row(**data)
 
@@ -199,9 +198,9 @@ def _mapping(entry: Any, kind: type, where: str, without: Iterable[str] = ()) ->
     return dict(entry)
 
 
-def _list(entry: Any, where: Any, empty: bool = False) -> list[Any]:
-    if not isinstance(entry, list) or not (entry or empty):
-        raise InputError(f"{where}: expected a list{'' if empty else ' with at least one entry'}, got {entry!r}")
+def _list(entry: Any, where: Any) -> list[Any]:
+    if not isinstance(entry, list) or not entry:
+        raise InputError(f"{where}: expected a list with at least one entry, got {entry!r}")
     return entry
 
 

@@ -1,5 +1,7 @@
 """Training averages that stay on the device: reading them once a log interval is the only synchronisation."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from zoomexp.errors import DivergedError
 
 
 class TrainingMeter:
-    """Sums of loss terms and correct answers since `reset`, and the first step whose loss was not finite."""
+    """Sums of loss terms and hits since `reset`, and the first step whose loss was not finite."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -17,22 +19,25 @@ class TrainingMeter:
         """Forget everything."""
         self.images = 0
         self.sums: dict[str, Tensor] = {}
-        self.correct = torch.zeros((), device=self.device)
+        self.hits: dict[str, Tensor] = {}
         self.bad_step = torch.full((), -1, device=self.device)
 
     @torch.no_grad()
-    def update(self, terms: dict[str, Tensor], loss: Tensor, logits: Tensor, target: Tensor, step: int) -> None:
-        """Add one batch: scalar terms and their sum `loss`, logits (B, K), targets (B,), the global step."""
-        self.images += len(target)
+    def update(
+        self, terms: Mapping[str, Tensor], loss: Tensor, images: int, hits: Mapping[str, Tensor], step: int
+    ) -> None:
+        """Add one batch of `images` images: scalar terms, their sum `loss`, counts of hits, the global step."""
+        self.images += images
         for name, value in {"loss": loss, **(terms if len(terms) > 1 else {})}.items():
-            weighted = value.detach().float() * len(target)
+            weighted = value.detach().float() * images
             self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
-        self.correct += (logits.argmax(1) == target).sum()
+        for name, count in hits.items():
+            self.hits[name] = self.hits[name] + count if name in self.hits else count
         first = torch.logical_and(self.bad_step < 0, ~torch.isfinite(loss))
         self.bad_step = torch.where(first, step, self.bad_step)
 
     def means(self) -> dict[str, float]:
-        """Means per image of every loss term, and `acc1` in percent.
+        """Means per image of every loss term, and every kind of hit in percent.
 
         Raises:
             DivergedError: If a loss was NaN or infinite; names the first such step.
@@ -40,4 +45,4 @@ class TrainingMeter:
         if (step := int(self.bad_step)) >= 0:
             raise DivergedError(f"the loss became NaN or infinite at step {step}")
         means = {name: float(value) / self.images for name, value in self.sums.items()}
-        return means | {"acc1": 100 * float(self.correct) / self.images}
+        return means | {name: 100 * float(count) / self.images for name, count in self.hits.items()}

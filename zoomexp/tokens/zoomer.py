@@ -29,33 +29,46 @@ class Zoomer(nn.Module):
 
     Args:
         blocks: basic blocks n: 2, 4 or 6.
-        image_size: side of the images in pixels, a multiple of 16.
+        image_size: side of the images in pixels, a multiple of the patch's.
+        patch_size: side of the patches that are scored, in pixels.
+        in_chans: channels of the images.
 
     Shape:
-        `(B, 3, image_size, image_size) -> (B, S, S)` in (0, 1), with S = image_size / 16.
+        `(B, in_chans, image_size, image_size) -> (B, S, S)` in (0, 1), with S = image_size / patch_size.
 
     Raises:
-        InputError: another number of blocks, a size that is no multiple of 16, or images of another size.
+        InputError: another number of blocks, a size that is no multiple of the patch's, or images of another size.
     """
 
-    def __init__(self, blocks: int = 2, image_size: int = 224) -> None:
+    def __init__(self, blocks: int = 2, image_size: int = 224, *, patch_size: int = PATCH, in_chans: int = 3) -> None:
         super().__init__()
         if blocks not in BLOCKS or isinstance(blocks, bool):
             raise InputError(f"zoomer.blocks must be one of {', '.join(map(str, BLOCKS))}, got {blocks!r}")
-        if not isinstance(image_size, int) or image_size < PATCH or image_size % PATCH:
-            raise InputError(f"zoomer.image_size must be a multiple of {PATCH}, got {image_size!r}")
-        self.image_size, self.side = image_size, image_size // PATCH
+        if not isinstance(patch_size, int) or patch_size < 1:
+            raise InputError(f"zoomer.patch_size must be a whole number, at least 1, got {patch_size!r}")
+        if not isinstance(image_size, int) or image_size < patch_size or image_size % patch_size:
+            raise InputError(f"zoomer.image_size must be a multiple of {patch_size}, got {image_size!r}")
+        self.image_size, self.side = image_size, image_size // patch_size
         whole = resnet18(weights=None)
-        stem = (whole.conv1, whole.bn1, whole.relu, whole.maxpool)
+        stem = (_first(whole.conv1, in_chans), whole.bn1, whole.relu, whole.maxpool)
         stages = (whole.layer1, whole.layer2, whole.layer3)[: blocks // 2]
         self.features = nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(2 * self.side))
         self.squeeze = nn.Conv2d(stages[-1][-1].conv2.out_channels, 1, 1)
         self.scores = nn.Linear((2 * self.side) ** 2, self.side**2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score the patches of images (B, 3, image_size, image_size)."""
+        """Score the patches of images (B, in_chans, image_size, image_size)."""
         if images.shape[2:] != (self.image_size, self.image_size):
             size = f"{self.image_size} x {self.image_size}"
             raise InputError(f"zoomer.image_size: made for images of {size}, got {tuple(images.shape[2:])}")
         cells = torch.relu(self.squeeze(self.features(images))).flatten(1)
         return torch.sigmoid(self.scores(cells)).unflatten(1, (self.side, self.side))
+
+
+def _first(conv: nn.Conv2d, in_chans: int) -> nn.Conv2d:
+    """ResNet's first convolution for images of another number of channels, initialised as ResNet does."""
+    if in_chans == conv.in_channels:
+        return conv
+    other = nn.Conv2d(in_chans, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    nn.init.kaiming_normal_(other.weight, mode="fan_out", nonlinearity="relu")
+    return other

@@ -1,0 +1,1 @@
+"""The sub-commands of scripts/benchmark.py, one file each: OPTIONS, and run(options, overrides)."""

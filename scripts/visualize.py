@@ -1,0 +1,218 @@
+"""Draw what a run's model looks at: Grad-CAM, the module's maps, contours, warps; PNG files in the run's folder.
+
+    python scripts/visualize.py run=outputs/runs/cluttered_digits/resnet20-loupe-default/seed0-f008ba57
+    python scripts/visualize.py run=FOLDER baseline=FOLDER images=changed
+
+    run=FOLDER           the folder of a run that has a checkpoint
+    baseline=FOLDER      another run on the same data, drawn beside it
+    images=0,5,7         numbers in the test split | paths of image files | changed: those that only one of the two
+                         runs gets right; left out: evenly spread over the test split
+    count=8              how many, where images are not named
+    data_dir=DIR         where the data sets lie; left out: where the run found them
+    out=FOLDER           where the pictures go; left out: figures/ in the run's folder
+
+contact_sheet.png         image, Grad-CAM of the baseline and of the run, the module's maps
+contours_and_warps.png    the highest 5 % of each map outlined on the whole image; the image warped by the map
+attention_distance.png    how far each head looks, where the model has self-attention
+patch_map.png             scores and patches, where the model is a Zoomer or has tokens=zoomvit
+
+Grad-CAM explains the true class, or the class that the run predicts where the true one is not known.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from rich.console import Console  # noqa: E402
+from rich.status import Status  # noqa: E402
+
+from zoomexp.command_line import building, reported  # noqa: E402
+from zoomexp.errors import InputError  # noqa: E402
+
+OPTIONS = {"run": "", "baseline": "", "images": "", "count": "8", "data_dir": "", "out": ""}
+console = Console(width=None if sys.stdout.isatty() else 200)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """A run's network as it was tested, its data, its folder and the option that named it."""
+
+    option: str
+    folder: Path
+    network: object
+    data: object
+
+    def predictions(self) -> dict:
+        """The arrays of `predictions.npz`.
+
+        Raises:
+            InputError: If there is none.
+        """
+        import numpy as np
+
+        path = self.folder / "predictions.npz"
+        if not path.is_file():
+            raise InputError(f"{self.option}={self.folder}: not tested yet (no predictions.npz); name images by number")
+        with np.load(path) as stored:
+            return {name: stored[name] for name in ("index", "label", "top1")}
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    options = parse(arguments)
+    with console.status("building the model") as status, building():
+        run = load("run", options["run"], options["data_dir"])
+        baseline = load("baseline", options["baseline"], options["data_dir"]) if options["baseline"] else None
+        names = wanted(run, baseline, options["images"], int(options["count"]))
+        pairs = []
+        for i, name in enumerate(names, start=1):
+            status.update(f"reading image {i} of {len(names)}")
+            pairs += read(run, baseline, name)
+        if not pairs:
+            raise InputError("images: none of them can be drawn")
+        out = Path(options["out"]) if options["out"] else run.folder / "figures"
+        out.mkdir(parents=True, exist_ok=True)
+        files = draw(run, baseline, pairs, out, status)
+    for file in files:
+        print(file)
+
+
+def parse(arguments: Sequence[str]) -> dict[str, str]:
+    """The options.
+
+    Raises:
+        InputError: For an unknown one, or a value that cannot be.
+    """
+    options = dict(OPTIONS)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name not in OPTIONS or not equals:
+            raise InputError(f"{argument}: no such option; allowed: {', '.join(f'{key}=' for key in OPTIONS)}")
+        options[name] = value
+    if not options["run"]:
+        raise InputError("run: must be given, the folder of a run: run=outputs/runs/<data set>/<model>/<seed>")
+    if not options["count"].isdigit() or int(options["count"]) < 1:
+        raise InputError(f"count={options['count']} must be a whole number, at least 1")
+    if options["images"] == "changed" and not options["baseline"]:
+        raise InputError("images=changed: needs baseline=FOLDER, the run to compare with")
+    return options
+
+
+def load(option: str, folder: str, data_dir: str) -> LoadedRun:
+    """Build a run's network and data as its config says, with the weights that were tested.
+
+    Raises:
+        InputError: If there is no such run, or it has no checkpoint.
+    """
+    from omegaconf import OmegaConf
+
+    from zoomexp.composition import make, network
+    from zoomexp.running import load_weights, prepare, shape_of
+
+    path = Path(folder)
+    if not (path / "config.yaml").is_file():
+        raise InputError(f"{option}={folder}: no run's folder (no config.yaml in it)")
+    cfg = OmegaConf.load(path / "config.yaml")
+    cfg.tokens = cfg.get("tokens")  # runs made before there was this group
+    weights = weights_of(option, path, cfg.evaluate, cfg.checkpoint)
+    if data_dir:
+        cfg.dataset.data_dir = data_dir
+    if weights and "pretrained" in cfg.backbone:
+        cfg.backbone.pretrained = False  # the checkpoint has them all: nothing is downloaded
+    if "num_workers" in cfg.dataset:
+        cfg.dataset.num_workers = 0
+    prepare(cfg.seed, cfg.evaluate)
+    data = make(cfg.dataset)
+    data.prepare_data()
+    data.setup("test")
+    net = network(cfg, shape_of(data))
+    load_weights(net, weights)
+    return LoadedRun(option, path, net.eval(), data)
+
+
+def weights_of(option: str, folder: Path, evaluate: str, start: str | None) -> Path | str | None:
+    """The checkpoint that the run tested: the best, the last, or what it started from.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if evaluate == "start":
+        return start
+    files = [folder / "checkpoints" / f"{name}.ckpt" for name in dict.fromkeys((evaluate, "last"))]
+    for file in files:
+        if file.is_file():
+            return file
+    raise InputError(f"{option}={folder}: has no checkpoint ({' or '.join(f'checkpoints/{f.name}' for f in files)})")
+
+
+def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) -> list[int | Path]:
+    """Which images are asked for: numbers in the test split, or paths."""
+    from zoomexp.analysis.changed import changed, spread
+
+    if images == "changed":
+        return changed(baseline.predictions(), run.predictions(), count)
+    if not images:
+        return spread(run.data.part("test").index, count)
+    names = [name.strip() for name in images.split(",") if name.strip()]
+    return [int(name) if name.isdigit() else Path(name) for name in names]
+
+
+def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[tuple]:
+    """One image as the run sees it and as the baseline does (None without one); empty, and said, if unreadable."""
+    from zoomexp.analysis.reading import of_file, of_test_split
+
+    reader = of_file if isinstance(name, Path) else of_test_split
+    try:
+        ours = reader(run.data, name)
+        theirs = reader(baseline.data, name) if baseline else None
+    except InputError as error:
+        sys.stderr.write(f"left out: {error}\n")
+        return []
+    if theirs and theirs.label != ours.label:
+        raise InputError(f"baseline={baseline.folder}: its test image {name} is another; name a run on the same data")
+    return [(ours, theirs)]
+
+
+def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], out: Path, status: Status) -> list[Path]:
+    """Draw all pictures and show how far it is; returns the files."""
+    import torch
+
+    from zoomexp.analysis.attention_distance import draw_distances, head_distances
+    from zoomexp.analysis.sheets import contact, contours_and_warps, seen_by
+    from zoomexp.analysis.zoom_sheet import zoom_sheet
+    from zoomexp.tokens.zoomer import Zoomer
+    from zoomexp.tokens.zoomvit import ZoomViT
+
+    def one_by_one(which: int, name: str) -> Iterator:
+        for i, pair in enumerate(pairs, start=1):
+            status.update(f"showing image {i} of {len(pairs)} to the {name}")
+            yield pair[which]
+
+    zooms = isinstance(run.network, Zoomer | ZoomViT)
+    files = [zoom_sheet(run.network, one_by_one(0, "run's network"), out / "patch_map.png")] if zooms else []
+    if isinstance(run.network, Zoomer):
+        return files
+    ours = seen_by(run.network, one_by_one(0, "run's network"))
+    theirs = seen_by(baseline.network, one_by_one(1, "baseline"), targets=ours.targets) if baseline else None
+    status.update("drawing")
+    if not ours.maps:
+        console.print("this run's model has no module with a map")
+    if ours.cams is None:
+        console.print("this run's model has no features on a grid for Grad-CAM")
+    files.append(contact(ours, theirs, run.data.classes, out / "contact_sheet.png"))
+    files.append(contours_and_warps(ours, out / "contours_and_warps.png"))
+    distances = head_distances(run.network, torch.stack([viewed.image for viewed in ours.images]))
+    files.append(draw_distances(distances, out / "attention_distance.png") if distances else None)
+    return [file for file in files if file]
+
+
+if __name__ == "__main__":
+    with reported():
+        main(sys.argv[1:])

@@ -1,0 +1,156 @@
+"""From overrides to configs, runs and networks: the one module of the package that sees Hydra's configs.
+
+A config may say which other runs it builds on,
+
+    needs: {teacher: [experiment=zoomvit/digits_teacher]}
+
+as the overrides that make them; they also get this run's seed, its folders and its hardware. Composed, the overrides
+become the folder of that run (`${needs.teacher}` elsewhere in the config), so what a run is built on decides its own
+folder. A need that is a text instead of a list is taken as the folder of a finished run.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from zoomexp.errors import InputError
+from zoomexp.results.record import run_path
+
+# What a run hands on to the runs it needs.
+PASSED_ON = ("data_dir=", "output_dir=", "seed=", "logger", "trainer=", "trainer.accelerator", "trainer.devices",
+             "trainer.num_nodes", "trainer.strategy", "trainer.precision")  # fmt: skip
+
+
+def make(node: Any, **arguments: Any) -> Any:
+    """Instantiate a config node; plain lists and dicts, so that nothing below sees a config object."""
+    return instantiate(node, _convert_="all", **arguments)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A composed run.
+
+    Args:
+        cfg: its config, its needs replaced by folders.
+        choices: the config groups' choices.
+        overrides: what was typed.
+        needs: the runs it needs, by name, in the config's order.
+    """
+
+    cfg: DictConfig
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    needs: dict[str, "Run"]
+
+    def with_seed(self, seed: int) -> "Run":
+        """The same run with another seed, and so with other runs that it needs."""
+        typed = (*(override for override in self.overrides if not override.startswith("seed=")), f"seed={seed}")
+        if self.needs:
+            return compose_run(typed)
+        cfg = self.cfg.copy()
+        cfg.seed = seed
+        return Run(cfg, self.choices, typed, {})
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config as plain containers."""
+        return OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=True)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the run keeps its record."""
+        return Path(self.cfg.output_dir).resolve() / "runs" / run_path(self.config, self.choices)
+
+    @property
+    def depth(self) -> int:
+        """How many runs have to be done one after the other before this one."""
+        return max((1 + need.depth for need in self.needs.values()), default=0)
+
+    def chain(self) -> Iterator["Run"]:
+        """The runs it needs, each after its own needs, and then the run itself."""
+        for need in self.needs.values():
+            yield from need.chain()
+        yield self
+
+
+def compose_run(overrides: Sequence[str]) -> Run:
+    """Compose the run that `train.py` would do with these overrides.
+
+    Raises:
+        InputError, HydraException: If they do not compose.
+    """
+    cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    return with_needs(plain, choices, overrides)
+
+
+def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str]) -> Run:
+    """Compose the runs that `cfg` needs, and write their folders into a copy of it.
+
+    Raises:
+        InputError: If a need is neither overrides nor the folder of a finished run.
+    """
+    if not isinstance(cfg.needs, DictConfig):
+        raise InputError(f"needs={cfg.needs} must name runs: needs={{teacher: [overrides of train.py]}}")
+    cfg, needs = cfg.copy(), {}
+    handed_on = [override for override in overrides if override.startswith(PASSED_ON)]
+    for name, need in cfg.needs.items():
+        if isinstance(need, ListConfig):
+            needs[name] = compose_run([f"seed={cfg.seed}", *handed_on, *need])
+            cfg.needs[name] = str(Path(cfg.output_dir) / needs[name].folder.relative_to(Path(cfg.output_dir).resolve()))
+        else:
+            finished_facts(need, f"needs.{name}")
+    return Run(cfg, choices, tuple(overrides), needs)
+
+
+def restored(run: str | Path) -> Any:
+    """The network of a finished run, as it was tested.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        The network (`nn.Module`), in evaluation mode, its gradients off.
+
+    Raises:
+        InputError: If the folder holds no finished run.
+    """
+    from zoomexp.running import load_weights
+
+    facts = finished_facts(run, "run")
+    cfg = OmegaConf.load(Path(run) / "config.yaml")
+    net = network(cfg, facts["shape"])
+    load_weights(net, Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint)
+    return net.eval().requires_grad_(False)
+
+
+def network(cfg: DictConfig, shape: dict[str, int]) -> Any:
+    """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
+    from zoomexp.model import build_model
+
+    parts = {name: make(cfg[name]) or None for name in ("attention", "tokens")}
+    return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)
+
+
+def finished_facts(folder: str | Path, field: str) -> dict[str, Any]:
+    """The facts in the `metrics.json` of a finished run.
+
+    Raises:
+        InputError: If there is none; `field` names the option that asked for it.
+    """
+    path = Path(folder) / "metrics.json"
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{field}={folder}: no run folder with a readable metrics.json; name one of a run") from error
+    if facts["status"] != "finished":
+        raise InputError(f"{field}={folder}: the run is not finished ({facts['status']})")
+    return facts

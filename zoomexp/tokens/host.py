@@ -1,0 +1,226 @@
+"""A timm `VisionTransformer` run over ragged tokens. The only file of tokens/ that touches a ViT's inside.
+
+Norms, projections and MLPs run on the concatenated tokens of a batch, attention inside each image only, all by the
+host's own sub-modules. Nothing depends on an image's batch mates, and equal lengths give what the plain forward gives:
+
+    x = norm_pre(pos_drop(tokens))                               tokens: prefix and patches, positions added
+    q, k, v = qkv(norm1(x))                                      in every block; q and k normed where the host does
+    x = x + drop_path1(ls1(proj(norm(attend(q, k, v)))))
+    x = x + drop_path2(ls2(mlp(norm2(x))))
+    logits = head(head_drop(fc_norm(pool(norm(x)))))
+
+Stochastic depth drops a branch for an image as a whole, with the same draws as the plain forward.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from timm.layers import Attention, GluMlp, Mlp, PatchEmbed, SwiGLU, resample_abs_pos_embed
+from timm.models import VisionTransformer
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from zoomexp.errors import InputError
+from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.ragged_attention import attend
+from zoomexp.tokens.reduction import Context, Reducer
+
+MODES = ("ragged", "padded", "paper")
+POOLS = ("token", "avg")
+TOKENWISE = (Mlp, GluMlp, SwiGLU)
+
+
+def check_host(model: nn.Module) -> None:
+    """Refuse what cannot be run on ragged tokens.
+
+    Raises:
+        InputError: another backbone than timm's `VisionTransformer`; blocks, attention, MLPs or patch embedding of
+            another kind than DeiT's; pooling other than token and avg; patch dropout; inserted modules.
+    """
+    if not isinstance(model, VisionTransformer):
+        raise InputError(f"host: must be a VisionTransformer of timm (deit, deit3, vit), got {type(model).__name__}")
+    parts = [model.patch_embed, *(part for block in model.blocks for part in (block, *_parts(block)))]
+    allowed = (PatchEmbed, Block, Attention, *TOKENWISE)
+    foreign = sorted({type(part).__name__ for part in parts if type(part) not in allowed})
+    if foreign:
+        names = ", ".join(kind.__name__ for kind in allowed)
+        raise InputError(f"host: patch embedding and blocks must be made of {names}, got {', '.join(foreign)}")
+    if any(getattr(block.attn, "gate", None) is not None for block in model.blocks):
+        raise InputError("host: attention must be plain, got gated attention")
+    if model.global_pool not in POOLS:
+        raise InputError(f"host: global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
+    if not isinstance(model.patch_drop, nn.Identity):
+        raise InputError(f"host: patch_drop_rate must be 0, got {model.patch_drop.prob}")
+    if hasattr(model, "inserted"):
+        raise InputError("host: modules are inserted, which need a full grid of patches; take attention=none")
+
+
+def encode(model: VisionTransformer, tokens: Ragged, *, mode: str = "ragged", reduce: Reducer | None = None) -> Ragged:
+    """Run the blocks, and the norms before and after them.
+
+    Args:
+        model: the host.
+        tokens: values (T, D) with each image's prefix tokens in front, positions added.
+        mode: "ragged"; "padded": filled up to the longest of the batch, the filling masked (the same result, slower);
+            "paper": filled up with zeros that are not masked, as ZoomViT's released code does, so that the result
+            depends on the other images of the batch.
+        reduce: a token-reduction method, with mode "ragged" only; see `zoomexp.tokens.reduction`.
+
+    Returns:
+        The tokens after the last block, of the same lengths unless reduced.
+
+    Raises:
+        InputError: a host that cannot be run, tokens of another width, an unknown mode, or `reduce` in another mode.
+    """
+    check_host(model)
+    if mode not in MODES:
+        raise InputError(f"host: mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if reduce is not None and mode != "ragged":
+        raise InputError(f"host: reduce needs mode ragged, got {mode}")
+    if tokens.values.shape[1:] != (model.embed_dim,):
+        raise InputError(f"host: tokens must be (T, {model.embed_dim}), got {tuple(tokens.values.shape)}")
+    tokens = tokens.with_values(model.norm_pre(model.pos_drop(tokens.values)))
+    if mode != "ragged" or (reduce is None and tokens.equal):
+        tokens = _run_padded(model, tokens, masked=mode != "paper")
+    else:
+        tokens = _run_ragged(model, tokens, reduce)
+    return tokens.with_values(model.norm(tokens.values))
+
+
+def read_out(model: VisionTransformer, tokens: Ragged) -> Tensor:
+    """Logits (B, K) from encoded tokens, by the host's own head (two of them in distilled training, as the host does).
+
+    Raises:
+        InputError: an image that has lost prefix tokens, or has no patch token where the host averages over patches.
+    """
+    check_host(model)
+    mean_of_patches = model.global_pool == "avg" and not model.pool_include_prefix
+    needed = model.num_prefix_tokens + mean_of_patches
+    if min(tokens.sizes) < needed:
+        raise InputError(f"host: the head reads at least {needed} tokens of each image, got lengths {tokens.sizes}")
+    if model.global_pool == "token":
+        return model.forward_head(_prefix_of(tokens, needed))
+    skipped = model.num_prefix_tokens if mean_of_patches else 0
+    mean = _mean(tokens, skipped)[:, None]
+    # The head's own pooling averages over what follows the prefix: here over the mean alone.
+    return model.forward_head(torch.cat([mean] * (skipped + 1), 1))
+
+
+def embed(model: VisionTransformer, images: Tensor) -> Tensor:
+    """The host's patch embedding (B, rows x columns, D) of images (B, C, H, W), without positions.
+
+    Raises:
+        InputError: images of other channels, or whose sides are no multiples of the patch.
+    """
+    embedding = model.patch_embed
+    channels, (height, width) = embedding.proj.in_channels, embedding.patch_size
+    if images.dim() != 4 or images.shape[1] != channels or images.shape[2] % height or images.shape[3] % width:
+        wanted = f"(B, {channels}, H, W) of whole patches of {height} x {width} pixels"
+        raise InputError(f"host: images must be {wanted}, got {tuple(images.shape)}")
+    return embedding.norm(embedding.proj(images).flatten(2).transpose(1, 2))
+
+
+def prefix(model: VisionTransformer, batch: int) -> Tensor:
+    """The tokens before the patches (B, P, D): class, distillation, registers, with positions where the host adds them.
+
+    P is 0 for a host that has none.
+    """
+    learned = (model.cls_token, getattr(model, "dist_token", None), model.reg_token)
+    tokens = [token for token in learned if token is not None]
+    if not tokens:
+        return model.patch_embed.proj.weight.new_zeros(batch, 0, model.embed_dim)
+    x = torch.cat(tokens, 1)
+    if model.pos_embed is not None and not model.no_embed_class:
+        x = x + model.pos_embed[:, : x.shape[1]]
+    return x.expand(batch, -1, -1)
+
+
+def patch_positions(model: VisionTransformer, side: int) -> Tensor:
+    """The host's learned positions (side x side, D), resampled as timm does for other image sizes; 0 if it has none.
+
+    Raises:
+        InputError: side below 1.
+    """
+    if side < 1:
+        raise InputError(f"host: side must be at least 1, got {side}")
+    if model.pos_embed is None:
+        return model.patch_embed.proj.weight.new_zeros(side * side, model.embed_dim)
+    patches = model.pos_embed[:, 0 if model.no_embed_class else model.num_prefix_tokens :]
+    grid = list(model.patch_embed.grid_size)
+    return resample_abs_pos_embed(patches, [side, side], grid, num_prefix_tokens=0)[0]
+
+
+def _run_padded(model: VisionTransformer, tokens: Ragged, masked: bool) -> Ragged:
+    """The blocks' own forward on (B, Nmax, D)."""
+    x, keep = tokens.padded()
+    mask = None
+    if masked and not tokens.equal:  # additive: older timm adds a mask of booleans where attention is not fused
+        mask = torch.zeros_like(keep, dtype=x.dtype).masked_fill(~keep, -torch.inf)[:, None, None]
+    for block in model.blocks:
+        x = _maybe_checkpointed(model, partial(block, attn_mask=mask), x)
+    return tokens.with_values(x.flatten(0, 1) if tokens.equal else Ragged.from_padded(x, tokens.lengths).values)
+
+
+def _run_ragged(model: VisionTransformer, tokens: Ragged, reduce: Reducer | None) -> Ragged:
+    for i, block in enumerate(model.blocks):
+        if reduce is not None:
+            tokens = reduce.before(i, tokens)
+        log_sizes = None if reduce is None else reduce.log_sizes
+        values, *qkv = _maybe_checkpointed(model, _attention, block, tokens, tokens.values, log_sizes)
+        tokens = tokens.with_values(values)
+        if reduce is not None:
+            tokens = reduce.between(i, tokens, Context(*qkv, tokens, log_sizes, model.has_class_token))
+        tokens = tokens.with_values(_maybe_checkpointed(model, _mlp, block, tokens, tokens.values))
+    return tokens
+
+
+def _maybe_checkpointed(model: VisionTransformer, function: Callable, *args: object) -> object:
+    return checkpoint(function, *args, use_reentrant=False) if model.grad_checkpointing else function(*args)
+
+
+def _attention(
+    block: Block, layout: Ragged, x: Tensor, log_sizes: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The first half of a block on x (T, D), and its queries, keys and values (T, h, d)."""
+    attn = block.attn
+    q, k, v = attn.qkv(block.norm1(x)).unflatten(1, (3, attn.num_heads, attn.head_dim)).unbind(1)
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    dropout = attn.attn_drop.p if attn.training else 0.0
+    mixed = attn.norm(attend(q, k, v, layout, log_sizes=log_sizes, dropout=dropout).flatten(1))
+    branch = block.ls1(attn.proj_drop(attn.proj(mixed)))
+    return x + _drop_path(block.drop_path1, branch, layout), q, k, v
+
+
+def _mlp(block: Block, layout: Ragged, x: Tensor) -> Tensor:
+    """The second half of a block on x (T, D)."""
+    return x + _drop_path(block.drop_path2, block.ls2(block.mlp(block.norm2(x))), layout)
+
+
+def _drop_path(drop_path: nn.Module, branch: Tensor, layout: Ragged) -> Tensor:
+    """Stochastic depth with one draw per image."""
+    if isinstance(drop_path, nn.Identity) or not drop_path.training:
+        return branch
+    factors = drop_path(branch.new_ones(len(layout.sizes), 1))
+    return branch * factors.index_select(0, layout.owner())
+
+
+def _prefix_of(tokens: Ragged, count: int) -> Tensor:
+    """The first `count` tokens of each image, (B, count, D)."""
+    rows = tokens.offsets()[:-1, None] + torch.arange(count, device=tokens.values.device)
+    return tokens.values[rows]
+
+
+def _mean(tokens: Ragged, skipped: int) -> Tensor:
+    """Each image's mean (B, D) over its tokens but the first `skipped`, summed in at least single precision."""
+    x, owner = tokens.values, tokens.owner()
+    counts = tokens.offsets().diff() - skipped
+    places = torch.arange(len(x), device=x.device) - tokens.offsets()[owner]
+    weights = (places >= skipped) / counts[owner]
+    x = x * weights[:, None].to(torch.promote_types(x.dtype, torch.float32))
+    return x.new_zeros(len(counts), x.shape[1]).index_add(0, owner, x).to(tokens.values.dtype)
+
+
+def _parts(block: nn.Module) -> tuple[nn.Module, nn.Module]:
+    return getattr(block, "attn", block), getattr(block, "mlp", block)

@@ -1,0 +1,1 @@
+"""Where to look closer: each module gives every patch a score in [0, 1]."""
