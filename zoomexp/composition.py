@@ -111,21 +111,25 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     return Run(cfg, choices, tuple(overrides), needs)
 
 
-def restored(run: str | Path) -> Any:
+def restored(run: str | Path, **shape: int) -> Any:
     """The network of a finished run, as it was tested.
 
     Args:
         run: the run folder.
+        shape: what it must have been built for: some of `num_classes`, `in_chans`, `image_size`.
 
     Returns:
         The network (`nn.Module`), in evaluation mode, its gradients off.
 
     Raises:
-        InputError: If the folder holds no finished run.
+        InputError: If the folder holds no finished run, or one of another shape.
     """
     from zoomexp.running import load_weights
 
     facts = finished_facts(run, "run")
+    for name, wanted in shape.items():
+        if facts["shape"][name] != wanted:
+            raise InputError(f"run={run}: its network has {name} {facts['shape'][name]}, wanted {wanted}")
     cfg = OmegaConf.load(Path(run) / "config.yaml")
     net = network(cfg, facts["shape"])
     load_weights(net, Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint)

@@ -19,8 +19,10 @@ from torch import nn
 
 from zoomexp.callbacks.history import History
 from zoomexp.errors import InputError
-from zoomexp.metrics.cost import macs, parameters
+from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.results.record import RunRecord, processor
+
+COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
 
 
 def prepare(seed: int, evaluate: str) -> None:
@@ -180,10 +182,9 @@ def run_cost(
     seconds = sum(row["epoch_s"] for row in history)
     images = sum(row["epoch_s"] * row["img_per_s"] for row in history)
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    image = torch.zeros(1, data.channels, data.image_size, data.image_size, device=task.device)
     return {
         **parameters(task.model),
-        "macs": macs(task.model, image),
+        **count_macs(task, data),
         "insertion_sites": task.model.insertion_sites,
         "train_s": round(seconds, 3),
         "img_per_s": round(images / seconds, 1) if seconds else None,
@@ -194,6 +195,17 @@ def run_cost(
         "threads": torch.get_num_threads(),
         "peak_mib": round(peak_bytes(on_gpu) / 2**20, 1),
     }
+
+
+def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+    """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
+    if not hasattr(task.model, "lengths"):
+        return {
+            "macs": macs(task.model, torch.zeros(1, data.channels, data.image_size, data.image_size).to(task.device))
+        }
+    batch = next(iter(data.test_dataloader()))
+    inputs = [batch[name][:COUNTED].to(task.device).split(1) for name in task.model.inputs]
+    return macs_over(task.model, list(zip(*inputs, strict=True)))
 
 
 def peak_bytes(on_gpu: bool) -> int:

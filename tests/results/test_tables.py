@@ -101,6 +101,7 @@ def test_tables_are_complete_and_renderable(table):
     assert table.scale["small"]
     known = re.compile(
         r"(test|val|train)/(acc[15](_best)?|best_epoch|epochs_to_error\d+)|cost/(params|macs|img_per_s)|epochs"
+        r"|test/(mse|mae|rank_correlation|pointing_game(/\w+)?)|val/(mse|mae)_(at_\d+|lowest_at)"
     )
     assert all(column.key in DERIVED or known.fullmatch(column.key) for column in table.columns)
 
@@ -270,8 +271,18 @@ def test_reported_loupe():
     assert reported("loupe/controls", "test/acc1") == known | {"learned mask": (88.06,)}
 
 
+def test_zoomvit_values():
+    assert reported("zoomvit/table2", "test/mse", "test/mae", "cost/params_m") == {
+        "n = 2": (0.0161, 0.0468, 0.3),
+        "n = 4": (0.0155, 0.0321, 0.8),
+        "n = 6": (0.0112, 0.0249, 2.9),
+    }
+    assert reported("zoomvit/fig6a", "val/mse_lowest_at") == {"n = 2": (70,)}
+
+
 def test_nothing_but_these_columns_is_reported():
     checked = {"test/acc1", "test/error1", "val/error1_best", "val/best_epoch", "val/error1", "train/error1", "epochs"}
+    checked |= {"test/mse", "test/mae", "val/mse_lowest_at", "cost/params_m"}
     checked |= {"cost/epoch_s", "cost/train_h", "val/acc1_best", *(f"val/epochs_to_error{e}" for e in (20, 15, 12, 10))}
     for table in load_tables(TABLES):
         for row in table.rows:

@@ -22,7 +22,7 @@ def rows(path) -> int:
 
 def test_killed_in_mid_epoch(train, start, tmp_path):
     assert train(base=RUN).code == 0
-    (whole,) = tmp_path.glob("out/runs/*/*/*")
+    (whole,) = tmp_path.glob("out/runs/*/*/seed*")
     killed = tmp_path / "killed" / whole.relative_to(tmp_path / "out")
     process = start(*RUN, f"output_dir={tmp_path / 'killed'}")
     deadline = time.monotonic() + 60

@@ -1,5 +1,8 @@
 """What a network costs: parameters and multiply-accumulates (the field's "FLOPs")."""
 
+from collections.abc import Sequence
+from statistics import mean, pstdev
+
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -16,16 +19,37 @@ def parameters(net: nn.Module) -> dict[str, int]:
     }
 
 
-def macs(net: nn.Module, image: Tensor) -> int:
-    """Multiply-accumulates in one forward of `image` (1, C, H, W): convolutions, linear layers, attention products.
+def macs(net: nn.Module, *inputs: Tensor) -> int:
+    """Multiply-accumulates in one forward of an image (1, C, H, W): convolutions, linear layers, attention products.
 
     Attention runs unfused while it is counted: torch's counter does not know the fused kernel of the CPU.
+
+    Args:
+        net: The network.
+        inputs: What it is given: the image, and for some networks a map.
     """
     training = net.training
     net.eval()
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            net(image)
+            net(*inputs)
     finally:
         net.train(training)
     return counter.get_total_flops() // 2
+
+
+def macs_over(net: nn.Module, examples: Sequence[Sequence[Tensor]]) -> dict[str, float]:
+    """`macs`, the mean over examples given one by one, `macs_spread`, their standard deviation, and `macs_scorer`.
+
+    For a network whose work depends on the image; `macs_scorer` is the part of its scorer, which `macs` includes.
+
+    Args:
+        net: The network.
+        examples: What it is given, batches of one.
+    """
+    counts = [macs(net, *inputs) for inputs in examples]
+    found = {"macs": mean(counts), "macs_spread": pstdev(counts)}
+    if (scorer := getattr(net, "scorer", None)) is not None:
+        image, *maps = examples[0]
+        found["macs_scorer"] = macs(scorer, image, *(maps or [None]))
+    return found

@@ -1,6 +1,7 @@
 """Finds the finished runs that a table's cells are made of."""
 
 import json
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,9 +16,9 @@ def finished_run(folder: Path) -> RunResult | None:
     """What a table needs of the run in `folder`; None if there is no finished run."""
     try:
         facts = json.loads((folder / "metrics.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
-    if facts["status"] != "finished":
+    if not isinstance(facts, dict) or facts.get("status") != "finished":
         return None
     return RunResult(
         metrics=facts["metrics"] | _epochs(folder / "history.csv"),
@@ -45,7 +46,7 @@ def _epochs(history: Path) -> dict[str, float]:
 
 def _correct(predictions: Path) -> np.ndarray | None:
     """Whether each test image was classified right, in the order of the index; None where nothing was classified."""
-    if not predictions.exists():
+    if not zipfile.is_zipfile(predictions):  # also: cut short
         return None
     with np.load(predictions, allow_pickle=False) as stored:
         return stored["top1"] == stored["label"] if "top1" in stored else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from zoomexp.errors import InputError
@@ -22,7 +22,8 @@ class Classifier(TrainedModel):
     Metrics, percent unless the name says otherwise: `train/loss`, `train/acc1` (running, in training mode),
     `val|test/loss`, `/acc1`, `/acc5` (top min(5, K)); where modules have maps the scores of `metrics.map_scores`, for
     example `test/pointing_game` (mean over the sites), `test/pointing_game/<site>` and the controls
-    `test/pointing_game/centre_prior` and `/random_prior`.
+    `test/pointing_game/centre_prior` and `/random_prior`; where a model chooses its tokens `test/tokens`, their mean
+    number an image.
 
     Args:
         model: Images (B, C, H, W) to logits (B, num_classes).
@@ -59,6 +60,7 @@ class Classifier(TrainedModel):
             compute_groups=False,
         )
         self.scores = nn.ModuleDict({f"{split}_scores": scores.clone(prefix=f"{split}/") for split in ("val", "test")})
+        self.tokens = MeanMetric()
         self.map_scores = MapScores()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,6 +72,8 @@ class Classifier(TrainedModel):
         logits, labels = self._logits(batch), batch["label"]
         epoch = self.current_epoch + self.trainer.fit_loop.epoch_loop.batch_idx / self.trainer.num_training_batches
         terms = self.loss(logits, labels, maps=attention_maps(self.model), epoch=epoch)
+        if (own := getattr(self.model, "auxiliary_loss", None)) is not None:
+            terms = terms | {"auxiliary": own}
         return self.counted(terms, len(labels), {"acc1": (logits.detach().argmax(1) == labels).sum()})
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -80,7 +84,12 @@ class Classifier(TrainedModel):
         """Score one batch of test images and the maps of the modules, and keep the predictions."""
         logits = self._evaluate(batch, "test")
         self.keep_predictions(index=batch["index"], label=batch["label"], top1=logits.argmax(1))
-        self.map_scores.update(attention_maps(self.model), batch)
+        maps = attention_maps(self.model)
+        if hasattr(self.model, "scores"):  # of patches, by a model that chooses its tokens
+            maps = {**maps, "scores": self.model.scores[:, None]}
+        self.map_scores.update(maps, batch)
+        if hasattr(self.model, "lengths"):
+            self.tokens.update(self.model.lengths.float())
 
     def _evaluate(self, batch: Batch, split: str) -> Tensor:
         logits = self._logits(batch)
@@ -99,6 +108,8 @@ class Classifier(TrainedModel):
         """Log the split's scores and the localisation."""
         self._log_split("test")
         self.log_dict(self.map_scores.compute())
+        if self.tokens.update_called:
+            self.log("test/tokens", self.tokens.compute())
 
     def _log_split(self, split: str) -> None:
         scores = self.scores[f"{split}_scores"]

@@ -1,0 +1,133 @@
+"""One HTML page over everything that has been run: tables, sweep curves, accuracy against cost, figures, runs.
+
+    python scripts/report.py                       from outputs/ to outputs/report/index.html
+
+    output_dir=outputs      where the runs lie
+    out=FILE                the page; outputs/report/index.html unless given
+    scale=small             at which scale the papers' tables are filled: smoke | small | paper
+    seeds=3                 how many seeds of a table's rows are looked for: 0, 1, 2
+    trainer=gpu             hardware settings that the tables' runs were made with: trainer=, trainer.precision=
+
+The page needs neither network nor server: send it to anyone, open it from disk, print it. Which folders belong to a
+table is remembered beside it in folders.json until code or configs change, so the next call is quicker.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from hydra import initialize_config_dir  # noqa: E402
+from reproduce import console, progress, row_runs  # noqa: E402
+
+from zoomexp.command_line import reported  # noqa: E402
+from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.results.filling import FilledTable, RunResult, fill  # noqa: E402
+from zoomexp.results.record import git_state, write_text  # noqa: E402
+from zoomexp.results.report.figures import read_sheets  # noqa: E402
+from zoomexp.results.report.page import Facts, page  # noqa: E402
+from zoomexp.results.report.remembered import Remembered, state_of  # noqa: E402
+from zoomexp.results.report.runs import read_runs  # noqa: E402
+from zoomexp.results.table import SCALES, Row, Table, load_tables  # noqa: E402
+
+OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the command line says."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    options, overrides = parse(arguments)
+    output_dir = Path(options["output_dir"]).resolve()
+    out = Path(options["out"] or output_dir / "report" / "index.html").resolve()
+    with console.status("reading runs"):
+        runs, skipped = read_runs(output_dir / "runs")
+        sheets, broken = read_sheets(runs)
+    results = {run.folder: run.result for run in runs if run.result is not None}
+    tables, unfilled = filled_tables(results, options, [*overrides, f"output_dir={options['output_dir']}"])
+    facts = Facts(
+        scale=options["scale"],
+        seeds=int(options["seeds"]),
+        commit=git_state()["sha"] or "",
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        command=" ".join(["python scripts/report.py", *arguments]),
+    )
+    write(out, page(tables, runs, sheets, [*skipped, *broken, *unfilled], facts, out.parent))
+    console.print(f"written: {out}", soft_wrap=True, markup=False, highlight=False)
+
+
+def write(out: Path, text: str) -> None:
+    """Write the page, whole or not at all."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"out: cannot write {out} ({error.strerror}); name a writable file") from error
+
+
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """This script's options, and the hardware settings of the tables' runs."""
+    options, overrides = dict(OPTIONS), []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name in OPTIONS and equals:
+            options[name] = value
+        elif argument.startswith(("trainer=", "trainer.precision=")):
+            overrides.append(argument)
+        else:
+            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), "trainer=", "trainer.precision="])
+            raise InputError(f"{argument}: not an option here; allowed: {allowed}")
+    if not options["seeds"].isdigit() or int(options["seeds"]) < 1:
+        raise InputError(f"seeds={options['seeds']} must be a whole number, at least 1")
+    if options["scale"] not in SCALES:
+        raise InputError(f"scale={options['scale']} is unknown; allowed: {', '.join(SCALES)}")
+    return options, overrides
+
+
+def filled_tables(
+    results: dict[Path, RunResult], options: dict[str, str], overrides: Sequence[str]
+) -> tuple[list[FilledTable], list[str]]:
+    """Every table with the finished runs among `results`, and one line for each table that could not be filled."""
+    filled, skipped = [], []
+    known = Remembered(
+        Path(options["output_dir"]).resolve() / "report" / "folders.json",
+        state_of(ROOT / name for name in ("configs", "zoomexp/results", "zoomexp/composition.py", "scripts")),
+    )
+    for table in progress(load_tables(ROOT / "configs/table")):
+        try:
+            runs = runs_of(table, results, options, overrides, known) if results else {}
+            filled.append(fill(table, runs, options["scale"], git_state()["sha"] or ""))
+        except InputError as error:
+            skipped.append(f"table {table.name}: {error}")
+    if results:
+        known.save()
+    return filled, skipped
+
+
+def runs_of(
+    table: Table, results: dict[Path, RunResult], options: dict[str, str], overrides: Sequence[str], known: Remembered
+) -> dict[str, list[RunResult]]:
+    """The finished runs of each row that can be run."""
+    seeds, scale = int(options["seeds"]), options["scale"]
+    found = {}
+    for row in table.rows:
+        if not row.unavailable:
+            question = [str(Path.cwd()), str(seeds), *table.overrides_of(row, scale), *overrides]
+            wanted = known.answer(question, partial(folders_of, table, row, seeds, scale, overrides))
+            found[row.name] = [results[Path(folder)] for folder in wanted if Path(folder) in results]
+    return found
+
+
+def folders_of(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[str]:
+    """Where a row's runs keep their records."""
+    return [str(run.folder) for run in row_runs(table, row, seeds, scale, overrides)]
+
+
+if __name__ == "__main__":
+    with reported(), initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        main(sys.argv[1:])

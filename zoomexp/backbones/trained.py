@@ -1,0 +1,26 @@
+"""The network of a finished run, to go on from: trained further, given other tokens, or tested in another way."""
+
+from pathlib import Path
+
+from torch import nn
+
+from zoomexp.composition import restored
+
+
+def trained(
+    *, run: str | Path, num_classes: int, in_chans: int, image_size: int | None = None, name: str = "trained"
+) -> nn.Module:
+    """Build the network of a run with the weights that were tested.
+
+    Args:
+        run: The run folder.
+        num_classes: That the data have; must be the network's.
+        in_chans: Channels that the data have; must be the network's.
+        image_size: Not used: the network has its own.
+        name: Not used.
+
+    Raises:
+        InputError: If the folder holds no finished run, or one of other data.
+    """
+    net = restored(run, num_classes=num_classes, in_chans=in_chans)
+    return net.requires_grad_(True).train()

@@ -1,0 +1,70 @@
+"""The pictures of run folders as data URIs, small enough for one page."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from zoomexp.results.report.runs import Run
+
+MAX_SIDE = 1200  # pixels; larger pictures are scaled down
+SMALL = 50_000  # bytes; a file up to this size is embedded as it is
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow says of a broken file
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: its file name, its size in pixels, and itself."""
+
+    name: str
+    width: int
+    height: int
+    uri: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The pictures of one run."""
+
+    run: str
+    figures: tuple[Figure, ...]
+
+
+def read_sheets(runs: Sequence[Run]) -> tuple[list[Sheet], list[str]]:
+    """The figures of every run that has some, and one line for each that could not be read."""
+    sheets, skipped = [], []
+    for run in runs:
+        if figures := tuple(_figures(run, skipped)):
+            sheets.append(Sheet(run.path, figures))
+    return sheets, skipped
+
+
+def _figures(run: Run, skipped: list[str]) -> Iterator[Figure]:
+    for path in sorted((run.folder / "figures").glob("*.png")):
+        try:
+            yield embedded(path)
+        except UNREADABLE as error:
+            skipped.append(f"{run.path}/figures/{path.name}: {' '.join(str(error).split())}")
+
+
+def embedded(path: Path) -> Figure:
+    """A PNG file as a data URI: as it is if it is small, else as WebP of at most `MAX_SIDE` pixels a side.
+
+    Raises:
+        OSError, SyntaxError: If the file is no picture.
+    """
+    with Image.open(path) as picture:
+        scaled = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    scaled.thumbnail((MAX_SIDE, MAX_SIDE))
+    if scaled.size == picture.size and path.stat().st_size <= SMALL:
+        return Figure(path.name, *scaled.size, _uri("png", path.read_bytes()))
+    encoded = io.BytesIO()
+    scaled.save(encoded, "WEBP", quality=85)
+    return Figure(path.name, *scaled.size, _uri("webp", encoded.getvalue()))
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

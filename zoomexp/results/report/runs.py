@@ -1,0 +1,77 @@
+"""Reads every run folder, finished or not; a folder that cannot be read is named and left out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import yaml
+
+from zoomexp.results.collect import finished_run
+from zoomexp.results.filling import RunResult
+
+FIELDS = {"status": str, "choices": dict, "metrics": dict, "cost": dict, "seed": int, "git": dict}
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, yaml.YAMLError)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run folder.
+
+    Args:
+        path: `<dataset>/<backbone>-<attention>-<insertion>/seed<n>-<hash>`.
+        folder: where it lies.
+        facts: its `metrics.json`.
+        config: its `config.yaml`.
+        result: what tables need of it; None if it is not finished.
+    """
+
+    path: str
+    folder: Path
+    facts: Mapping[str, Any]
+    config: Mapping[str, Any]
+    result: RunResult | None
+
+    @property
+    def state(self) -> str:
+        """`finished`, `failed` or `running`."""
+        return self.facts["status"].partition(":")[0]
+
+
+def read_runs(runs: Path) -> tuple[list[Run], list[str]]:
+    """Every run below `runs`, ordered by path, and one line for each folder that could not be read.
+
+    Args:
+        runs: `<output_dir>/runs`; it need not exist.
+    """
+    found, skipped = [], []
+    for folder in sorted(path for path in runs.glob("*/*/*") if path.is_dir()):
+        path = folder.relative_to(runs).as_posix()
+        try:
+            found.append(_read(folder, path))
+        except UNREADABLE as error:
+            skipped.append(f"{path}: {_why(error)}")
+    return found, skipped
+
+
+def _read(folder: Path, path: str) -> Run:
+    facts = json.loads((folder / "metrics.json").read_text())
+    config = yaml.load((folder / "config.yaml").read_text(), LOADER)  # a safe loader
+    for name, value in (("metrics.json", facts), ("config.yaml", config)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} holds no mapping")
+    if wrong := [name for name, kind in FIELDS.items() if not isinstance(facts.get(name), kind)]:
+        raise ValueError(f"metrics.json: {', '.join(wrong)} missing or of another kind")
+    predictions = folder / "predictions.npz"
+    if predictions.exists() and not is_zipfile(predictions):  # numpy would leave the file open
+        raise ValueError("predictions.npz is cut off or no NumPy archive")
+    return Run(path, folder, facts, config, finished_run(folder))
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"no {Path(error.filename).name}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
