@@ -84,9 +84,12 @@ def make_ready(
     """Load the weights to start from and check what only the whole can tell, before anything is written.
 
     Raises:
-        InputError: For no epochs, a checkpoint of another model, or training batches that cannot be made.
+        InputError: For no epochs, a checkpoint of another model, maps that are not there, or training batches that
+            cannot be made.
     """
     load_weights(task.model, checkpoint)
+    if "map" in task.inputs and not getattr(data, "has_maps", False):
+        raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
     data.trainer = trainer  # says how many processes share the images
     if evaluate == "start":
         return

@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.utils.data import DataLoader
 
-from zoomexp.errors import InputError
 from zoomexp.losses.zoom_distillation import ZoomDistillation
 from zoomexp.metrics.localisation import centre_prior, hits, random_prior
 from zoomexp.optimizer import make_optimizer
@@ -113,12 +112,6 @@ def test_rank_correlation_of_constants_is_zero():
     maps = torch.rand(3, 4, 4)
     scores = torch.stack([maps[0] ** 3, torch.full((4, 4), 0.5), -maps[2]])
     torch.testing.assert_close(rank_correlation(scores, maps), torch.tensor([1.0, 0.0, -1.0]))
-
-
-def test_batches_without_maps_are_one_line():
-    parts = [{name: value for name, value in batch.items() if name != "map"} for batch in batches([4])]
-    with pytest.raises(InputError, match="the batches have no maps; choose a teacher with relevance=lrp"):
-        trainer(max_epochs=1).fit(task(), loader(parts))
 
 
 @pytest.mark.parametrize(("lr", "warned"), [(0.01, True), (1e-3, False)])

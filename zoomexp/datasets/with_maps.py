@@ -34,6 +34,8 @@ class WithMaps(pl.LightningDataModule):
         InputError: a teacher that does not fit the images, or a file of other maps (in `prepare_data`).
     """
 
+    has_maps = True
+
     def __init__(
         self,
         data: pl.LightningDataModule,

@@ -9,7 +9,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.functional import spearman_corrcoef
 
-from zoomexp.errors import InputError
 from zoomexp.tasks.localising import MapScores
 from zoomexp.tasks.training import TrainedModel
 
@@ -50,6 +49,7 @@ class ZoomerDistillation(TrainedModel):
         seed: int,
     ) -> None:
         super().__init__(model, loss, optimizer, scheduler, seed)
+        self.inputs = ("image", "map")
         errors = MetricCollection({name: MeanMetric() for name in ERRORS}, compute_groups=False)
         self.errors = nn.ModuleDict({f"{split}_errors": errors.clone(prefix=f"{split}/") for split in ("val", "test")})
         self.map_scores = MapScores()
@@ -68,7 +68,7 @@ class ZoomerDistillation(TrainedModel):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The sum of the loss terms on one batch."""
-        terms = self.loss(self.model(batch["image"]), self._maps(batch))
+        terms = self.loss(self.model(batch["image"]), batch["map"])
         return self.counted(terms, len(batch["image"]))
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -95,23 +95,13 @@ class ZoomerDistillation(TrainedModel):
 
     def _evaluate(self, batch: Batch, split: str) -> Tensor:
         """Keep a batch's loss and errors; returns its scores in single precision."""
-        scores, maps = self.model(batch["image"]).float(), self._maps(batch)
+        scores, maps = self.model(batch["image"]).float(), batch["map"]
         self.keep_loss(split, self.loss(scores, maps), len(scores))
         errors = self.errors[f"{split}_errors"]
         errors["mse"].update((scores - maps).square().mean(), len(scores))
         errors["mae"].update((scores - maps).abs().mean(), len(scores))
         errors["rank_correlation"].update(rank_correlation(scores, maps))
         return scores
-
-    def _maps(self, batch: Batch) -> Tensor:
-        """The teacher's maps.
-
-        Raises:
-            InputError: If the batch has none.
-        """
-        if "map" not in batch:
-            raise InputError("task=distill_zoomer: the batches have no maps; choose a teacher with relevance=lrp")
-        return batch["map"]
 
     def _log_split(self, split: str) -> None:
         errors = self.errors[f"{split}_errors"]

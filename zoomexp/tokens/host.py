@@ -89,8 +89,13 @@ def encode(model: VisionTransformer, tokens: Ragged, *, mode: str = "ragged", re
     return tokens.with_values(model.norm(tokens.values))
 
 
-def read_out(model: VisionTransformer, tokens: Ragged) -> Tensor:
+def read_out(model: VisionTransformer, tokens: Ragged, *, sizes: Tensor | None = None) -> Tensor:
     """Logits (B, K) from encoded tokens, by the host's own head (two of them in distilled training, as the host does).
+
+    Args:
+        model: the host.
+        tokens: as `encode` gives them back.
+        sizes: (T,) weight of each token where the host averages over tokens; None: the same for all.
 
     Raises:
         InputError: an image that has lost prefix tokens, or has no patch token where the host averages over patches.
@@ -103,7 +108,7 @@ def read_out(model: VisionTransformer, tokens: Ragged) -> Tensor:
     if model.global_pool == "token":
         return model.forward_head(_prefix_of(tokens, needed))
     skipped = model.num_prefix_tokens if mean_of_patches else 0
-    mean = _mean(tokens, skipped)[:, None]
+    mean = _mean(tokens, skipped, sizes)[:, None]
     # The head's own pooling averages over what follows the prefix: here over the mean alone.
     return model.forward_head(torch.cat([mean] * (skipped + 1), 1))
 
@@ -212,14 +217,15 @@ def _prefix_of(tokens: Ragged, count: int) -> Tensor:
     return tokens.values[rows]
 
 
-def _mean(tokens: Ragged, skipped: int) -> Tensor:
+def _mean(tokens: Ragged, skipped: int, sizes: Tensor | None) -> Tensor:
     """Each image's mean (B, D) over its tokens but the first `skipped`, summed in at least single precision."""
     x, owner = tokens.values, tokens.owner()
-    counts = tokens.offsets().diff() - skipped
+    precision = torch.promote_types(x.dtype, torch.float32)
     places = torch.arange(len(x), device=x.device) - tokens.offsets()[owner]
-    weights = (places >= skipped) / counts[owner]
-    x = x * weights[:, None].to(torch.promote_types(x.dtype, torch.float32))
-    return x.new_zeros(len(counts), x.shape[1]).index_add(0, owner, x).to(tokens.values.dtype)
+    weights = (places >= skipped).to(precision) * (1 if sizes is None else sizes)
+    totals = weights.new_zeros(len(tokens.sizes)).index_add(0, owner, weights)
+    x = x * (weights / totals[owner])[:, None]
+    return x.new_zeros(len(totals), x.shape[1]).index_add(0, owner, x).to(tokens.values.dtype)
 
 
 def _parts(block: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -67,6 +67,22 @@ def first_row(q: Tensor, k: Tensor, layout: Ragged, *, log_sizes: Tensor | None 
     return (shares / per_image.index_add(0, owner, shares).index_select(0, owner)).mean(1)
 
 
+def mean_row(q: Tensor, k: Tensor, layout: Ragged, *, skipped: int = 0, log_sizes: Tensor | None = None) -> Tensor:
+    """What the tokens of each sequence but the first `skipped` attend to on average, (T,), averaged over heads as well.
+
+    Arguments as for `attend`; every sequence must be longer than `skipped`.
+    """
+    q, k = (x.to(torch.promote_types(x.dtype, torch.float32)).transpose(0, 1) for x in (q, k))
+    rows, start = [], 0
+    for size in layout.sizes:
+        own = slice(start, start + size)
+        scores = q[:, start + skipped : start + size] @ k[:, own].mT * q.shape[2] ** -0.5
+        scores = scores if log_sizes is None else scores + log_sizes[own]
+        rows.append(scores.softmax(2).mean((0, 1)))
+        start += size
+    return torch.cat(rows)
+
+
 def _takes_varlen(v: Tensor) -> bool:
     half = v.dtype in (torch.float16, torch.bfloat16)
     return varlen_attn is not None and v.is_cuda and half and v.shape[2] % 8 == 0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from zoomexp.errors import InputError
 from zoomexp.tokens.ragged import Ragged
-from zoomexp.tokens.ragged_attention import first_row
+from zoomexp.tokens.ragged_attention import first_row, mean_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,16 @@ class Context:
         if not self.has_class_token:
             raise InputError("reduce: the attention of the class token was asked for; the host has no class token")
         return first_row(self.q, self.k, self.layout, log_sizes=self.log_sizes)
+
+    def importance(self, prefix: int) -> Tensor:
+        """(T,): `class_attention`; on a host without a class token what the patches attend to on average.
+
+        Args:
+            prefix: tokens in front of the patches, whose own attention does not count.
+        """
+        if self.has_class_token:
+            return self.class_attention
+        return mean_row(self.q, self.k, self.layout, skipped=prefix, log_sizes=self.log_sizes)
 
     @cached_property
     def values_norm(self) -> Tensor:

@@ -1,0 +1,124 @@
+"""Runs that need runs: a teacher, its maps, a Zoomer, and a transformer that goes on with its tokens."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from zoomexp.composition import compose_run, restored
+from zoomexp.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FEW = ("trainer=smoke", "dataset.train_images=40", "dataset.test_images=12", "logger=none")
+TEACHER = ("dataset=cluttered_digits", "attention=none", "backbone=vit_digits", "dataset.canvas=48", *FEW)
+
+
+@pytest.fixture
+def composing():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def finished(tmp_path) -> dict[str, float]:
+    """Run -> when its record was written."""
+    return {"/".join(path.parts[-3:-1]): path.stat().st_mtime for path in tmp_path.glob("out/runs/*/*/*/metrics.json")}
+
+
+def test_one_command_makes_teacher_maps_zoomer_and_the_transformer_with_its_tokens(train, tmp_path):
+    ended = train("experiment=zoomvit/digits", base=FEW)
+    assert ended.code == 0, ended.err
+    first = finished(tmp_path)
+    kinds = sorted(name.split("/")[0] for name in first)
+    assert kinds == ["trained-none-default", "vit_digits-none-default", "zoomer-none-default"]
+    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+    assert len(list(teacher.glob("maps/lrp-cluttered_digits-*.npy"))) == 3
+    (stage2,) = tmp_path.glob("out/runs/*/trained-*/seed0-*")
+    facts = json.loads((stage2 / "metrics.json").read_text())
+    assert facts["metrics"]["test/tokens"] >= 1 + 9 and facts["cost"]["macs_scorer"] < facts["cost"]["macs"]
+    net, host = restored(stage2), restored(teacher)
+    assert net.eta == 0.5 and set(host.state_dict()) < {key.removeprefix("vit.") for key in net.state_dict()}
+    (zoomer,) = tmp_path.glob("out/runs/*/zoomer-*/seed0-*")
+    for key, value in restored(zoomer).state_dict().items():  # frozen
+        torch.testing.assert_close(net.scorer.zoomer.state_dict()[key], value, rtol=0, atol=0)
+    assert train("experiment=zoomvit/digits", "tokens=uniform", base=FEW).code == 0
+    assert {name: finished(tmp_path)[name] for name in first} == first  # nothing was done twice
+
+
+def test_a_need_can_be_the_folder_of_a_run(train, tmp_path):
+    assert train(base=TEACHER).code == 0
+    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+    asked = ("backbone=zoomer", "backbone.image_size=48", "backbone.patch_size=8", "loss=zoom_distillation",
+             "task=distill_zoomer", "relevance=grad_attn", "callbacks.checkpoints.monitor=val/mse")  # fmt: skip
+    base = tuple(word for word in TEACHER if not word.startswith("backbone"))
+    ended = train(*asked, f"+needs.teacher={teacher}", base=base)
+    assert ended.code == 0, ended.err
+    assert len(list(teacher.glob("maps/grad_attn-*.npy"))) == 3
+
+
+def test_a_run_can_be_tested_without_training(train, tmp_path, facts):
+    assert train(base=TEACHER).code == 0
+    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+    stored = json.loads((teacher / "metrics.json").read_text())
+    ended = train(f"checkpoint={teacher / stored['weights']}", "evaluate=start", base=TEACHER)
+    assert ended.code == 0 and "none, only tested," in ended.out
+    (again,) = set(tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")) - {teacher}
+    found = json.loads((again / "metrics.json").read_text())
+    assert found["metrics"] == {key: value for key, value in stored["metrics"].items() if key.startswith("test/")}
+    assert (found["weights"], found["cost"]["train_s"]) == (None, 0)
+    assert not (again / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("relevance=lrp",), "needs.teacher: must be given, since relevance."),
+        (("relevance=lrp", "+needs.teacher=/nowhere"), "needs.teacher=/nowhere: no run folder with a readable metrics"),
+        (("needs=5",), "needs=5 must name runs"),
+        (("tokens=zoomvit",), "needs.zoomer: must be given, since tokens.scorer.checkpoint is made of it"),
+        (
+            ("task=distill_zoomer", "loss=zoom_distillation"),
+            "relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp",
+        ),
+        (("evaluate=first",), "evaluate=first is unknown; allowed: best, last, start"),
+    ],
+)
+def test_what_is_missing_is_one_line(train, tmp_path, words, message):
+    ended = train(*words, "attention=none", "backbone=vit_digits")
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    assert message in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_without_attention_maps_is_one_line(train, tmp_path):
+    base = ("dataset=digits", "dataset.train_size=128", "attention=none", "trainer=smoke", "logger=none")
+    assert train(base=base).code == 0
+    (teacher,) = tmp_path.glob("out/runs/*/resnet20-*/seed0-*")
+    ended = train("relevance=lrp", f"+needs.teacher={teacher}", base=base)
+    assert (ended.code, ended.err) == (
+        2, "error: relevance: ResNet20 has no attention maps; allowed: timm's VisionTransformer (deit, vit)\n",
+    )  # fmt: skip
+
+
+def test_seeds_go_down_the_chain_and_folders_do_not_depend_on_where_they_lie(composing):
+    one = compose_run(["experiment=zoomvit/digits", "seed=3", "output_dir=here"])
+    assert [run.cfg.seed for run in one.chain()] == [3] * 5 and one.depth == 2
+    assert len({run.folder for run in one.chain()}) == 3  # the network and both teachers are one run
+    other = compose_run(["experiment=zoomvit/digits", "output_dir=there"]).with_seed(3)
+    root = one.folder.parents[3], other.folder.parents[3]
+    assert one.folder.relative_to(root[0]) == other.folder.relative_to(root[1])
+    assert root[0] != root[1]
+    pinned = compose_run(
+        ["experiment=zoomvit/digits", "seed=3", "needs.network=['experiment=zoomvit/digits_teacher','seed=0']"]
+    )
+    assert pinned.needs["network"].cfg.seed == 0 and pinned.folder.name != one.folder.name
+
+
+def test_a_network_of_other_data_is_refused(train, tmp_path):
+    assert train(base=TEACHER).code == 0
+    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+    with pytest.raises(InputError, match="its network has num_classes 10, wanted 3"):
+        restored(teacher, num_classes=3)

@@ -1,0 +1,58 @@
+"""ImageNet-A (Hendrycks et al. 2021, arXiv 1907.07174): 7,500 photographs, chosen because ResNet-50 misses them.
+
+The public layout `<data_dir>/imagenet-a/<wnid>/*.jpg`: 200 of ImageNet's classes, a test split alone. Labels are places
+among ImageNet's 1,000 classes, so that a network trained on ImageNet is tested as it is (`evaluate=start`).
+
+Accuracy is that of all 1,000 logits, since the ZoomViT paper (tables 6 and 13) names no other. The data set's authors
+look at the logits of its 200 classes alone, which never gives less.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from timm.data import ImageNetInfo
+
+from zoomexp.datasets.archives import fetch
+from zoomexp.datasets.image_files import FileSplits, ImageFiles
+from zoomexp.datasets.image_folder import as_files, image_names
+from zoomexp.datasets.stream import StreamDataModule
+from zoomexp.datasets.stream_loader import StreamLoader
+from zoomexp.errors import InputError
+
+LAYOUT = "imagenet-a"
+URL = "https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar"
+MD5 = "c3e55429088dc681f30d81f4726b6595"
+
+
+class ImageNetA(StreamDataModule):
+    """The test images; arguments and batches as in `StreamDataModule`. No image trains or validates."""
+
+    name = "imagenet_a"
+    counts = (200, 7500)  # classes that have images, and images
+
+    def read(self) -> FileSplits:
+        """Return the test split, beside an empty training split; the archive (0.7 GB) is downloaded if need be."""
+        root = self.data_dir / LAYOUT
+        if not root.is_dir():
+            fetch(self.name, URL, MD5, self.data_dir, LAYOUT)
+        wnids, images = ImageNetInfo().label_names(), self._images(root)
+        if foreign := sorted(set(images) - set(wnids)):
+            raise InputError(f"dataset={self.name}: {root}/{foreign[0]} is none of ImageNet's 1,000 classes (wnid)")
+        files, places = as_files(root, images), np.array([wnids.index(wnid) for wnid in images])
+        test = ImageFiles(root, files.paths, places[files.labels])
+        return FileSplits(test.take(np.arange(0)), None, test, tuple(wnids))
+
+    def train_dataloader(self) -> StreamLoader:
+        """Refuse: there is nothing to train on."""
+        raise InputError("dataset=imagenet_a has no training images; test a model with evaluate=start")
+
+    def _images(self, root: Path) -> dict[str, list[bytes]]:
+        """Return the paths of each class's images, both sorted, once all are there."""
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        images = {wnid: [os.fsencode(f"{wnid}/{file}") for file in image_names(root / wnid)] for wnid in folders}
+        found = (sum(map(bool, images.values())), sum(map(len, images.values())))
+        if found != self.counts:
+            has, should = (f"{number:,} images of {classes} classes" for classes, number in (found, self.counts))
+            raise InputError(f"dataset={self.name}: {root} has {has}, not {should}; unpack it again ({URL})")
+        return images

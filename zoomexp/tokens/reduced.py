@@ -1,0 +1,116 @@
+"""A vision transformer that drops or merges its tokens on the way: the frame of the methods beside it.
+
+The host embeds images and adds positions, all its patches enter the first block, and the method of the name (`tome`,
+`evit`, ...) takes tokens away inside the blocks (see `reduction`). An image's logits do not depend on its batch mates.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from zoomexp.errors import InputError
+from zoomexp.tokens import host
+from zoomexp.tokens.arguments import multiple
+from zoomexp.tokens.moves import followed
+from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.reduction import Context, Reducer
+
+
+class TracedReducer(Reducer, Protocol):
+    """A reducer that says where tokens went.
+
+    Attributes:
+        moves: of each of its steps so far, (T,) int64 (see `moves`).
+        sizes: (T,) how many patches each token is the mean of, for hosts that average over tokens; None: one each.
+    """
+
+    moves: list[Tensor]
+    sizes: Tensor | None
+
+
+class ReducedViT(nn.Module):
+    """A host and a token-reduction method.
+
+    Args:
+        vit: the host; its grid need not be that of `image_size`.
+        make_reducer: gives a new reducer for each forward; a module where it has parameters or differs in training.
+        image_size: side of the images, a multiple of the host's patch.
+
+    After each forward: `tokens_per_block`, the tokens of each image that every block's attention sees, a list of (B,)
+    int64; `lengths` (B,), those after the last block; `places` and `sizes`.
+    Always: `inputs`, what of a batch the forward takes.
+
+    Shape:
+        images `(B, C, image_size, image_size)` to logits `(B, K)`.
+
+    Raises:
+        InputError: a host that cannot be run, or images of another size.
+    """
+
+    inputs = ("image",)
+
+    def __init__(
+        self, vit: VisionTransformer, make_reducer: Callable[[], TracedReducer], *, image_size: int
+    ) -> None:
+        super().__init__()
+        host.check_host(vit)
+        height, patch = vit.patch_embed.patch_size
+        if height != patch:
+            raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
+        multiple("image_size", image_size, patch)
+        self.vit, self.make_reducer, self.image_size, self.side = vit, make_reducer, image_size, image_size // patch
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        reducer = _Recorded(self.make_reducer())
+        tokens = host.encode(self.vit, self.tokenize(images), reduce=reducer)
+        self.lengths, self.tokens_per_block = tokens.lengths, reducer.lengths
+        self._steps, self._last = reducer.of.moves, tokens.offsets()
+        return host.read_out(self.vit, tokens, sizes=reducer.of.sizes)
+
+    def tokenize(self, images: Tensor) -> Ragged:
+        """The host's tokens with positions, prefix first."""
+        channels, size = self.vit.patch_embed.proj.in_channels, self.image_size
+        if images.shape[1:] != (channels, size, size):
+            raise InputError(f"tokens: images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}")
+        patches = host.embed(self.vit, images) + host.patch_positions(self.vit, self.side)
+        return Ragged.from_dense(torch.cat([host.prefix(self.vit, len(images)), patches], 1))
+
+    @property
+    def places(self) -> Tensor:
+        """(B, P + S^2) int64: at which place of its image each token of the input is in the end, -1 if dropped.
+
+        Tokens at one place were merged. P prefix tokens come first, then S x S patches row by row.
+        """
+        first = self.side**2 + self.vit.num_prefix_tokens
+        rows = followed(self._steps, len(self.lengths) * first).view(-1, first)
+        return torch.where(rows < 0, rows, rows - self._last[:-1, None])
+
+    @property
+    def sizes(self) -> Tensor:
+        """(B, N) int64: how many tokens of the input each last token is made of; 0 where an image has fewer than N."""
+        places = self.places
+        counts = places.new_zeros(len(places), int(self.lengths.max()))
+        return counts.scatter_add(1, places.clamp(min=0), (places >= 0).long())
+
+
+class _Recorded:
+    """A reducer, and the lengths that it gave each block."""
+
+    def __init__(self, reducer: TracedReducer) -> None:
+        self.of, self.lengths = reducer, []
+
+    @property
+    def log_sizes(self) -> Tensor | None:
+        return self.of.log_sizes
+
+    def before(self, i: int, tokens: Ragged) -> Ragged:
+        tokens = self.of.before(i, tokens)
+        self.lengths.append(tokens.lengths)
+        return tokens
+
+    def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
+        return self.of.between(i, tokens, context)

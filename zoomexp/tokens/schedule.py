@@ -1,0 +1,48 @@
+"""Where and how much tokens are reduced: checks of what the methods share, and the counts that follow."""
+
+import math
+from collections.abc import Sequence
+
+from zoomexp.errors import InputError
+from zoomexp.tokens.arguments import whole_number
+
+
+def checked_rate(value: object) -> float:
+    """The share of patches that stay, once it is known to be in (0, 1]."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+        raise InputError(f"tokens.keep_rate must be in (0, 1], got {value!r}")
+    return float(value)
+
+
+def blocks(value: object, depth: int) -> tuple[int, ...]:
+    """The indices of blocks, counted from 0, once they are known to be different ones of a host of that depth."""
+    fits = isinstance(value, Sequence) and not isinstance(value, str)
+    fits = fits and all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < depth for i in value)
+    if not fits or len(set(value)) < len(value):
+        given = value if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+        raise InputError(f"tokens.locations must be different blocks in 0..{depth - 1}, got {given!r}")
+    return tuple(value)
+
+
+def per_block(field: str, value: object, depth: int) -> tuple[int, ...]:
+    """A whole number of at least 0 for every block, from one for all or a list of `depth`.
+
+    >>> per_block("r", 8, 3)
+    (8, 8, 8)
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        value = [value] * depth
+    if len(value) != depth:
+        raise InputError(f"tokens.{field} must be a whole number or a list of {depth}, one per block, got {len(value)}")
+    for number in value:
+        whole_number(field, number, 0)
+    return tuple(value)
+
+
+def kept_of(patches: int, rate: float) -> int:
+    """How many patches stay: the share, rounded up.
+
+    >>> kept_of(196, 0.7), kept_of(10, 0.7), kept_of(5, 0.01)
+    (138, 7, 1)
+    """
+    return math.ceil(patches * rate - 1e-9)
