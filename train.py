@@ -67,7 +67,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     data = make(cfg.relevance)(data=data) if cfg.relevance else data
     data.prepare_data()
     data.setup("fit")
-    parts = {name: make(cfg[name]) or None for name in ("loss", "optimizer", "scheduler")}
+    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
     task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
     callbacks = list(make(cfg.callbacks).values())
     return data, task, make(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=folder)

@@ -61,4 +61,4 @@ def _kinds(path: str, module: nn.Module, name: str) -> set[str]:
     kinds = {"bias"} if name == "bias" else set()
     kinds |= {"norm"} if "Norm" in type(module).__name__ else set()
     kinds |= {"gate"} if name == "gamma" else set()
-    return kinds | ({"module"} if path.startswith("inserted.") else set())
+    return kinds | ({"module"} if "inserted" in path.split(".") else set())

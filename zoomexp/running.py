@@ -143,9 +143,13 @@ def fit_and_test(
     weights, metrics, history = None, {}, []
     if evaluate != "start":
         weights, metrics, history = fit(trainer, task, data, record, evaluate)
+    test_started = time.perf_counter()
     scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
-    record.save_predictions(gathered(task.predictions))
-    cost = run_cost(trainer, task, data, history) | {"session_s": round(time.perf_counter() - started, 3)}
+    test_s = time.perf_counter() - test_started
+    predictions = gathered(task.predictions)
+    record.save_predictions(predictions)
+    speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
+    cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
     record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
 

@@ -38,6 +38,13 @@ def overrides_of(choice: str) -> list[str]:
         return [f"trainer={Path(choice).stem}"]
     group, name = choice.split("/", 1)
     value = f"[default,{name}]" if group == "callbacks" and name != "default" else name
+    if choice.startswith(("tokens/zoomvit", "tokens/fusion")):
+        return [f"tokens={name}", "+needs.zoomer=a_run_folder"]
+    if choice.startswith("tokens/scorer/"):
+        needs = "{zoomer: a_run_folder, teacher: a_run_folder}"
+        return ["tokens=zoomvit", f"tokens/scorer={Path(choice).stem}", f"needs={needs}"]
+    if choice == "backbone/trained":
+        return ["backbone=trained", "+needs.network=a_run_folder"]
     needed = TEACHER if group == "relevance" and name != "none" else NEEDED.get(choice, [])
     return [f"{group}={value}", *needed]
 

@@ -4,6 +4,7 @@ import copy
 from functools import partial
 
 import pytest
+import timm
 import torch
 from timm.models import SwinTransformer, VisionTransformer
 from timm.models.volo import VOLO
@@ -223,7 +224,7 @@ def test_the_loss_of_a_scorer_that_learns():
         ({"image_size": 32.0}, r"tokens\.image_size must be a multiple of 1, got 32\.0"),
         (
             {"image_size": 48},
-            r"tokens: the patch_embed of SwinTransformer must turn images of 48 pixels .* match model",
+            r"tokens: the patch_embed of SwinTransformer must take images of 48 pixels, .* match model",
         ),
     ],
 )
@@ -248,7 +249,8 @@ def host_of(patch_embed):
         (VisionTransformer(**(VIT | {"patch_size": (2, 8)})), r"patches of 2 x 8 pixels are not square"),
         (VisionTransformer(**(VIT | {"patch_size": (4, 8)})), r"it gives \(1, 32, 48\)"),
         (host_of(nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.AdaptiveAvgPool2d(4))), "4 patches a side instead of 8"),
-        (host_of(nn.ModuleList([nn.Conv2d(3, 8, 8)])), "must turn images of 32 pixels into a grid"),
+        (timm.create_model("swinv2_cr_tiny_224", img_size=SIZE, window_size=2), r"height \(64\) doesn't match model"),
+        (host_of(nn.ModuleList([nn.Conv2d(3, 8, 8)])), "must take images of 32 pixels, enlarged too, and give a grid"),
     ],
 )
 def test_refused_hosts(host, message):

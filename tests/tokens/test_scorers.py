@@ -130,7 +130,7 @@ def test_teacher_maps_are_given_back():
 def test_cls_attention_is_that_of_the_given_vit():
     vit = small_vit()
     expected = min_max(attention(vit, images(), torch.zeros(3, dtype=torch.int64), "mean"))
-    scorer = ClsAttention(vit, **SIZES, blocks="mean").train()
+    scorer = ClsAttention(vit, **SIZES, layers="mean").train()
     torch.testing.assert_close(scorer(images()), expected)
     assert not any(p.requires_grad for p in scorer.parameters())
     assert not any(module.training for module in scorer.modules())

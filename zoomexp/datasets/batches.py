@@ -8,13 +8,14 @@ import torch
 from zoomexp.datasets.loader import EpochSampler
 from zoomexp.errors import InputError
 
-Key = tuple[int, int]  # epoch, position in the part
+Key = tuple[int, int]  # draw, its epoch's unless images repeat; position in the part
 
 
 class ShardedBatches(EpochSampler):
-    """Yields batches as lists of keys; the epoch travels with each image, so workers may live on between epochs.
+    """Yields batches as lists of keys; the draw travels with each image, so workers may live on between epochs.
 
-    The rules are those of `ArrayLoader`.
+    The rules are those of `ArrayLoader`. Repeated augmentation (Hoffer et al. 2020, arXiv 1901.09335) as in DeiT: the
+    copies of an image follow one another, and processes take them in turns, so that they meet in a step.
 
     Args:
         size: how many images there are.
@@ -24,17 +25,27 @@ class ShardedBatches(EpochSampler):
             many batches each.
         seed: at least 0.
         rank, world_size: this process's place among those that share the work.
+        repeats: copies of an image in a training epoch, each a draw of its own: epoch * repeats, + 1, + 2 ... An epoch
+            keeps its length and sees 1 / repeats of the images.
 
     Raises:
         InputError: a training batch larger than the set, or fewer images than processes.
     """
 
     def __init__(
-        self, size: int, batch_size: int, *, training: bool = False, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: int = 1,
     ) -> None:
         super().__init__(seed)
         self.size, self.batch_size, self.training = size, batch_size, training
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.repeats = rank, world_size, repeats if training else 1
         shard = size // world_size
         if shard == 0:
             raise InputError(f"trainer.devices: {size} images cannot be shared by {world_size} processes")
@@ -51,11 +62,13 @@ class ShardedBatches(EpochSampler):
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield one epoch's batches; the epoch is read when the first batch is asked for."""
-        epoch, order = self.epoch, torch.arange(self.size)
+        order = copies = torch.arange(self.size)
         if self.training:
-            order = torch.randperm(self.size, generator=self.generator())[: self.size - self.size % self.world_size]
-        shard = order[self.rank :: self.world_size]
+            order = torch.randperm(self.size, generator=self.generator()).repeat_interleave(self.repeats)
+            order = order[: self.size - self.size % self.world_size]
+        draws = self.epoch * self.repeats + copies[: len(order)] % self.repeats
+        shard = torch.stack([draws, order], dim=1)[self.rank :: self.world_size]
         batches = shard.split(self.batch_size)
         batches = batches if len(batches) >= len(self) else shard.tensor_split(len(self))
         for batch in batches[: len(self)]:
-            yield [(epoch, position) for position in batch.tolist()]
+            yield [(draw, position) for draw, position in batch.tolist()]

@@ -10,13 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(net: nn.Module) -> dict[str, int]:
-    """`params`, `trainable_params` and `module_params` (those of the inserted modules)."""
-    inserted = getattr(net, "inserted", nn.Module())
-    return {
+    """`params`, `trainable_params`, `module_params` (of the inserted modules); with a scorer also `scorer_params`."""
+    inserted, scorer = getattr(net, "inserted", nn.Module()), getattr(net, "scorer", None)
+    found = {
         "params": sum(p.numel() for p in net.parameters()),
         "trainable_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
         "module_params": sum(p.numel() for p in inserted.parameters()),
     }
+    return found if scorer is None else found | {"scorer_params": sum(p.numel() for p in scorer.parameters())}
 
 
 def macs(net: nn.Module, *inputs: Tensor) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoomexp.errors import InputError
+from zoomexp.results.claims import judged
 from zoomexp.results.derived import quantity
 from zoomexp.results.statistics import PairedTest, holm, mcnemar, mean_interval, paired_bootstrap
 from zoomexp.results.table import Column, Row, Table
@@ -62,7 +63,7 @@ class FilledRow:
 
 @dataclass(frozen=True)
 class FilledTable:
-    """A table ready to be shown; nothing in it depends on how."""
+    """A table ready to be shown; nothing in it depends on how. `caveats` begin with what became of its claims."""
 
     name: str
     title: str
@@ -132,7 +133,8 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         cells = tuple(_cell(table, row, column, results, scale, git_sha, found) for column in table.columns)
         baseline = table.baseline_of(row)
         rows.append(FilledRow(row.name, cells, _caveats(row), baseline.name if baseline else None))
-    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), table.caveats, git_sha)
+    caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats)
+    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha)
 
 
 def _cell(

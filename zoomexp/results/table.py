@@ -5,7 +5,7 @@ columns that do not exist and values that are not numbers are errors that name f
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zoomexp.errors import InputError
+from zoomexp.results.claims import Claim
 
 SCALES = ("smoke", "small", "paper")
 
@@ -63,6 +64,7 @@ class Table:
     scale: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str | None = None
     not_comparable: str | None = None
+    claims: tuple[Claim, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of that name."""
@@ -113,6 +115,7 @@ def load_table(folder: Path, name: str) -> Table:
     data = _mapping(_parse(path), Table, str(path), without={"name"})
     columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
     rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
+    data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
     data |= {"columns": columns, "rows": rows, "scale": _scale(data.get("scale"), path)}
     data |= {key: _strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
     _texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
@@ -150,6 +153,16 @@ def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row
     data |= {key: _strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
     data["reported"] = _reported(data.get("reported") or {}, [column.key for column in columns], where)
     return Row(**data)
+
+
+def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Claim:
+    """An order that the paper claims, between rows and in a column that the table has."""
+    claim = Claim(**_mapping(entry, Claim, f"{path}, claims"))
+    known = {"row": [row.name for row in rows], "column": [column.key for column in columns]}
+    for kind, name in (("row", claim.better), ("row", claim.than), ("column", claim.column)):
+        if name not in known[kind]:
+            raise InputError(f"{path}, claims: no {kind} {name!r}; the {kind}s are {', '.join(known[kind])}")
+    return claim
 
 
 def _reported(entry: Any, keys: list[str], where: str) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.tasks.localising import MapScores
+from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.training import TrainedModel
 
 Batch = Mapping[str, Tensor]
@@ -32,9 +33,12 @@ class Classifier(TrainedModel):
         scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
         num_classes: K.
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
+        mixing: Called with `num_classes`, builds timm's `Mixup` for the training batches, whose `train/acc1` is then
+            against the heavier label; None leaves them as they are. Validation and test never mix.
 
     Raises:
-        InputError: If the loss needs maps and no inserted module has one.
+        InputError: If the loss needs maps and no inserted module has one, or for mixing out of its range or with a
+            model that reads more of a batch than its images.
     """
 
     def __init__(
@@ -46,12 +50,18 @@ class Classifier(TrainedModel):
         scheduler: Callable[[Optimizer], LRScheduler] | None,
         num_classes: int,
         seed: int,
+        mixing: Callable | None = None,
     ) -> None:
         map_sites = list(attention_maps(model))
         if getattr(loss, "needs_maps", False) and not map_sites:
             raise InputError(f"loss={type(loss).__name__}: needs a module with a map, and the model has none")
         super().__init__(model, loss, optimizer, scheduler, seed)
         self.inputs = getattr(model, "inputs", ("image",))
+        if mixing is not None and tuple(self.inputs) != ("image",):
+            raise InputError(
+                f"mixing: would mix images alone, and the model reads {', '.join(self.inputs)}; mixing=none"
+            )
+        self.mixing = None if mixing is None else Mixing(mixing, num_classes)
         scores = MetricCollection(
             {
                 "acc1": MulticlassAccuracy(num_classes, average="micro"),
@@ -69,12 +79,16 @@ class Classifier(TrainedModel):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The sum of the loss terms on one batch."""
-        logits, labels = self._logits(batch), batch["label"]
+        targets = heavier = batch["label"]
+        if self.mixing is not None:
+            images, targets = self.mixing(batch["image"], batch["label"])
+            batch, heavier = {**batch, "image": images}, targets.argmax(1)
+        logits = self._logits(batch)
         epoch = self.current_epoch + self.trainer.fit_loop.epoch_loop.batch_idx / self.trainer.num_training_batches
-        terms = self.loss(logits, labels, maps=attention_maps(self.model), epoch=epoch)
+        terms = self.loss(logits, targets, maps=attention_maps(self.model), epoch=epoch)
         if (own := getattr(self.model, "auxiliary_loss", None)) is not None:
             terms = terms | {"auxiliary": own}
-        return self.counted(terms, len(labels), {"acc1": (logits.detach().argmax(1) == labels).sum()})
+        return self.counted(terms, len(logits), {"acc1": (logits.detach().argmax(1) == heavier).sum()})
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one batch of held-out images."""

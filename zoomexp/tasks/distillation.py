@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.functional import spearman_corrcoef
 
+from zoomexp.errors import InputError
 from zoomexp.tasks.localising import MapScores
 from zoomexp.tasks.training import TrainedModel
 
@@ -36,6 +37,10 @@ class ZoomerDistillation(TrainedModel):
         scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
         num_classes: Not used: a Zoomer knows no classes.
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
+        mixing: None; see `Raises`.
+
+    Raises:
+        InputError: If images are to be mixed: their maps would not be.
     """
 
     def __init__(
@@ -47,7 +52,10 @@ class ZoomerDistillation(TrainedModel):
         scheduler: Callable[[Optimizer], LRScheduler] | None,
         num_classes: int,
         seed: int,
+        mixing: Callable | None = None,
     ) -> None:
+        if mixing is not None:
+            raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
         super().__init__(model, loss, optimizer, scheduler, seed)
         self.inputs = ("image", "map")
         errors = MetricCollection({name: MeanMetric() for name in ERRORS}, compute_groups=False)

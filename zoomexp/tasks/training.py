@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,10 @@ class TrainedModel(pl.LightningModule):
         self.meter = TrainingMeter(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's own stream of random numbers (dropout, drop path)."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch * 1009 + self.global_rank)
+        """Begin the epoch's own streams of random numbers: torch's (dropout, drop path) and numpy's (mixing)."""
+        seed = self.seed * 1_000_003 + self.current_epoch * 1009 + self.global_rank
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # numpy takes no more bits; timm mixes with the global generator
         self.meter.reset()
 
     def counted(self, terms: Mapping[str, Tensor], images: int, hits: Mapping[str, Tensor] | None = None) -> Tensor:

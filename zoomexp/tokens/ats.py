@@ -64,16 +64,25 @@ def ats(
     return ReducedViT(vit, make, image_size=image_size)
 
 
-def sampled(scores: Tensor, samples: int) -> Tensor:
-    """Which of scores (B, N), at least 0 and summing to 1 in each row, are sampled: (B, N) bool.
+def sampled(scores: Tensor, counts: Tensor, samples: int) -> Tensor:
+    """Which scores are sampled.
 
-    >>> sampled(torch.tensor([[0.5, 0.1, 0.4]]), 2)
-    tensor([[ True, False,  True]])
+    Args:
+        scores: (B, N), at least 0, those of each row summing to 1; what follows the first ones of a row is filling.
+        counts: (B,) how many of each row are no filling.
+        samples: K.
+
+    Returns:
+        (B, N) bool.
+
+    Example:
+        >>> sampled(torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([3]), 2)  # sums 0.5, 0.6, 1; points 0.25, 0.75
+        tensor([[ True,  True, False]])
     """
     cumulated = scores.cumsum(1)
     points = (2 * torch.arange(samples, device=scores.device) + 1) / (2 * samples)
     points = points.to(scores.dtype).expand(len(scores), -1).contiguous()
-    right = torch.searchsorted(cumulated, points).clamp(max=scores.shape[1] - 1)
+    right = torch.minimum(torch.searchsorted(cumulated, points), counts[:, None] - 1)
     left = (right - 1).clamp(min=0)
     nearer_left = points - cumulated.gather(1, left) <= cumulated.gather(1, right) - points
     picked = torch.where(nearer_left, left, right)
@@ -98,19 +107,21 @@ class ATS:
             self.samples = tokens.sizes[0] - self.prefix
         if i not in self.locations:
             return tokens
-        stay = self._stay(tokens, context)
-        rows = stay.flatten()[tokens.with_values(tokens.owner()).padded()[1].flatten()].nonzero()[:, 0]
-        tokens, moves = keep(tokens, rows, stay.sum(1))
+        stay, lengths = self._stay(tokens, context)
+        tokens, moves = keep(tokens, stay.nonzero()[:, 0], lengths)
         self.moves.append(moves)
         return tokens
 
-    def _stay(self, tokens: Ragged, context: Context) -> Tensor:
-        """Which tokens stay, (B, Nmax) bool."""
-        with torch.no_grad():
-            scores, real = tokens.with_values(context.importance(self.prefix) * context.values_norm).padded()
-            scores, real = scores[:, self.prefix :], real[:, self.prefix :]
-            scores = scores / scores.sum(1, keepdim=True)
-            ranks = torch.where(real, scores, torch.inf).argsort(dim=1, stable=True) if self.order == "score" else None
-            picked = sampled(scores if ranks is None else scores.gather(1, ranks), self.samples)
-            picked = picked if ranks is None else torch.zeros_like(picked).scatter(1, ranks, picked)
-            return torch.cat([picked.new_ones(len(picked), self.prefix), picked & real], 1)
+    @torch.no_grad()
+    def _stay(self, tokens: Ragged, context: Context) -> tuple[Tensor, Tensor]:
+        """Which tokens stay, (T,) bool, and how many of each image, (B,)."""
+        scores, real = tokens.with_values(context.importance(self.prefix) * context.values_norm).padded()
+        scores, counts = scores[:, self.prefix :], real.sum(1) - self.prefix
+        scores = scores / scores.sum(1, keepdim=True)
+        if self.order == "score":  # filling last
+            scores, order = torch.where(real[:, self.prefix :], scores, torch.inf).sort(dim=1, stable=True)
+            stay = torch.zeros_like(real[:, self.prefix :]).scatter(1, order, sampled(scores, counts, self.samples))
+        else:
+            stay = sampled(scores, counts, self.samples)
+        stay = torch.cat([stay.new_ones(len(stay), self.prefix), stay], 1)
+        return stay[real], stay.sum(1)

@@ -56,7 +56,7 @@ def attentive(
 
 
 def ranked(tokens: Ragged, context: Context, prefix: int) -> tuple[Tensor, Tensor]:
-    """The patches of each image by attention: (B, N) in [0, 1], falling, and their places (B, N), the prefix counted."""
+    """The patches by attention: its values (B, N), falling, and their places (B, N), the prefix counted."""
     attention = context.importance(prefix).view(tokens.dense().shape[:2])[:, prefix:]
     attention, order = attention.sort(dim=1, descending=True, stable=True)
     return attention, order + prefix

@@ -186,8 +186,8 @@ def _grid(net: nn.Module, channels: int, image_size: int) -> tuple[str, int]:
             _check_fine(layer, image, layout, side)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        host = f"the patch_embed of {type(net).__name__}"
-        raise InputError(f"tokens: {host} must turn images of {image_size} pixels into a grid: {reason}") from error
+        given = f"images of {image_size} pixels, enlarged too, and give a grid"
+        raise InputError(f"tokens: the patch_embed of {type(net).__name__} must take {given}: {reason}") from error
     finally:
         layer.train(training)
     return layout, side
@@ -203,7 +203,7 @@ def _layout(layer: nn.Module, output: Tensor) -> tuple[str, int]:
     if not square:
         raise ValueError(f"it gives {shape or type(output).__name__}")
     own = getattr(layer, "output_fmt", "NCHW")  # as many channels as tokens a side: both fit
-    layout = own if own in square else square[0]
+    layout = next((name for name in square if name == own), square[0])
     return layout, rows[layout][0]
 
 

@@ -31,6 +31,20 @@ class TracedReducer(Reducer, Protocol):
     sizes: Tensor | None
 
 
+def patches_per_side(vit: VisionTransformer, image_size: int) -> int:
+    """S.
+
+    Raises:
+        InputError: a host that cannot be run, or a side that is no multiple of its patch.
+    """
+    host.check_host(vit)
+    height, patch = vit.patch_embed.patch_size
+    if height != patch:
+        raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
+    multiple("image_size", image_size, patch)
+    return image_size // patch
+
+
 class ReducedViT(nn.Module):
     """A host and a token-reduction method.
 
@@ -52,16 +66,10 @@ class ReducedViT(nn.Module):
 
     inputs = ("image",)
 
-    def __init__(
-        self, vit: VisionTransformer, make_reducer: Callable[[], TracedReducer], *, image_size: int
-    ) -> None:
+    def __init__(self, vit: VisionTransformer, make_reducer: Callable[[], TracedReducer], *, image_size: int) -> None:
         super().__init__()
-        host.check_host(vit)
-        height, patch = vit.patch_embed.patch_size
-        if height != patch:
-            raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
-        multiple("image_size", image_size, patch)
-        self.vit, self.make_reducer, self.image_size, self.side = vit, make_reducer, image_size, image_size // patch
+        self.image_size, self.side = image_size, patches_per_side(vit, image_size)
+        self.vit, self.make_reducer = vit, make_reducer
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""

@@ -17,16 +17,16 @@ class ClsAttention(nn.Module):
         vit: a model of its own, frozen here; it takes the images as they are.
         image_size: side of the images.
         patch_size: side of the host's patches. Maps of another grid are resized.
-        blocks: "last", the last block alone, or "mean" of all.
+        layers: "last", the last block alone, or "mean" of all.
 
     Raises:
-        InputError: another choice of blocks, or a model without attention maps of these images (when it is run).
+        InputError: another choice of layers, or a model without attention maps of these images (when it is run).
     """
 
-    def __init__(self, vit: VisionTransformer, *, image_size: int, patch_size: int, blocks: str = "last") -> None:
+    def __init__(self, vit: VisionTransformer, *, image_size: int, patch_size: int, layers: str = "last") -> None:
         super().__init__()
-        one_of("scorer.blocks", blocks, ("last", "mean"))
-        self.side, self.blocks = patches_per_side(image_size, patch_size), blocks
+        one_of("scorer.layers", layers, ("last", "mean"))
+        self.side, self.layers = patches_per_side(image_size, patch_size), layers
         self.vit = vit.requires_grad_(False)
         self.eval()
 
@@ -37,4 +37,4 @@ class ClsAttention(nn.Module):
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Images (B, C, H, H) to scores (B, S, S)."""
         no_class = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        return min_max(resized(attention(self.vit, images, no_class, self.blocks), self.side))
+        return min_max(resized(attention(self.vit, images, no_class, self.layers), self.side))
