@@ -29,7 +29,7 @@ def build_model(
         image_size: Side of the square images in pixels.
         attention: Builds a module from a number of channels; None for the plain host.
         at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
-        tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: its own patches.
+        tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is.
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its

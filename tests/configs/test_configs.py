@@ -42,7 +42,7 @@ def overrides_of(choice: str) -> list[str]:
         return [f"tokens={name}", "+needs.zoomer=a_run_folder"]
     if choice.startswith("tokens/scorer/"):
         needs = "{zoomer: a_run_folder, teacher: a_run_folder}"
-        return ["tokens=zoomvit", f"tokens/scorer={Path(choice).stem}", f"needs={needs}"]
+        return ["tokens=zoomvit", f"tokens/scorer={Path(choice).stem}", f"+needs={needs}"]
     if choice == "backbone/trained":
         return ["backbone=trained", "+needs.network=a_run_folder"]
     needed = TEACHER if group == "relevance" and name != "none" else NEEDED.get(choice, [])
@@ -97,6 +97,9 @@ def test_every_choice_builds_what_it_names(choice):
     if group == "relevance" and config.relevance:
         assert config.relevance.teacher.run == "a_run_folder"
         config.relevance.teacher = None  # there is none
+    if choice == "tokens/scorer/cls_attention":
+        assert config.tokens.scorer.vit.run == "a_run_folder"
+        config.tokens.scorer.vit = None  # there is none
     built = instantiate(config[group])
     assert built is not None
     if config[group].get("_partial_"):
@@ -154,8 +157,8 @@ def test_every_attention_stands_at_every_place_of_resnet20(attention):
 def test_the_root_lists_every_group_in_order():
     root = yaml.safe_load((CONFIGS / "train.yaml").read_text())
     listed = [next(iter(entry)) for entry in root["defaults"] if isinstance(entry, dict)]
-    order = ["dataset", "relevance", "backbone", "attention", "insertion", "tokens", "loss", "optimizer", "scheduler",
-             "task", "trainer"]  # fmt: skip
+    order = ["dataset", "relevance", "backbone", "attention", "insertion", "tokens", "loss", "mixing",
+             "optimizer", "scheduler", "task", "trainer"]  # fmt: skip
     assert [name for name in listed if name in order] == order
     groups = {path.parts[0] for path in FILES} - NOT_CHOICES
     assert groups == {name for name in listed if not re.match("override |optional ", name)}

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 FOLDER = Path(__file__).parents[2] / "configs" / "dataset"
 DATA_SETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+LATER = {"erasing", "repeats"}  # came after the first runs: files that lack them leave those where they are
 
 
 def config(name):
@@ -25,7 +26,8 @@ def test_names_every_argument_and_builds(name):
         for argument in inspect.signature(cls).parameters.values()
         if argument.kind is argument.KEYWORD_ONLY
     }
-    assert set(dataset) - {"_target_"} == wanted
+    named = set(dataset) - {"_target_"}
+    assert wanted - LATER <= named <= wanted
     assert made.name == name and made.seed == 3 and made.data_dir == Path("nowhere")
 
 

@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.stream import StreamDataModule
 from zoomexp.errors import InputError
@@ -114,7 +113,7 @@ def test_shortened(folder):
     assert {part: len(files) for part, files in data._parts.items()} == {"train": 27, "val": 3, "test": 9}
 
 
-@pytest.mark.parametrize("augment", ["basic", "randaugment"])
+@pytest.mark.parametrize("augment", ["basic", "randaugment", "three_augment"])
 def test_an_images_augmentation_depends_on_seed_epoch_and_index_only(folder, augment):
     data = ready(folder, augment=augment)
     first = epoch_of(data.train_dataloader(), 1)
@@ -130,9 +129,10 @@ def test_an_images_augmentation_depends_on_seed_epoch_and_index_only(folder, aug
 
 
 def test_workers_change_nothing(folder):
-    data = ready(folder, augment="randaugment")
+    options = {"augment": "three_augment", "erasing": 0.5, "repeats": 3}
+    data = ready(folder, **options)
     alone = [epoch_of(data.train_dataloader(), epoch) for epoch in (0, 1)]
-    loader = ready(folder, augment="randaugment", num_workers=2).train_dataloader()
+    loader = ready(folder, num_workers=2, **options).train_dataloader()
     for epoch in (0, 1):  # the workers live on between the epochs
         shared = epoch_of(loader, epoch)
         assert all(torch.equal(shared[key], alone[epoch][key]) for key in shared)
@@ -161,22 +161,35 @@ def test_none_means_no_augmentation(folder):
     assert torch.equal(boxes, boxes[:1].expand_as(boxes))
 
 
-@pytest.mark.parametrize("count", [50, 49, 48, 47])
-@pytest.mark.parametrize("batch_size", [4, 6, 12, 100])
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_evaluation_shards_hold_every_image_once(count, batch_size, world_size):
-    made = [ShardedBatches(count, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
-    batches = [list(rank) for rank in made]
-    assert {len(rank) for rank in batches} == {len(made[0])}
-    assert sorted(position for rank in batches for batch in rank for _, position in batch) == list(range(count))
-    assert all(1 <= len(batch) <= batch_size for rank in batches for batch in rank)
+def test_copies_of_an_image_are_augmented_each_in_its_own_way(folder):
+    options = {"batch_size": 9, "train_scale": (0.5, 1)}
+    epoch = epoch_of(ready(folder, repeats=3, **options).train_dataloader(), 1)
+    assert epoch["index"].unique().tolist() == sorted(epoch["index"][::3].tolist())
+    assert all(len(copies.flatten(1).unique(dim=0)) == 3 for copies in epoch["image"].split(3))
+    once = by_index(epoch_of(ready(folder, **options).train_dataloader(), 3))  # the draw of the first copies
+    rows = torch.isin(once["index"], epoch["index"])
+    first = by_index({key: value[::3] for key, value in epoch.items()})
+    assert torch.equal(once["image"][rows], first["image"])
 
 
-def test_training_shards_are_disjoint_and_equally_long():
-    made = [ShardedBatches(50, 5, training=True, rank=rank, world_size=3) for rank in range(3)]
-    shards = [[position for batch in rank for _, position in batch] for rank in made]
-    assert [len(shard) for shard in shards] == [15] * 3 and len(set().union(*shards)) == 45
-    assert [len(rank) for rank in made] == [3] * 3
+def test_a_share_of_the_training_images_has_a_rectangle_of_noise(folder):
+    plain = by_index(epoch_of(ready(folder, batch_size=9).train_dataloader(), 1))
+    data = ready(folder, erasing=0.5, batch_size=9)
+    erased = by_index(epoch_of(data.train_dataloader(), 1))
+    assert torch.equal(plain["box"], erased["box"]) and erased["image"].shape == plain["image"].shape
+    values, changed = [], 0
+    for before, after in zip(plain["image"], erased["image"], strict=True):
+        rows, columns = torch.where((before != after).any(0))
+        if len(rows) == 0:
+            continue
+        height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+        assert len(rows) == height * width and 0.01 < len(rows) / SIDE**2 < 0.36
+        values.append(after[:, rows, columns].flatten())
+        changed += 1
+    assert 16 <= changed <= 38  # of 54
+    noise = torch.cat(values)
+    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
+    assert torch.equal(*(epoch_of(one.test_dataloader())["image"] for one in (data, ready(folder))))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -222,7 +235,9 @@ def test_sixteen_bits_are_refused(tmp_path):
         ({"batch_size": 0}, "dataset.batch_size=0 must be a whole number, at least 1"),
         ({"num_workers": -1}, "dataset.num_workers=-1"),
         ({"image_size": 4}, "dataset.image_size=4 must be a whole number, at least 8"),
-        ({"augment": "all"}, "dataset.augment=all is unknown; basic, randaugment or none"),
+        ({"augment": "all"}, "dataset.augment=all is unknown; basic, randaugment, three_augment or none"),
+        ({"erasing": 1.5}, "dataset.erasing=1.5 is outside 0 <= erasing <= 1"),
+        ({"repeats": 0}, "dataset.repeats=0 must be a whole number, at least 1"),
         ({"train_scale": [0, 1]}, "dataset.train_scale=[0.0, 1.0]"),
         ({"train_scale": [0.5]}, "dataset.train_scale=[0.5]"),
         ({"crop_pct": 0}, "dataset.crop_pct=0 "),

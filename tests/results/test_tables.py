@@ -73,7 +73,8 @@ def test_every_scale_composes_and_shortens(table, scale):
     full, short = composed(table.overrides_of(row)), composed(table.overrides_of(row, scale))
     if scale == "small" and any("digits" in override for override in table.overrides):
         return  # small as it is
-    assert short.trainer.max_epochs < full.trainer.max_epochs / 5
+    if scale == "small":
+        assert short.trainer.max_epochs < full.trainer.max_epochs / 5 or short.evaluate == "start"
     if scale == "smoke":
         assert (short.trainer.max_epochs, short.trainer.limit_train_batches, short.dataset.batch_size) == (1, 2, 8)
     if "milestones" in short.scheduler and scale == "small":
@@ -281,11 +282,54 @@ def test_zoomvit_values():
         "n = 6": (0.0112, 0.0249, 2.9),
     }
     assert reported("zoomvit/fig6a", "val/mse_lowest_at") == {"n = 2": (70,)}
+    assert reported("zoomvit/table1", "test/acc1", "cost/macs_g", "cost/params_m", "cost/test_img_per_s") == {
+        "DeiT-S": (79.8, 4.6, 22, 5039),
+        "ZoomViT, eta 0.5, alpha 0.03": (81.5, 2.3, 22.7, 6738),
+        "ZoomViT, eta 2, alpha 0.1": (82.5, 6.3, 22.7, 3721),
+        "ZoomViT, eta 2, alpha 0.01, pruning": (83.8, 6.3, 22.7, 3717),
+    }
+    found = reported("zoomvit/table3", "test/acc1")
+    assert found == {"fixed 0.03": (83.1,), "fixed 0.1": (82.52,), "random": (83.348,)}
+    found = reported("zoomvit/table4", "test/acc1")
+    assert found == {"fixed": (83.23,), "none": (83.07,), "ours (soft)": (83.348,)}
+    assert reported("zoomvit/table5", "test/acc1", "test/acc1_over_alpha") == {
+        "baseline": (81.4, None), "no pruning": (None, 82.74), "pruning": (None, 82.97),
+    }  # fmt: skip
+
+
+def test_zoomvit_values_of_hosts_thresholds_and_finders():
+    models = ("AlexNet", "VGG16", "DenseNet121", "ResNet-50", "ResNet-152", "DeiT-tiny", "DeiT-small",
+              "DeiT-small + TTA", "ZoomViT")  # fmt: skip
+    values = (1.77, 2.63, 2.16, 2.17, 6.05, 7.25, 19.10, 21.10, 23.11)
+    expected = dict(zip(models, [(value,) for value in values], strict=True))
+    assert reported("zoomvit/table6", "test/acc1") == expected
+    assert reported("zoomvit/table8", "test/acc1") == {
+        "tiny, plain": (72.20,), "tiny, ZoomViT": (79.14,), "small, plain": (79.80,), "small, ZoomViT": (83.80,),
+        "base, plain": (82.89,), "base, ZoomViT": (84.90,),
+    }  # fmt: skip
+    at = [f"test/acc1_at/{alpha}" for alpha in ("1", "0.15", "0.05", "0.01", "0.005")]
+    assert reported("zoomvit/table9", *at) == {
+        "eta = 2": (81.44, 82.22, 82.968, 83.80, 83.88),
+        "eta = 0.5": (71.30, 74.29, 78.04, 81.50, 81.85),
+    }
+    assert reported("zoomvit/table10", "cost/scorer_params_m", "cost/macs_scorer_g", "test/acc1") == {
+        "n = 2": (0.31, 0.58, 83.348),
+        "n = 4": (0.83, 1, 83.42),
+        "n = 6": (2.93, 1.4, 83.45),
+    }
+    found = reported("zoomvit/table11", "test/acc1")
+    assert found == {"Zoomer": (83.348,), "DQ-VAE": (79.3,), "HPM": (81.42,)}
+    assert reported("zoomvit/table12", "cost/train_h") == {"DeiT-S": (212,), "ZoomViT": (214,)}
+    assert reported("zoomvit/table13", "test/acc1") == {"plain + TTA": (21.10,), "ZoomViT": (23.11,)}
+    assert reported("zoomvit/table14", "test/acc1", "test/any_crop") == {"DeiT-S": (79.80, 88.61)}
+    assert not reported("zoomvit/fig6b", "test/acc1_at/0.1") and not reported("zoomvit/fig6cd", "test/acc1")
 
 
 def test_nothing_but_these_columns_is_reported():
     checked = {"test/acc1", "test/error1", "val/error1_best", "val/best_epoch", "val/error1", "train/error1", "epochs"}
-    checked |= {"test/mse", "test/mae", "val/mse_lowest_at", "cost/params_m"}
+    checked |= {"test/mse", "test/mae", "val/mse_lowest_at", "test/acc1_over_alpha", "test/any_crop"}
+    checked |= {f"cost/{name}" for name in ("params_m", "macs_g", "test_img_per_s", "scorer_params_m", "macs_scorer_g")}
+    checked |= {f"test/acc1_at/{alpha}" for alpha in ("1", "0.15", "0.05", "0.01", "0.005")}
     checked |= {"cost/epoch_s", "cost/train_h", "val/acc1_best", *(f"val/epochs_to_error{e}" for e in (20, 15, 12, 10))}
     for table in load_tables(TABLES):
         for row in table.rows:

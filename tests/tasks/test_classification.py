@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from timm.data import Mixup
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -74,12 +75,12 @@ def loader(parts) -> DataLoader:
     return DataLoader(parts, batch_size=None)
 
 
-def classifier(model=None, loss=None, lr=0.1, scheduler=None):
+def classifier(model=None, loss=None, lr=0.1, scheduler=None, **options):
     model = model or Tiny()
     model(torch.zeros(1, 1, 4, 4))  # as the insertion does: maps exist once the model has run
     optimizer = partial(make_optimizer, opt="momentum", momentum=0.9, lr=lr)
     return Classifier(model=model, loss=loss or CrossEntropy(), optimizer=optimizer, scheduler=scheduler,
-                      num_classes=CLASSES, seed=0)  # fmt: skip
+                      num_classes=CLASSES, seed=0, **options)  # fmt: skip
 
 
 def trainer(tmp_path, **options):
@@ -216,10 +217,62 @@ def test_every_epoch_has_its_own_random_numbers_whatever_came_before(tmp_path):
 
     class Watch(pl.Callback):
         def on_train_batch_start(self, *args):
-            drawn.append(torch.rand(()).item())
+            drawn.append((torch.rand(()).item(), np.random.rand()))
 
     for noise in (0, 1):
         torch.manual_seed(noise)
+        np.random.seed(noise)
         trainer(tmp_path, max_epochs=2, callbacks=[Watch()]).fit(classifier(), loader(batches((4, 4))))
     assert drawn[:4] == drawn[4:]
     assert len(set(drawn)) == 4
+
+
+MIXUP = partial(Mixup, mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1)
+
+
+def test_training_on_mixed_images_equals_a_hand_loop(tmp_path):
+    parts, held_out, model = batches((4, 4, 6)), batches((5,), seed=1), Tiny()
+    weight, bias = (p.detach().clone().requires_grad_() for p in (model.fc.weight, model.fc.bias))
+    fitter = trainer(tmp_path, max_epochs=2)
+    fitter.fit(classifier(model, mixing=MIXUP), loader(parts), loader(held_out))
+
+    hand, mix = torch.optim.SGD([weight, bias], lr=0.1, momentum=0.9), MIXUP(num_classes=CLASSES)
+    for epoch in range(2):
+        np.random.seed(1009 * epoch)
+        losses, right = 0.0, 0
+        for batch in parts:
+            images, targets = mix(batch["image"].clone(), batch["label"])
+            logits = images.flatten(1) @ weight.T + bias
+            loss = -(targets * logits.log_softmax(1)).sum(1).mean()
+            hand.zero_grad()
+            loss.backward()
+            hand.step()
+            losses += len(images) * loss.item()
+            right += (logits.argmax(1) == targets.argmax(1)).sum().item()
+    plain = scores(model, held_out)[1]
+    expected = {"train/loss": losses / 14, "train/acc1": 100 * right / 14}
+    expected |= {f"val/{name}": value for name, value in plain.items()}
+    assert {name: fitter.callback_metrics[name].item() for name in expected} == pytest.approx(expected, abs=1e-4)
+    torch.testing.assert_close(model.fc.weight, weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_resumed_run_mixes_as_the_uninterrupted_one(tmp_path):
+    def fit(epochs, noise, resume=None):
+        torch.manual_seed(0)
+        task = classifier(mixing=MIXUP)
+        np.random.seed(noise)
+        fitter = trainer(tmp_path, max_epochs=epochs)
+        fitter.fit(task, loader(batches((4, 4, 6))), ckpt_path=resume)
+        fitter.save_checkpoint(tmp_path / "last.ckpt")
+        return task.model.fc.weight
+
+    whole = fit(3, noise=1)
+    fit(1, noise=2)
+    assert torch.equal(fit(3, noise=3, resume=tmp_path / "last.ckpt"), whole)
+
+
+def test_mixing_is_refused_by_a_model_that_reads_maps_too():
+    model = Tiny()
+    model.inputs = ("image", "map")
+    with pytest.raises(InputError, match=r"^mixing: would mix images alone, and the model reads image, map; "):
+        classifier(model, mixing=MIXUP)

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.utils.data import DataLoader
 
+from zoomexp.errors import InputError
 from zoomexp.losses.zoom_distillation import ZoomDistillation
 from zoomexp.metrics.localisation import centre_prior, hits, random_prior
 from zoomexp.optimizer import make_optimizer
@@ -41,12 +42,13 @@ def batches(sizes, seed=0, boxes=True):
         yield batch | ({"box": torch.tensor([[0.0, 0.0, 2.0, 2.0]]).expand(size, 4)} if boxes else {})
 
 
-def task(lr=0.05, opt="momentum", **options):
+def task(lr=0.05, opt="momentum", mixing=None, **options):
     torch.manual_seed(1)
     optimizer = partial(make_optimizer, opt=opt, lr=lr, **options)
     return ZoomerDistillation(
-        model=Scores(), loss=ZoomDistillation(), optimizer=optimizer, scheduler=None, num_classes=10, seed=0
-    )
+        model=Scores(), loss=ZoomDistillation(), optimizer=optimizer, scheduler=None, num_classes=10, seed=0,
+        mixing=mixing,
+    )  # fmt: skip
 
 
 def trainer(**options):
@@ -106,6 +108,11 @@ def test_training_lowers_the_loss_and_logs_each_term():
     fit = trainer(max_epochs=20)
     fit.fit(one, loader(parts), loader(parts))
     assert float(fit.callback_metrics["val/loss"]) < 0.9 * first["val/loss"]
+
+
+def test_mixing_is_refused():
+    with pytest.raises(InputError, match=r"^mixing: task=distill_zoomer cannot mix .*; choose mixing=none$"):
+        task(mixing=dict)
 
 
 def test_rank_correlation_of_constants_is_zero():

@@ -98,9 +98,9 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert stored["overrides"] == [*CLUTTERED, f"output_dir={tmp_path / 'out'}"]
     assert stored["choices"] == {
         "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
-        "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "optimizer": "sgd",
-        "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none", "experiment": None,
-        "sweep": None,
+        "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "mixing": "none",
+        "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none",
+        "experiment": None, "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}
@@ -223,6 +223,13 @@ def test_a_run_starts_from_the_weights_of_another(train, folders, facts, tmp_pat
 def test_early_stopping_ends_a_run(train, facts, overrides):
     assert train("attention=none", *overrides).code == 0
     assert facts()["metrics"]["epochs"] == 2
+
+
+def test_mixing_makes_a_run_of_its_own(train, folders, tmp_path):
+    for choice in ("none", "mixup"):
+        assert train("attention=none", f"mixing={choice}").code == 0
+    one, other = (json.loads((folder / "metrics.json").read_text())["metrics"] for folder in folders())
+    assert one["train/loss"] != other["train/loss"]
 
 
 def test_mixed_precision(train, facts):

@@ -13,6 +13,7 @@ from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles, check_images
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
+from zoomexp.datasets.three_augment import ThreeAugment
 from zoomexp.datasets.views import CentralView, RandomView, View
 from zoomexp.errors import InputError
 
@@ -22,6 +23,7 @@ LEAST = {
     "eval_batch_size": 1,
     "image_size": 8,
     "num_workers": 0,
+    "repeats": 1,
     "train_size": 1,
     "test_size": 1,
     "split_seed": 0,
@@ -44,10 +46,13 @@ class StreamDataModule(pl.LightningDataModule):
         image_size: side of the images the model gets, in pixels; None: 224.
         mean, std: per channel, on the scale 0..1.
         augment: of training images: "basic", a random window and a flip; "randaugment", these and timm's
-            rand-m9-mstd0.5; "none", seen as test images are.
+            rand-m9-mstd0.5; "three_augment", these and DeiT III's; "none", seen as test images are.
         train_scale: least and most share of an image's area that a random window has.
         flip: mirror left-right, half the time.
         crop_pct: what a test image keeps of its short side, centred.
+        erasing: how likely a rectangle of a training image becomes noise (torchvision's random erasing; DeiT: 0.25).
+        repeats: copies of a training image in an epoch, each with an augmentation of its own; an epoch keeps its
+            length and sees 1 / repeats of the images (repeated augmentation; DeiT: 3).
         num_workers: processes that read images; 0: the training process itself.
         val_fraction: share of the training split held out for validation, stratified; 0 holds out nothing. Unused where
             the set has a validation split of its own.
@@ -56,7 +61,8 @@ class StreamDataModule(pl.LightningDataModule):
         train_size, test_size: use so many images only, drawn with every class's share (the validation images shrink in
             proportion to the training images); None: all.
         split_seed: of the held-out images and the subsets.
-        seed: of the order and the augmentation, which depend on (seed, epoch, index), not on batch size or workers.
+        seed: of the order and the augmentation, which depend on (seed, epoch, index) and on which of the repeats it is,
+            not on batch size or workers.
 
     Raises:
         InputError: a value out of its range.
@@ -71,10 +77,12 @@ class StreamDataModule(pl.LightningDataModule):
         std: Sequence[float],
         eval_batch_size: int = 100,
         image_size: int | None = None,
-        augment: Literal["basic", "randaugment", "none"] = "basic",
+        augment: Literal["basic", "randaugment", "three_augment", "none"] = "basic",
         train_scale: Sequence[float] = (0.08, 1.0),
         flip: bool = True,
         crop_pct: float = 0.875,
+        erasing: float = 0.0,
+        repeats: int = 1,
         num_workers: int = 0,
         val_fraction: float = 0.1,
         validate_on: Literal["heldout", "test"] = "heldout",
@@ -89,6 +97,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
+        self.erasing, self.repeats = erasing, repeats
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
@@ -175,17 +184,22 @@ class StreamDataModule(pl.LightningDataModule):
     def _train_view(self) -> View:
         if self.augment == "none":
             return CentralView(self.image_size, self.crop_pct)
-        distortion = RandAugment(self.image_size, self.mean) if self.augment == "randaugment" else None
-        return RandomView(self.image_size, scale=self.train_scale, flip=self.flip, augment=distortion)
+        augment = None
+        if self.augment == "randaugment":
+            augment = RandAugment(self.image_size, self.mean)
+        elif self.augment == "three_augment":
+            augment = ThreeAugment()
+        return RandomView(self.image_size, scale=self.train_scale, flip=self.flip, augment=augment)
 
     def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
-        files, where, pinned = self._parts[part], {}, False
+        files, pinned, erasing = self._parts[part], False, self.erasing if training else 0.0
+        order = {"training": training, "seed": self.seed, "repeats": self.repeats}
         if self.trainer is not None:
-            where = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             pinned = self.trainer.strategy.root_device.type == "cuda"
-        batches = ShardedBatches(len(files), batch_size, training=training, seed=self.seed, **where)
+        batches = ShardedBatches(len(files), batch_size, **order)
         whole = CentralView(self.image_size, self.crop_pct) if self.views and training else None
-        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed, whole=whole)
+        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed, erasing=erasing, whole=whole)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
 
     def _check(self) -> None:
@@ -199,6 +213,8 @@ class StreamDataModule(pl.LightningDataModule):
             )
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"dataset.crop_pct={self.crop_pct} is outside 0 < crop_pct <= 1")
+        if not 0 <= self.erasing <= 1:
+            raise InputError(f"dataset.erasing={self.erasing} is outside 0 <= erasing <= 1")
         check_validation(self.val_fraction, self.validate_on)
-        if self.augment not in ("basic", "randaugment", "none"):
-            raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment or none")
+        if self.augment not in ("basic", "randaugment", "three_augment", "none"):
+            raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment, three_augment or none")

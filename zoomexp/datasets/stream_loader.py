@@ -14,6 +14,8 @@ from zoomexp.datasets.image_files import ImageFiles, open_image
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import InputError
 
+ERASING = 1  # sets its random numbers apart from the view's
+
 
 class StreamLoader(DataLoader):
     """Iterates over batches; `loader.sampler.set_epoch(epoch)` before each epoch, which Lightning does by itself.
@@ -56,6 +58,7 @@ class StreamSet(Dataset):
         view: how they are looked at.
         mean, std: three values each on the scale 0..1; image = (pixel / 255 - mean) / std.
         seed: at least 0; of the random views.
+        erasing: how likely an image is erased at random (Zhong et al., arXiv 1708.04896): a rectangle becomes noise.
         whole: batches then hold `view` (B, 3, 3) float32, which moves points as seen by `whole` onto `image`.
     """
 
@@ -67,9 +70,13 @@ class StreamSet(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         seed: int = 0,
+        erasing: float = 0.0,
         whole: CentralView | None = None,
     ) -> None:
+        from torchvision.transforms import RandomErasing
+
         self.files, self.view, self.seed, self.whole = files, view, seed, whole
+        self.erase = RandomErasing(erasing, value="random", inplace=True) if erasing else None
         mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
         self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
 
@@ -79,17 +86,26 @@ class StreamSet(Dataset):
     def __getitem__(self, keys: list[Key]) -> dict[str, Tensor] | InputError:
         """Return the batch of `keys`; an error is returned, too: raised in a worker, it would arrive as a traceback."""
         try:
-            items = [self._item(epoch, position) for epoch, position in keys]
+            items = [self._item(draw, position) for draw, position in keys]
         except InputError as error:
             return InputError(str(error))
         batch = {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
         rows = batch["image"].flatten(2).float()  # (B, S, S * 3)
         image = rows.mul_(self._scale).add_(self._offset).view(batch["image"].shape)
-        return batch | {"image": image.permute(0, 3, 1, 2)}
+        image = image.permute(0, 3, 1, 2)
+        if self.erase is not None:
+            self._erase(image, keys)
+        return batch | {"image": image}
 
-    def _item(self, epoch: int, position: int) -> dict[str, np.ndarray]:
+    def _erase(self, images: Tensor, keys: list[Key]) -> None:
+        """Erase in place, with random numbers of its own: views are the same with and without."""
+        for image, (draw, position) in zip(images, keys, strict=True):
+            with randomness(self.seed, draw, int(self.files.index[position]), ERASING):
+                self.erase(image)
+
+    def _item(self, draw: int, position: int) -> dict[str, np.ndarray]:
         files, path = self.files, self.files.path(position)
-        with open_image(path) as image, randomness(self.seed, epoch, int(files.index[position])):
+        with open_image(path) as image, randomness(self.seed, draw, int(files.index[position])):
             size = image.size
             pixels, steps = self.view(image, path)
         item = {"image": pixels, "label": files.labels[position], "index": files.index[position]}

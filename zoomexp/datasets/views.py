@@ -7,6 +7,7 @@ as cropped away; tests compare images and boxes with torchvision's.)
 """
 
 import math
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from typing import Protocol
@@ -16,13 +17,13 @@ import torch
 from PIL import Image
 
 from zoomexp.datasets.image_files import rgb
-from zoomexp.datasets.rand_augment import RandAugment
 
 RATIO = (3 / 4, 4 / 3)  # width : height of a random window
 DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
 
 Window = tuple[float, float, float, float]  # left, top, width, height, in the file's pixels
 Steps = list[np.ndarray]  # (3, 3) each
+Augment = Callable[[Image.Image], tuple[Image.Image, Steps]]
 
 
 class View(Protocol):
@@ -51,12 +52,12 @@ class CentralView:
 
 
 class RandomView:
-    """A random window, mirrored half the time if `flip`, then perhaps RandAugment.
+    """A random window, mirrored half the time if `flip`, then perhaps augmented further.
 
     Draws from the global generators of torch and `random`: seed them first.
     """
 
-    def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: RandAugment | None) -> None:
+    def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: Augment | None) -> None:
         self.side, self.scale, self.flip, self.augment = side, scale, flip, augment
 
     def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:

@@ -128,6 +128,7 @@ def rank_correlation(scores: Tensor, maps: Tensor) -> Tensor:
     Returns:
         (B,) in [-1, 1]; 0 where either is constant.
 
+    >>> import torch
     >>> rank_correlation(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[[0.1, 0.2], [0.5, 0.3]]]))
     tensor([0.8000])
     """

@@ -11,11 +11,14 @@ The partner of an image stands as far from the end of the batch as the image fro
 
 from collections.abc import Callable
 from numbers import Real
+from typing import TYPE_CHECKING
 
-from timm.data import Mixup
 from torch import Tensor
 
 from zoomexp.errors import InputError
+
+if TYPE_CHECKING:  # the config names it
+    from timm.data import Mixup
 
 
 class Mixing:
@@ -29,7 +32,7 @@ class Mixing:
         InputError: For an option out of its range.
     """
 
-    def __init__(self, make: Callable[..., Mixup], num_classes: int) -> None:
+    def __init__(self, make: Callable[..., "Mixup"], num_classes: int) -> None:
         self.mixup = make(num_classes=num_classes)
         for name, value in (("mixup_alpha", self.mixup.mixup_alpha), ("cutmix_alpha", self.mixup.cutmix_alpha)):
             if not (isinstance(value, Real) and 0 <= value < float("inf")):
