@@ -17,8 +17,10 @@ help:  ## list the targets
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[dev,sweep]'
 	@touch $@
 
-demo: .venv/installed  ## install, train on the embedded data (about two minutes), say where to look
+demo: .venv/installed  ## install, train on the embedded data (about two minutes), draw what it looks at, write the report
 	$(BIN)/python train.py
+	@$(BIN)/python scripts/visualize.py run=latest
+	@$(BIN)/python scripts/report.py
 	@echo "Every run keeps its record under outputs/runs: metrics.json, history.csv, config.yaml, checkpoints."
 	@echo "Next: $(BIN)/python train.py -m attention=none,loupe,cbam seed=0,1   or   $(BIN)/python scripts/reproduce.py --list"
 

@@ -3,7 +3,7 @@
     python scripts/visualize.py run=outputs/runs/cluttered_digits/resnet20-loupe-default/seed0-f008ba57
     python scripts/visualize.py run=FOLDER baseline=FOLDER images=changed
 
-    run=FOLDER           the folder of a run that has a checkpoint
+    run=FOLDER           the folder of a run that has a checkpoint; run=latest: the last one finished under outputs/
     baseline=FOLDER      another run on the same data, drawn beside it
     images=0,5,7         numbers in the test split | paths of image files | changed: those that only one of the two
                          runs gets right; left out: evenly spread over the test split
@@ -67,6 +67,8 @@ def main(arguments: list[str]) -> None:
         print(__doc__)
         return
     options = parse(arguments)
+    if options["run"] == "latest":
+        options["run"] = str(latest(Path("outputs")))
     with console.status("building the model") as status, building():
         run = load("run", options["run"], options["data_dir"])
         baseline = load("baseline", options["baseline"], options["data_dir"]) if options["baseline"] else None
@@ -82,6 +84,18 @@ def main(arguments: list[str]) -> None:
         files = draw(run, baseline, pairs, out, status)
     for file in files:
         print(file)
+
+
+def latest(outputs: Path) -> Path:
+    """The folder of the run that was finished last.
+
+    Raises:
+        InputError: If there is none.
+    """
+    finished = [file.parent for file in outputs.glob("runs/*/*/*/predictions.npz")]
+    if not finished:
+        raise InputError(f"run=latest: no finished run under {outputs}/runs")
+    return max(finished, key=lambda folder: (folder / "predictions.npz").stat().st_mtime)
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:

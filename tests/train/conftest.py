@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from wandb.proto import wandb_internal_pb2
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -87,3 +88,53 @@ def facts(folders) -> Callable[[], dict[str, Any]]:
         return json.loads((folder / "metrics.json").read_text())
 
     return read
+
+
+BLOCK, HEADER, FULL, FIRST, MIDDLE, LAST = 32768, 7, 1, 2, 3, 4
+
+
+class OfflineRun(NamedTuple):
+    """What a run's file says."""
+
+    group: str
+    job_type: str
+    tags: set[str]
+    logged: dict[str, Any]
+
+
+def read_offline(path: Path) -> OfflineRun:
+    """The run's labels, and the last value logged under each name."""
+    logged, run = {}, None
+    for data in records(path.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run = record.run
+        elif kind == "history":
+            logged |= {
+                "/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item
+            }
+    return OfflineRun(run.run_group, run.job_type, set(run.tags), logged)
+
+
+def records(data: bytes) -> list[bytes]:
+    """The payloads, put together where they go over blocks."""
+    place, parts, found = HEADER, [], []
+    while place + HEADER <= len(data):
+        if BLOCK - place % BLOCK < HEADER:
+            place += BLOCK - place % BLOCK  # a block's rest that holds no header
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        parts.append(data[place + HEADER : place + HEADER + length])
+        place += HEADER + length
+        if kind in (FULL, LAST):
+            found.append(b"".join(parts))
+            parts = []
+    return found
+
+
+@pytest.fixture
+def offline_run() -> Callable[[Path], OfflineRun]:
+    """`offline_run(file)` reads an offline W&B run: a LevelDB log of protobuf records."""
+    return read_offline

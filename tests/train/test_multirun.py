@@ -64,21 +64,27 @@ def test_a_job_that_diverges(train, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
-def test_one_offline_wandb_run_per_job(start, tmp_path):
+def test_one_offline_wandb_run_per_job(start, offline_run, tmp_path):
     mark = f"ZOOMEXP_TEST={tmp_path}"
-    command = ["-m", *TINY, "attention=none,cbam", "seed=0", f"output_dir={tmp_path / 'out'}"]
+    command = ["-m", *TINY, "attention=none,loupe", "seed=0,1", f"output_dir={tmp_path / 'out'}"]
     process = start(*command, ZOOMEXP_TEST=str(tmp_path), PYTHONWARNINGS="default")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     for word in ("warn", "wandb:", "Traceback"):
         assert word not in (out + err).lower()
     folders = sorted(path.parent for path in tmp_path.glob("out/runs/*/*/*/metrics.json"))
-    assert len(folders) == 2
+    assert len(folders) == 4
     for folder in folders:
         (offline,) = folder.glob("wandb/offline-run-*")
         assert offline.name.endswith(folder.name)
         (stored,) = offline.glob("*.wandb")
-        assert stored.stat().st_size > 1000
+        facts, run = json.loads((folder / "metrics.json").read_text()), offline_run(stored)
+        assert (run.group, run.job_type) == ("digits/resnet20", "train")
+        assert {f"seed:{facts['seed']}", f"attention:{facts['choices']['attention']}"} <= run.tags
+        assert {name: run.logged[name] for name in facts["metrics"]} == pytest.approx(facts["metrics"], rel=1e-6)
+        assert run.logged["cost/macs"] == facts["cost"]["macs"]
+        pictures = list(offline.glob("files/media/images/maps/*.png"))
+        assert len(pictures) == (8 if facts["choices"]["attention"] == "loupe" else 0)
     assert [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and has(p, mark)] == []
 
 

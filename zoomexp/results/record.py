@@ -22,7 +22,7 @@ from zoomexp.errors import InputError
 NOT_SCIENCE = (
     "output_dir", "data_dir", "rerun", "logger", "dataset.data_dir", "dataset.num_workers", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "callbacks.progress", "callbacks.gates", "callbacks.history",
+    "trainer.enable_progress_bar", "callbacks.progress", "callbacks.gates", "callbacks.history", "callbacks.pictures",
 )  # fmt: skip
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "zoomexp")
 

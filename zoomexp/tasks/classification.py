@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
-from zoomexp.tasks.localising import MapScores
+from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.training import TrainedModel
 
@@ -98,10 +98,7 @@ class Classifier(TrainedModel):
         """Score one batch of test images and the maps of the modules, and keep the predictions."""
         logits = self._evaluate(batch, "test")
         self.keep_predictions(index=batch["index"], label=batch["label"], top1=logits.argmax(1))
-        maps = attention_maps(self.model)
-        if hasattr(self.model, "scores"):  # of patches, by a model that chooses its tokens
-            maps = {**maps, "scores": self.model.scores[:, None]}
-        self.map_scores.update(maps, batch)
+        self.map_scores.update(maps_of(self.model), batch)
         if hasattr(self.model, "lengths"):
             self.tokens.update(self.model.lengths.float())
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from zoomexp.insertion import attention_maps
 from zoomexp.metrics.localisation import centre_prior, random_prior
 from zoomexp.metrics.map_scores import Localisation
 
@@ -45,3 +46,9 @@ class MapScores(nn.Module):
         for score in found[counted[0]] if found else ():
             scores[f"test/{score}"] = torch.stack([found[name][score] for name in counted]).mean()
         return scores
+
+
+def maps_of(model: nn.Module) -> dict[str, Tensor]:
+    """The maps (B, 1, H, W) of inserted modules, and the scores by which a model chooses its tokens."""
+    chosen = {"scores": model.scores[:, None]} if hasattr(model, "scores") else {}
+    return {**attention_maps(model), **chosen}

@@ -184,7 +184,7 @@ class ZoomViT(nn.Module):
         for group, patches in ((fine, of_fine), (coarse, of_coarse)):
             x = embed_patches(self.vit.patch_embed, patches) + table.index_select(0, group.candidate)
             added = zoom_embedding(self.zfe, group.rank, group.zoomed, self.omega)
-            tokens.append(x if added is None else x + added[:, None] * direction)
+            tokens.append(x if added is None else x + added[:, None].to(x.dtype) * direction)
         return tokens
 
 

@@ -1,0 +1,150 @@
+"""ZoomViT against the plain transformer: the ragged encoder alone, the whole from image to logits, the tokenizer."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from benchmarks.options import whole
+from zoomexp.command_line import building
+from zoomexp.composition import compose_run, network
+from zoomexp.metrics.speed import interleaved, ratio
+from zoomexp.results.record import processor
+from zoomexp.tokens import host
+from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.scorers.teacher import TeacherMaps
+from zoomexp.tokens.scorers.zoomer import ZoomerScores
+from zoomexp.tokens.zoomvit import ZoomViT
+
+OPTIONS = {"batch_size": "16", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16"}
+MEAN_TOKENS, SPREAD, LEAST = 104, 30, 20  # of the lengths that the encoder is timed at
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def run(options: dict[str, str], overrides: list[str]) -> None:
+    """Time the encoder, and ZoomViT at several numbers of zoomed cells, in every dtype."""
+    batch_size, rounds, depth = whole(options, "batch_size", "rounds", "depth")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with building():
+        given = ["backbone=deit_s", "backbone.pretrained=false", f"+backbone.depth={depth}", "attention=none"]
+        cfg = compose_run([*given, *overrides]).cfg
+        size = cfg.backbone.image_size
+        vit = network(cfg, {"num_classes": 1000, "in_chans": 3, "image_size": size})
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, one thread, CPU time"
+    for name in options["dtypes"].split(","):
+        plain = copy.deepcopy(vit).to(device, DTYPES[name]).eval().requires_grad_(False)
+        title = (
+            f"{cfg.backbone.name}, {depth} blocks, {size} pixels, batch {batch_size}, {name}, {rounds} rounds, {where}"
+        )
+        with torch.no_grad():
+            show(title, encoder_rows(plain, batch_size, rounds))
+            show(title, whole_rows(plain, batch_size, size, rounds))
+
+
+def encoder_rows(plain: nn.Module, batch_size: int, rounds: int) -> list[tuple[str, float, list[float], float]]:
+    """Encoders of ragged, padded and equal lengths: name, share of MACs, ratio, milliseconds an image."""
+    like = next(plain.parameters())
+    full, width = plain.pos_embed.shape[1], plain.embed_dim
+    drawn = torch.normal(MEAN_TOKENS, SPREAD, (batch_size,), generator=torch.Generator().manual_seed(0))
+    lengths = drawn.round().long().clamp(LEAST, full)
+    dense = Ragged.from_dense(torch.randn(batch_size, full, width).to(like))
+    ragged = Ragged(torch.randn(int(lengths.sum()), width).to(like), lengths)
+    variants: dict[str, Callable[[], object]] = {
+        f"plain, {full} tokens": partial(host.encode, plain, dense),
+        f"ragged, {lengths.float().mean():.0f} tokens": partial(host.encode, plain, ragged),
+        f"padded to {int(lengths.max())} with a mask": partial(host.encode, plain, ragged, mode="padded"),
+    }
+    share = sum(cost(int(n), width) for n in lengths) / (batch_size * cost(full, width))
+    return rows(variants, [1.0, share, share], batch_size, rounds, like.device)
+
+
+def whole_rows(
+    plain: nn.Module, batch_size: int, size: int, rounds: int
+) -> list[tuple[str, float, list[float], float]]:
+    """From image to logits: plain, and ZoomViT with its Zoomer inside the timer."""
+    like = next(plain.parameters())
+    width, patch = plain.embed_dim, plain.patch_embed.patch_size[0]
+    images = torch.randn(batch_size, 3, size, size).to(like).contiguous(memory_format=torch.channels_last)
+    full, depth = 1 + (size // patch) ** 2, len(plain.blocks)
+    base = depth * cost(full, width) + (full - 1) * 3 * patch * patch * width
+    variants, shares = {"plain": partial(plain, images)}, [1.0]
+    for eta, cells in ((0.5, 8), (0.5, 16), (0.5, 24), (2, 8), (2, 20)):
+        coarse = (full - 1) // 4 if eta == 0.5 else full - 1
+        encoder = depth * cost(1 + coarse + 3 * cells, width)
+        for input_size, zoomer in zoomers(size, patch, like).items():
+            net = ZoomViT(copy.deepcopy(plain), scorer=zoomer, image_size=size, eta=eta, budget=cells).to(like).eval()
+            name = f"eta {eta}, {cells} of {coarse} cells, {1 + coarse + 3 * cells} tokens, Zoomer at {input_size}"
+            variants[name] = partial(net, images)
+            shares.append(
+                (encoder + embedding(coarse, cells, patch, width) + ZOOMER_MACS * (input_size / 224) ** 2) / base
+            )
+    maps = torch.rand(batch_size, size // patch, size // patch, device=like.device)
+    given = (
+        ZoomViT(copy.deepcopy(plain), scorer=TeacherMaps(image_size=size, patch_size=patch), image_size=size, budget=16)
+        .to(like)
+        .eval()
+    )
+    variants["tokenizer alone, eta 0.5, 16 cells"] = partial(given.tokenize, images, maps)
+    shares.append(embedding((full - 1) // 4, 16, patch, width) / base)
+    return rows(variants, shares, batch_size, rounds, like.device)
+
+
+ZOOMER_MACS = 0.58064e9  # of n = 2 at 224 pixels
+
+
+def zoomers(size: int, patch: int, like: Tensor) -> dict[int, nn.Module]:
+    """Zoomers at full and half resolution, as one runs them: norms folded, channels last."""
+    found = {}
+    for input_size in (size, size // 2):
+        scores = ZoomerScores(image_size=size, patch_size=patch, input_size=input_size)
+        fold(scores.zoomer)
+        found[input_size] = scores.to(like).to(memory_format=torch.channels_last)
+    return found
+
+
+def fold(net: nn.Module) -> None:
+    """Put every batch norm into the convolution before it."""
+    for module in net.modules():
+        pairs = [(name, child) for name, child in module.named_children()]
+        for (name, child), (after, norm) in pairwise(pairs):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                setattr(module, after, nn.Identity())
+
+
+def cost(tokens: int, width: int) -> float:
+    """MACs of one block."""
+    return 12 * tokens * width**2 + 2 * tokens**2 * width
+
+
+def embedding(coarse: int, cells: int, patch: int, width: int) -> float:
+    """MACs of embedding what is kept."""
+    return (coarse + 3 * cells) * 3 * patch * patch * width
+
+
+def rows(
+    variants: dict[str, Callable[[], object]], shares: list[float], batch_size: int, rounds: int, device: torch.device
+) -> list[tuple[str, float, list[float], float]]:
+    """Time the variants; the first is what the others are compared with."""
+    times = interleaved(variants, rounds, device)
+    first = next(iter(times.values()))
+    found = []
+    for (name, seconds), share in zip(times.items(), shares, strict=True):
+        found.append((name, share, list(ratio(first, seconds)), 1e3 * median(seconds) / batch_size))
+    return found
+
+
+def show(title: str, lines: list[tuple[str, float, list[float], float]]) -> None:
+    """Print speed as a multiple of the first line's, and which part of the saving in MACs that is."""
+    table = Table("", "MACs", "times as fast", "least", "most", "of the ideal", "ms an image", title=title)
+    for name, share, (middle, least, most), milliseconds in lines:
+        figures = [f"{share:.3f}", f"{middle:.2f}", f"{least:.2f}", f"{most:.2f}", f"{middle * share:.2f}"]
+        table.add_row(name, *figures, f"{milliseconds:.2f}")
+    Console(width=150).print(table)
