@@ -1,0 +1,56 @@
+"""A map shows its own class: on an image with an object of each of two classes, each map prefers its own."""
+
+import pytest
+import torch
+from timm.models import VisionTransformer
+from torch.nn import functional as F
+
+from zoomexp.relevance.gradient import grad_attn
+from zoomexp.relevance.lrp import lrp
+
+PATCH, GRID = 4, 4
+STEPS = torch.arange(PATCH)
+KINDS = torch.stack([
+    (STEPS % 2).expand(4, 4), (STEPS[:, None] % 2).expand(4, 4), (STEPS + STEPS[:, None]) % 2,
+    ((STEPS + STEPS[:, None]) % 4 < 2).long(), (STEPS < 2).long().expand(4, 4), (STEPS[:, None] < 2).long().expand(4, 4),
+]) * 2.0 - 1  # fmt: skip
+
+
+def with_object(images, kinds, cells):
+    """Put the object of each kind, a pattern of one patch, into a cell of each image."""
+    for image, kind, cell in zip(images, kinds, cells, strict=True):
+        row, col = PATCH * (cell // GRID), PATCH * (cell % GRID)
+        image[0, row : row + PATCH, col : col + PATCH] = KINDS[kind]
+    return images
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    size = {"img_size": PATCH * GRID, "patch_size": PATCH, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = VisionTransformer(in_chans=1, num_classes=len(KINDS), **size)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(300):
+        labels = torch.randint(len(KINDS), (32,))
+        images = with_object(0.1 * torch.randn(32, 1, 16, 16), labels, torch.randint(GRID**2, (32,)))
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    return model.eval()
+
+
+@pytest.mark.parametrize("method", [lrp, grad_attn])
+def test_each_class_is_found_at_its_own_object(trained, method):
+    generator = torch.Generator().manual_seed(1)
+    places = torch.stack([torch.randperm(GRID**2, generator=generator)[:2] for _ in range(40)])
+    images = 0.1 * torch.randn(40, 1, 16, 16, generator=generator)
+    for kind in (0, 1):
+        images = with_object(images, torch.full((40,), kind), places[:, kind])
+    maps = [method(trained, images, torch.full((40,), kind)).flatten(1) for kind in (0, 1)]
+    share = [one / one.sum(1, keepdim=True) for one in maps]
+    for kind in (0, 1):
+        at_own = share[kind].gather(1, places[:, kind, None])[:, 0]
+        of_other = share[1 - kind].gather(1, places[:, kind, None])[:, 0]
+        assert (at_own > of_other + 0.5).all()
