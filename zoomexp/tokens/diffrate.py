@@ -41,7 +41,7 @@ KEYS = ("prune_kept_num", "merge_kept_num")
 
 
 def diffrate(
-    vit: VisionTransformer, *, image_size: int, rates: str | None = None, prune: int = 6, merge: int = 6
+    vit: VisionTransformer, *, image_size: int, rates: str | None = None, prune: int = 7, merge: int = 7
 ) -> ReducedViT:
     """A host that drops and merges given numbers of tokens.
 

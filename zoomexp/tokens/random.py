@@ -1,8 +1,9 @@
 """Random: tokens dropped without looking, in a few blocks; what any other method has to beat.
 
-Between attention and MLP of the blocks named, ceil(keep_rate N) of N patch tokens stay, all sets of them as likely. In training each image draws for itself, from torch's global generator as all of a run's random numbers. In eval
-mode a generator with a seed of its own draws for each block, the same places in all images and forwards: so an image's
-logits depend neither on its batch mates nor on when it comes, and runs with other seeds see other places.
+Between attention and MLP of the blocks named, ceil(keep_rate N) of N patch tokens stay, all sets of them as likely. In
+training each image draws for itself, from torch's global generator as all of a run's random numbers. In eval mode a
+generator with a seed of its own draws for each block, the same places in all images and forwards: so an image's logits
+depend neither on its batch mates nor on when it comes, and runs with other seeds see other places.
 """
 
 from collections.abc import Callable, Sequence

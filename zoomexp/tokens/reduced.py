@@ -50,7 +50,7 @@ class ReducedViT(nn.Module):
 
     Args:
         vit: the host; its grid need not be that of `image_size`.
-        make_reducer: gives a new reducer for each forward; a module where it has parameters or differs in training.
+        method: gives a new reducer for each forward; a module where it has parameters or differs in training.
         image_size: side of the images, a multiple of the host's patch.
 
     After each forward: `tokens_per_block`, the tokens of each image that every block's attention sees, a list of (B,)
@@ -66,14 +66,19 @@ class ReducedViT(nn.Module):
 
     inputs = ("image",)
 
-    def __init__(self, vit: VisionTransformer, make_reducer: Callable[[], TracedReducer], *, image_size: int) -> None:
+    def __init__(self, vit: VisionTransformer, method: Callable[[], TracedReducer], *, image_size: int) -> None:
         super().__init__()
         self.image_size, self.side = image_size, patches_per_side(vit, image_size)
-        self.vit, self.make_reducer = vit, make_reducer
+        self.vit, self.method = vit, method
+
+    @property
+    def auxiliary_loss(self) -> Tensor | None:
+        """The loss of a method that learns on its own, after a forward in training."""
+        return getattr(self.method, "auxiliary_loss", None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
-        reducer = _Recorded(self.make_reducer())
+        reducer = _Recorded(self.method())
         tokens = host.encode(self.vit, self.tokenize(images), reduce=reducer)
         self.lengths, self.tokens_per_block = tokens.lengths, reducer.lengths
         self._steps, self._last = reducer.of.moves, tokens.offsets()

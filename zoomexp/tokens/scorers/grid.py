@@ -25,10 +25,11 @@ def patches_per_side(image_size: int, patch_size: int) -> int:
 
 
 def resized(maps: Tensor, side: int) -> Tensor:
-    """Maps (B, S', S') as (B, side, side), bilinear; in [0, 1] if they were."""
+    """Maps (B, S', S') as (B, side, side), bilinear, then in single precision; in [0, 1] if they were."""
     if maps.shape[-1] == side:
         return maps
-    return F.interpolate(maps[:, None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)[:, 0]
+    maps = maps[:, None].float()  # antialiasing knows no bf16 on a CPU
+    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
 def grey(images: Tensor) -> Tensor:

@@ -54,5 +54,7 @@ class ZoomerScores(nn.Module):
         """Images (B, C, H, H) to scores (B, S, S)."""
         size = self.zoomer.image_size
         if images.shape[-1] != size:
-            images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+            smaller = images.float()  # antialiasing knows no bf16 on a CPU
+            smaller = F.interpolate(smaller, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+            images = smaller.to(images.dtype)
         return resized(self.zoomer(images.expand(-1, self.channels, -1, -1)), self.side)

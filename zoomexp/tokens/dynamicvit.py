@@ -1,0 +1,148 @@
+"""DynamicViT: small networks learn which patches to drop before a few blocks.
+
+"DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification" (Rao et al., NeurIPS 2021, arXiv
+2106.02034). Before block l_s, s = 1..S, with patches x_j and D_j in {0, 1}, whether patch j is still there:
+
+    z_j = GELU(W LN(x_j));  half of z_j is local, of the other half the mean over the patches with D = 1 is global
+    log p_j = log softmax(MLP(local_j, global)), over keep and drop
+    tests      the floor(rho^s N) patches with the largest p_j(keep) stay, the largest first
+    training   D_j = D_j * Gumbel-softmax(log p_j)(keep), hard, with the soft one's gradient; no patch leaves, and
+               attention to patch j is weighted by D_j
+    loss       beside the task's:  weight / S sum_s mean_b (mean_j D_j - rho^s)^2
+
+Deviations: the paper also distils logits and tokens from the unchanged host; that is not here. In training a dropped
+patch attends to those that stay, not to itself, which nothing that stays can see. A host that averages over patches,
+which the paper does not have, averages over those with D = 1. Where the weight of a key is 0, 1e-6 is added, so that
+its logarithm has a gradient.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoomexp.tokens import host
+from zoomexp.tokens.arguments import number
+from zoomexp.tokens.evit import with_prefix
+from zoomexp.tokens.moves import keep_places
+from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.reduced import ReducedViT
+from zoomexp.tokens.reduction import Context
+from zoomexp.tokens.schedule import blocks, checked_rate
+
+SMALLEST = 1e-6
+
+
+def dynamicvit(
+    vit: VisionTransformer,
+    *,
+    image_size: int,
+    keep_rate: float = 0.7,
+    locations: Sequence[int] = (3, 6, 9),
+    ratio_weight: float = 2.0,
+) -> ReducedViT:
+    """A host that learns to drop patches.
+
+    Args:
+        vit: the host.
+        image_size: side of the images.
+        keep_rate: rho, the share of the patches that stay before each of the blocks, in (0, 1].
+        locations: the blocks, counted from 0.
+        ratio_weight: of the loss, at least 0.
+
+    Raises:
+        InputError: an argument outside these ranges, or a host that cannot be run.
+    """
+    host.check_host(vit)
+    number("ratio_weight", ratio_weight, 0, float("inf"))
+    rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
+    method = Predictors(vit.embed_dim, rate, locations, vit.num_prefix_tokens, ratio_weight)
+    return ReducedViT(vit, method, image_size=image_size)
+
+
+class Predictor(nn.Module):
+    """Whether patches stay."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU())
+        self.decide = nn.Sequential(
+            nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, dim // 4), nn.GELU(), nn.Linear(dim // 4, 2)
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """Patches (B, N, D) and which are still there, (B, N), to log probabilities (B, N, 2) of keep and drop."""
+        own, shared = self.embed(x).tensor_split([x.shape[2] // 2], 2)
+        shared = (shared * present[:, :, None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        shared = shared[:, None].expand(-1, x.shape[1], -1).to(own.dtype)
+        return self.decide(torch.cat([own, shared], 2)).float().log_softmax(2)
+
+
+class Predictors(nn.Module):
+    """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
+
+    Copies start without a loss: a tensor in the autograd graph cannot be copied.
+    """
+
+    auxiliary_loss: Tensor | None = None
+
+    def __init__(self, dim: int, rate: float, locations: Sequence[int], prefix: int, weight: float) -> None:
+        super().__init__()
+        self.rate, self.locations, self.prefix, self.weight = rate, locations, prefix, weight
+        self.predictors = nn.ModuleList(Predictor(dim) for _ in locations)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
+
+    def forward(self) -> "DynamicReducer":
+        """A new reducer."""
+        self.auxiliary_loss = None
+        return DynamicReducer(self)
+
+    def add_loss(self, present: Tensor, stage: int) -> None:
+        """The term of a stage, 1..S, by D (B, N) after it."""
+        term = (present.mean(1) - self.rate**stage).square().mean() * self.weight / len(self.locations)
+        self.auxiliary_loss = term if self.auxiliary_loss is None else self.auxiliary_loss + term
+
+
+class DynamicReducer:
+    """The reducer of one forward."""
+
+    def __init__(self, learnt: Predictors) -> None:
+        self.learnt, self.present, self.patches = learnt, None, 0
+        self.log_sizes, self.sizes, self.moves = None, None, []
+
+    def before(self, i: int, tokens: Ragged) -> Ragged:
+        """Drop patches, or in training weigh them, before the blocks named."""
+        patches = tokens.dense()[:, self.learnt.prefix :]
+        self.patches = self.patches or patches.shape[1]
+        if i not in self.learnt.locations:
+            return tokens
+        stage = self.learnt.locations.index(i)
+        present = patches.new_ones(patches.shape[:2], dtype=torch.float32) if self.present is None else self.present
+        scores = self.learnt.predictors[stage](patches, present)
+        if not self.learnt.training:
+            return self._dropped(tokens, scores[..., 0], max(1, int(self.patches * self.learnt.rate ** (stage + 1))))
+        self.present = present * F.gumbel_softmax(scores, hard=True)[..., 0]
+        self.learnt.add_loss(self.present, stage + 1)
+        self.sizes = F.pad(self.present, (self.learnt.prefix, 0), value=1.0).flatten() + SMALLEST
+        self.log_sizes = self.sizes.log()
+        return tokens
+
+    def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
+        """Nothing changes."""
+        return tokens
+
+    def _dropped(self, tokens: Ragged, scores: Tensor, left: int) -> Ragged:
+        if left == scores.shape[1]:
+            return tokens
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, :left] + self.learnt.prefix
+        tokens, moves = keep_places(tokens, with_prefix(order, self.learnt.prefix))
+        self.moves.append(moves)
+        return tokens
