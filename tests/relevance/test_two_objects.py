@@ -9,11 +9,9 @@ from zoomexp.relevance.gradient import grad_attn
 from zoomexp.relevance.lrp import lrp
 
 PATCH, GRID = 4, 4
-STEPS = torch.arange(PATCH)
-KINDS = torch.stack([
-    (STEPS % 2).expand(4, 4), (STEPS[:, None] % 2).expand(4, 4), (STEPS + STEPS[:, None]) % 2,
-    ((STEPS + STEPS[:, None]) % 4 < 2).long(), (STEPS < 2).long().expand(4, 4), (STEPS[:, None] < 2).long().expand(4, 4),
-]) * 2.0 - 1  # fmt: skip
+ROW, COL = torch.arange(PATCH)[:, None].expand(PATCH, PATCH), torch.arange(PATCH).expand(PATCH, PATCH)
+PATTERNS = [COL % 2, ROW % 2, (ROW + COL) % 2, (ROW + COL) % 4 // 2, COL // 2, ROW // 2]
+KINDS = 2.0 * torch.stack(PATTERNS) - 1
 
 
 def with_object(images, kinds, cells):

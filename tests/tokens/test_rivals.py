@@ -67,6 +67,11 @@ def methods():
 METHODS = methods()
 
 
+@pytest.fixture(autouse=True)
+def the_same_learnt_parameters():
+    torch.manual_seed(0)
+
+
 def randomised(vit):
     generator = torch.Generator().manual_seed(1)
     for parameter in vit.parameters():
