@@ -12,7 +12,7 @@ folder. A need that is a text instead of a list is taken as the folder of a fini
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +42,21 @@ class Run:
         choices: the config groups' choices.
         overrides: what was typed.
         needs: the runs it needs, by name, in the config's order.
+        composed: its config as Hydra composed it.
     """
 
     cfg: DictConfig
     choices: dict[str, str]
     overrides: tuple[str, ...]
     needs: dict[str, "Run"]
+    composed: DictConfig
 
     def with_seed(self, seed: int) -> "Run":
         """The same run with another seed, and so with other runs that it needs."""
-        typed = (*(override for override in self.overrides if not override.startswith("seed=")), f"seed={seed}")
-        if self.needs:
-            return compose_run(typed)
-        cfg = self.cfg.copy()
+        typed = [override for override in self.overrides if not override.startswith("seed=")]
+        cfg = self.composed.copy()
         cfg.seed = seed
-        return Run(cfg, self.choices, typed, {})
+        return with_needs(cfg, self.choices, [*typed, f"seed={seed}"])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -100,15 +100,23 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     """
     if not isinstance(cfg.needs, DictConfig):
         raise InputError(f"needs={cfg.needs} must name runs: needs={{teacher: [overrides of train.py]}}")
-    cfg, needs = cfg.copy(), {}
+    if not cfg.needs:
+        return Run(cfg, choices, tuple(overrides), {}, cfg)
+    composed, cfg, needs = cfg, cfg.copy(), {}
     handed_on = [override for override in overrides if override.startswith(PASSED_ON)]
     for name, need in cfg.needs.items():
         if isinstance(need, ListConfig):
-            needs[name] = compose_run([f"seed={cfg.seed}", *handed_on, *need])
+            needs[name] = _needed((f"seed={cfg.seed}", *handed_on, *need))
             cfg.needs[name] = str(Path(cfg.output_dir) / needs[name].folder.relative_to(Path(cfg.output_dir).resolve()))
         else:
             finished_facts(need, f"needs.{name}")
-    return Run(cfg, choices, tuple(overrides), needs)
+    return Run(cfg, choices, tuple(overrides), needs, composed)
+
+
+@lru_cache(maxsize=1000)
+def _needed(overrides: tuple[str, ...]) -> Run:
+    """A needed run, composed once: many runs need the same."""
+    return compose_run(overrides)
 
 
 def restored(run: str | Path, **shape: int) -> Any:

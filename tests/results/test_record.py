@@ -48,6 +48,7 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
         "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
         "callbacks.progress._target_", "callbacks.progress.every", "callbacks.gates._target_",
         "callbacks.gates.threshold", "callbacks.history._target_",
+        "callbacks.pictures._target_", "callbacks.pictures.every", "callbacks.pictures.count",
         *(path for path in leaves(config) if path.startswith("logger.")),
     }  # fmt: skip
     assert {"seed", "evaluate", "checkpoint", "optimizer.lr", "trainer.max_epochs", "trainer.precision"} <= seen
