@@ -1,0 +1,83 @@
+"""Claimed orders: judged by paired tests on images or seeds, in words."""
+
+import numpy as np
+import pytest
+
+from zoomexp.errors import InputError
+from zoomexp.results.claims import Claim, judged
+from zoomexp.results.filling import RunResult
+from zoomexp.results.statistics import mcnemar, mean_interval, paired_bootstrap
+from zoomexp.results.table import load_table
+
+CLAIM = Claim("ours", "plain")
+RNG = np.random.default_rng(0)
+
+
+def runs(share, seeds=1, images=400, **metrics):
+    """Runs that get each image right with probability `share`."""
+    draws = np.random.default_rng(int(100 * share)).random((seeds, images)) < share
+    return [RunResult(metrics, {}, seed, correct) for seed, correct in enumerate(draws)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [((0.9, 0.6), "holds"), ((0.6, 0.9), "the opposite holds"), ((0.7, 0.701), "undecided")],
+)
+def test_accuracies_are_compared_on_the_same_images(shares, verdict):
+    sides = [runs(share, seeds=3) for share in shares]
+    test = paired_bootstrap(*([run.correct for run in side] for side in sides))
+    said = judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True)))
+    expected = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f}), {verdict}."
+    assert said == f"Claimed order: 'ours' above 'plain' in test/acc1: {expected}"
+
+
+def test_one_seed_each_is_mcnemars_test():
+    one, other = runs(0.9), runs(0.6)
+    test = mcnemar(one[0].correct, other[0].correct)
+    said = judged(CLAIM, {"ours": one, "plain": other})
+    assert said.endswith(f"{test.difference:+.2f} points, holds (p < 0.001).") and test.p_value < 0.001
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [([3.0, 3.2, 2.9], "holds"), ([-3.0, -3.2, -2.9], "the opposite holds"), ([3.0, -3.0, 1.0], "undecided")],
+)
+def test_other_quantities_are_compared_seed_by_seed(values, verdict):
+    one = [RunResult({"test/mean": 50 + value}, {}, seed) for seed, value in enumerate(values)]
+    other = [RunResult({"test/mean": 50.0}, {}, seed) for seed in range(5)]
+    interval = mean_interval(values)
+    low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
+    said = judged(Claim("ours", "plain", "test/mean"), {"ours": one, "plain": other})
+    assert said.endswith(f"{interval.mean:+.2f} (95 % {low:+.2f} to {high:+.2f}) over 3 seeds, {verdict}.")
+
+
+def test_what_was_not_run_is_said():
+    assert judged(CLAIM, {"ours": runs(0.9)}).endswith("in test/acc1: not measured.")
+    one_seed = {name: [RunResult({"x": 1.0}, {}, 0)] for name in ("ours", "plain")}
+    assert judged(Claim("ours", "plain", "x"), one_seed).endswith("not measured with two seeds of both.")
+
+
+TABLE = """
+title: t
+source: s
+overrides: [a=1]
+columns: [{key: test/acc1, name: Top-1}]
+rows: [{name: a, overrides: [b=1]}, {name: b, overrides: [b=2]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ("[{better: a, than: c}]", "claims: no row 'c'; the rows are a, b"),
+        ("[{better: a, than: b, column: x}]", "claims: no column 'x'; the columns are test/acc1"),
+        ("[{better: a}]", "claims: than is missing"),
+        ("[{better: a, than: b, by: 3}]", "claims: unknown key by; allowed are better, than, column"),
+    ],
+)
+def test_a_claim_names_rows_and_a_column_of_its_table(tmp_path, claims, message):
+    (tmp_path / "t.yaml").write_text(f"{TABLE}claims: {claims}\n")
+    with pytest.raises(InputError, match=message):
+        load_table(tmp_path, "t")
+    (tmp_path / "t.yaml").write_text(f"{TABLE}claims: [{{better: a, than: b}}]\n")
+    assert load_table(tmp_path, "t").claims == (Claim("a", "b", "test/acc1"),)
