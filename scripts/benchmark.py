@@ -5,7 +5,7 @@
     python scripts/benchmark.py relevance backbone=deit_s            relevance maps in forwards of the same model
         batch_size=8 rounds=3    images at a time, rounds
     python scripts/benchmark.py zoomvit                              ZoomViT against plain DeiT-S: encoder, whole
-        batch_size=16 rounds=5 depth=12 dtypes=fp32,bf16
+        batch_size=16 encoder_batch=64 rounds=5 depth=12 dtypes=fp32,bf16
 
 Everything else goes to the config as in train.py. On a CPU one thread runs and CPU time is measured, so that other work
 on the machine does not count; on a GPU wall time with synchronisation at both ends. What is compared takes turns, and

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -23,14 +24,15 @@ from zoomexp.tokens.scorers.teacher import TeacherMaps
 from zoomexp.tokens.scorers.zoomer import ZoomerScores
 from zoomexp.tokens.zoomvit import ZoomViT
 
-OPTIONS = {"batch_size": "16", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16"}
-MEAN_TOKENS, SPREAD, LEAST = 104, 30, 20  # of the lengths that the encoder is timed at
+OPTIONS = {"batch_size": "16", "encoder_batch": "64", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16"}
+ENCODER_BLOCKS = 3  # each costs as much as any other
+SHARE = (1.68, 2.90)  # of the Beta distribution of the zoomed share: at eta 0.5 and 224 pixels 104 +- 30 tokens
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def run(options: dict[str, str], overrides: list[str]) -> None:
     """Time the encoder, and ZoomViT at several numbers of zoomed cells, in every dtype."""
-    batch_size, rounds, depth = whole(options, "batch_size", "rounds", "depth")
+    batch_size, encoder_batch, rounds, depth = whole(options, "batch_size", "encoder_batch", "rounds", "depth")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with building():
         given = ["backbone=deit_s", "backbone.pretrained=false", f"+backbone.depth={depth}", "attention=none"]
@@ -40,29 +42,43 @@ def run(options: dict[str, str], overrides: list[str]) -> None:
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, one thread, CPU time"
     for name in options["dtypes"].split(","):
         plain = copy.deepcopy(vit).to(device, DTYPES[name]).eval().requires_grad_(False)
-        title = (
-            f"{cfg.backbone.name}, {depth} blocks, {size} pixels, batch {batch_size}, {name}, {rounds} rounds, {where}"
-        )
+        after = f"{name}, {rounds} rounds, {where}"
+        title = f"{cfg.backbone.name}, encoder of {ENCODER_BLOCKS} blocks, batch {encoder_batch}"
+        show(f"{title}, training step, {after}", encoder_rows(plain, encoder_batch, rounds, training=True))
         with torch.no_grad():
-            show(title, encoder_rows(plain, batch_size, rounds))
-            show(title, whole_rows(plain, batch_size, size, rounds))
+            show(f"{title}, {after}", encoder_rows(plain, encoder_batch, rounds, training=False))
+            title = f"{cfg.backbone.name}, {depth} blocks, {size} pixels, batch {batch_size}"
+            show(f"{title}, {after}", whole_rows(plain, batch_size, size, rounds))
 
 
-def encoder_rows(plain: nn.Module, batch_size: int, rounds: int) -> list[tuple[str, float, list[float], float]]:
+def encoder_rows(
+    plain: nn.Module, batch_size: int, rounds: int, training: bool
+) -> list[tuple[str, float, list[float], float]]:
     """Encoders of ragged, padded and equal lengths: name, share of MACs, ratio, milliseconds an image."""
+    plain = copy.deepcopy(plain).requires_grad_(training)
+    plain.blocks = plain.blocks[:ENCODER_BLOCKS]
     like = next(plain.parameters())
     full, width = plain.pos_embed.shape[1], plain.embed_dim
-    drawn = torch.normal(MEAN_TOKENS, SPREAD, (batch_size,), generator=torch.Generator().manual_seed(0))
-    lengths = drawn.round().long().clamp(LEAST, full)
+    cells = (full - 1) // 4
+    share = torch.from_numpy(np.random.default_rng(0).beta(*SHARE, batch_size))
+    lengths = 1 + cells + 3 * (cells * share).round().long()
     dense = Ragged.from_dense(torch.randn(batch_size, full, width).to(like))
     ragged = Ragged(torch.randn(int(lengths.sum()), width).to(like), lengths)
     variants: dict[str, Callable[[], object]] = {
-        f"plain, {full} tokens": partial(host.encode, plain, dense),
-        f"ragged, {lengths.float().mean():.0f} tokens": partial(host.encode, plain, ragged),
-        f"padded to {int(lengths.max())} with a mask": partial(host.encode, plain, ragged, mode="padded"),
+        f"plain, {full} tokens": partial(encoded, plain, dense, training=training),
+        f"ragged, {lengths.float().mean():.0f} tokens": partial(encoded, plain, ragged, training=training),
+        f"padded to {int(lengths.max())} with a mask": partial(encoded, plain, ragged, "padded", training=training),
     }
     share = sum(cost(int(n), width) for n in lengths) / (batch_size * cost(full, width))
     return rows(variants, [1.0, share, share], batch_size, rounds, like.device)
+
+
+def encoded(plain: nn.Module, tokens: Ragged, mode: str = "ragged", *, training: bool) -> None:
+    """Encode, and in training go back to every weight."""
+    values = host.encode(plain, tokens, mode=mode).values
+    if training:
+        plain.zero_grad()
+        values.float().square().mean().backward()
 
 
 def whole_rows(
