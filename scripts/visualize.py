@@ -1,6 +1,6 @@
 """Draw what a run's model looks at: Grad-CAM, the module's maps, contours, warps; PNG files in the run's folder.
 
-    python scripts/visualize.py run=outputs/runs/cluttered_digits/resnet20-loupe-default/seed0-f008ba57
+    python scripts/visualize.py run=outputs/runs/cluttered_digits/resnet20-loupe-default/seed0-6d64da99
     python scripts/visualize.py run=FOLDER baseline=FOLDER images=changed
 
     run=FOLDER           the folder of a run that has a checkpoint; run=latest: the last one finished under outputs/
