@@ -127,8 +127,8 @@ def load(option: str, folder: str, data_dir: str) -> LoadedRun:
     """
     from omegaconf import OmegaConf
 
-    from zoomexp.composition import make, network
-    from zoomexp.running import load_weights, prepare, shape_of
+    from zoomexp.composition import make, rebuilt
+    from zoomexp.running import prepare, shape_of
 
     path = Path(folder)
     if not (path / "config.yaml").is_file():
@@ -138,17 +138,13 @@ def load(option: str, folder: str, data_dir: str) -> LoadedRun:
     weights = weights_of(option, path, cfg.evaluate, cfg.checkpoint)
     if data_dir:
         cfg.dataset.data_dir = data_dir
-    if weights and "pretrained" in cfg.backbone:
-        cfg.backbone.pretrained = False  # the checkpoint has them all: nothing is downloaded
     if "num_workers" in cfg.dataset:
         cfg.dataset.num_workers = 0
     prepare(cfg.seed, cfg.evaluate)
     data = make(cfg.dataset)
     data.prepare_data()
     data.setup("test")
-    net = network(cfg, shape_of(data))
-    load_weights(net, weights)
-    return LoadedRun(option, path, net.eval(), data)
+    return LoadedRun(option, path, rebuilt(cfg, shape_of(data), weights), data)
 
 
 def weights_of(option: str, folder: Path, evaluate: str, start: str | None) -> Path | str | None:

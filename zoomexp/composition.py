@@ -132,16 +132,24 @@ def restored(run: str | Path, **shape: int) -> Any:
     Raises:
         InputError: If the folder holds no finished run, or one of another shape.
     """
-    from zoomexp.running import load_weights
-
     facts = finished_facts(run, "run")
     for name, wanted in shape.items():
         if facts["shape"][name] != wanted:
             raise InputError(f"run={run}: its network has {name} {facts['shape'][name]}, wanted {wanted}")
     cfg = OmegaConf.load(Path(run) / "config.yaml")
-    net = network(cfg, facts["shape"])
-    load_weights(net, Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint)
-    return net.eval().requires_grad_(False)
+    weights = Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint
+    return rebuilt(cfg, facts["shape"], weights).requires_grad_(False)
+
+
+def rebuilt(cfg: DictConfig, shape: dict[str, int], weights: str | Path | None) -> Any:
+    """The network of a run's config with the weights of a checkpoint (None: those it is built with), to evaluate."""
+    from zoomexp.running import load_weights
+
+    if weights and "pretrained" in cfg.backbone:
+        cfg.backbone.pretrained = False  # the checkpoint has them all: nothing is downloaded
+    net = network(cfg, shape)
+    load_weights(net, weights)
+    return net.eval()
 
 
 def network(cfg: DictConfig, shape: dict[str, int]) -> Any:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from zoomexp.metrics.localisation import (
-    PointingGame,
     best_iou,
     centre_prior,
     energy_in_box,
@@ -13,6 +12,7 @@ from zoomexp.metrics.localisation import (
     mass_near_parts,
     random_prior,
 )
+from zoomexp.metrics.map_scores import Localisation
 
 SIDE = 32  # cells of a 4 x 4 map are 8 pixels wide, their centres at 4, 12, 20, 28
 
@@ -54,14 +54,14 @@ def test_rows_and_columns_of_an_oblong_map():
 
 
 def test_the_metric_is_the_mean_over_images_and_not_over_batches():
-    game = PointingGame()
+    game = Localisation()
     left, right = torch.tensor([[0.0, 0.0, 16.0, 32.0]]), torch.tensor([[16.0, 0.0, 32.0, 32.0]])
     game.update(torch.cat([peak_at(0, 0), peak_at(1, 1), peak_at(0, 3)]), torch.cat([left] * 3), SIDE)
     game.update(peak_at(2, 1), right, SIDE)
-    assert game.compute().item() == 50
+    assert game.compute()["pointing_game"].item() == 50
     game.reset()
     game.update(peak_at(2, 2).half(), right, SIDE)
-    assert game.compute().item() == 100
+    assert game.compute()["pointing_game"].item() == 100
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(3, 5), (4, 4), (1, 1), (1, 6), (7, 2)])

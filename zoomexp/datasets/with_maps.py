@@ -49,6 +49,7 @@ class WithMaps(pl.LightningDataModule):
         super().__init__()
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
+        self.files: dict[tuple[str, str], Path] = {}
         data.views = True
 
     def __getattr__(self, name: str) -> Any:
@@ -58,7 +59,9 @@ class WithMaps(pl.LightningDataModule):
         return getattr(self.data, name)
 
     def prepare_data(self) -> None:
-        """Fetch the data and make the maps that are missing."""
+        """Fetch the data and make the maps that are missing; a second call, which Lightning makes, does nothing."""
+        if self.files:
+            return
         self.data.prepare_data()
         self.data.setup()
         self.files = {(part, name): self._file(part, name) for part in PARTS for name in self._names(part)}

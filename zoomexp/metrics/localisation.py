@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 
 POINTS = 64  # at least so many sample points a side stand for a map's area where discs are concerned
 
@@ -141,27 +140,6 @@ def _covered(boxes: Tensor, rows: int, cols: int, image_size: int) -> Tensor:
 def _centres(count: int, image_size: int, device: torch.device) -> Tensor:
     """Where the centres of `count` cells lie along a side, in pixels."""
     return (torch.arange(count, device=device) + 0.5) * image_size / count
-
-
-class PointingGame(Metric):
-    """Mean pointing-game hit rate in percent over all images seen."""
-
-    full_state_update = False
-    higher_is_better = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
-
-    def update(self, maps: Tensor, boxes: Tensor, image_size: int) -> None:
-        """Add maps (B, 1, H, W) and boxes (B, 4) in pixels of images with side `image_size`."""
-        self.total += hits(maps.float(), boxes, image_size).sum()
-        self.count += len(maps)
-
-    def compute(self) -> Tensor:
-        """The hit rate in percent."""
-        return 100 * self.total / self.count
 
 
 def centre_prior(maps: Tensor) -> Tensor:
