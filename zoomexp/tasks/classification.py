@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
@@ -24,7 +26,7 @@ class Classifier(TrainedModel):
     `val|test/loss`, `/acc1`, `/acc5` (top min(5, K)); where modules have maps the scores of `metrics.map_scores`, for
     example `test/pointing_game` (mean over the sites), `test/pointing_game/<site>` and the controls
     `test/pointing_game/centre_prior` and `/random_prior`; where a model chooses its tokens `test/tokens`, their mean
-    number an image.
+    number an image (and block, where blocks see different numbers).
 
     Args:
         model: Images (B, C, H, W) to logits (B, num_classes).
@@ -85,10 +87,22 @@ class Classifier(TrainedModel):
             batch, heavier = {**batch, "image": images}, targets.argmax(1)
         logits = self._logits(batch)
         epoch = self.current_epoch + self.trainer.fit_loop.epoch_loop.batch_idx / self.trainer.num_training_batches
-        terms = self.loss(logits, targets, maps=attention_maps(self.model), epoch=epoch)
-        if (own := getattr(self.model, "auxiliary_loss", None)) is not None:
-            terms = terms | {"auxiliary": own}
+        terms = self.loss(logits, targets, maps=attention_maps(self.model), epoch=epoch) | self._own_terms(targets)
         return self.counted(terms, len(logits), {"acc1": (logits.detach().argmax(1) == heavier).sum()})
+
+    def _own_terms(self, targets: Tensor) -> dict[str, Tensor]:
+        """What the network itself adds to the loss in training.
+
+        `auxiliary_loss` is a scalar or None; `auxiliary_logits` names further logits (B, K) or, one for each token,
+        (B, N, K), with a weight: {"class_token": (0.5, logits)}. Their targets are those of their images.
+        """
+        own = getattr(self.model, "auxiliary_loss", None)
+        terms = {} if own is None else {"auxiliary": own}
+        for name, (weight, logits) in (getattr(self.model, "auxiliary_logits", None) or {}).items():
+            rows = logits.flatten(0, -2)
+            repeated = targets.repeat_interleave(len(rows) // len(targets), dim=0)
+            terms[name] = weight * F.cross_entropy(rows, repeated, label_smoothing=self.loss.label_smoothing)
+        return terms
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one batch of held-out images."""
@@ -99,7 +113,9 @@ class Classifier(TrainedModel):
         logits = self._evaluate(batch, "test")
         self.keep_predictions(index=batch["index"], label=batch["label"], top1=logits.argmax(1))
         self.map_scores.update(maps_of(self.model), batch)
-        if hasattr(self.model, "lengths"):
+        if hasattr(self.model, "tokens_per_block"):
+            self.tokens.update(torch.stack(self.model.tokens_per_block).float().mean(0))
+        elif hasattr(self.model, "lengths"):
             self.tokens.update(self.model.lengths.float())
 
     def _evaluate(self, batch: Batch, split: str) -> Tensor:

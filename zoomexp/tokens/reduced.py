@@ -76,6 +76,11 @@ class ReducedViT(nn.Module):
         """The loss of a method that learns on its own, after a forward in training."""
         return getattr(self.method, "auxiliary_loss", None)
 
+    @property
+    def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
+        """Further logits that a method wants trained, with their weights (see `tasks.classification`)."""
+        return getattr(self.method, "auxiliary_logits", None)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
         reducer = _Recorded(self.method())
