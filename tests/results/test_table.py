@@ -11,8 +11,9 @@ import yaml
 from rich.console import Console
 
 from zoomexp.errors import InputError
-from zoomexp.results import rendering
+from zoomexp.results import figure, rendering
 from zoomexp.results.filling import RunResult, fill, verdict
+from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.table import load_table, load_tables
 
 NASTY = "<script>alert(1)</script> a|b 50% & x_1 #2 $3 {y} ~z^2 [red]"
@@ -78,6 +79,8 @@ def test_tables_are_found_recursively_and_an_unknown_one_lists_them(tmp_path):
         (lambda d: d["rows"][1].update(override=["x"]), ["gated", "override"]),
         (lambda d: d["rows"][1].update(name="plain"), ["rows", "plain", "more than once"]),
         (lambda d: d["columns"].append(dict(d["columns"][0])), ["columns", "test/acc1", "more than once"]),
+        (lambda d: d.update(figure={"x": "cost/macs", "y": "test/acc1"}), ["figure", "cost/macs"]),
+        (lambda d: d.update(figure={"x": "cost/params"}), ["figure", "y is missing"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc9": 1}), ["plain", "reported", "test/acc9"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc1": "90.96"}), ["plain", "test/acc1", "'90.96'"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc1": True}), ["plain", "test/acc1", "True"]),
@@ -277,3 +280,30 @@ def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
 def test_unknown_is_a_dash_not_a_number(tmp_path):
     filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
     assert "| gated (1) | Top-1 (%) | - | - | - | not run |" in rendering.markdown(filled)
+
+
+def with_figure() -> dict:
+    return plain() | {"figure": {"x": "cost/params", "y": "test/acc1"}}
+
+
+def test_a_figure_joins_the_rows_of_a_series_and_stays_the_same(tmp_path):
+    data = with_figure() | {"baseline": None}
+    data["rows"] = [{"name": name, "overrides": [name]} for name in ("Ours, 2", "Ours, 1", "Other", "Not run")]
+    measured = {"Ours, 2": runs([70, 72], params=20), "Ours, 1": runs([60, 62], params=10), "Other": runs([50, 55])}
+    filled = fill(load(tmp_path, data), measured, "small", "abc")
+    paths = write_table(filled, tmp_path / "a")
+    svg = (tmp_path / "a" / "paper" / "one-small.svg").read_text()
+    assert paths[-1].name == "one-small.svg"
+    assert all(text in svg for text in (">Ours<", ">Other<", ">Top-1 (%)<", ">Parameters<")) and ">Not run<" not in svg
+    assert figure.series(filled)["Ours"][0][0].mean == 10 and len(figure.series(filled)["Ours"]) == 2
+    write_table(filled, tmp_path / "b")
+    assert (tmp_path / "b" / "paper" / "one-small.svg").read_text() == svg
+    document = write_document([filled], tmp_path / "docs" / "results.md", "a command").read_text()
+    assert "![paper/one](figures/paper/one-small.svg)" in document
+    assert (tmp_path / "docs" / "figures" / "paper" / "one-small.svg").read_text() == svg
+
+
+def test_a_figure_of_one_measured_row_is_not_drawn(tmp_path):
+    filled = fill(load(tmp_path, with_figure()), {"plain": runs([70, 72])}, "small", "abc")
+    assert [path.suffix for path in write_table(filled, tmp_path)] == [".md", ".tex", ".csv", ".html"]
+    assert "![" not in write_document([filled], tmp_path / "results.md", "a command").read_text()

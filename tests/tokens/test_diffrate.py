@@ -42,6 +42,7 @@ def test_logits_are_those_of_the_equations(small_vit, plain, six_images, name, t
         actual = net(six_images)
         expected = [plain(vit, x, compressing(*RATES.values(), vit.num_prefix_tokens)) for x in six_images]
     torch.testing.assert_close(actual, torch.stack(expected), rtol=1e-4, atol=1e-4)
+    assert torch.equal(diffrate(vit, image_size=48, rates=RATES)(six_images), actual)
     assert [int(lengths[0]) for lengths in [*net.tokens_per_block, net.lengths]] == [
         36 + vit.num_prefix_tokens, 36 + vit.num_prefix_tokens, 25, 20, 9,
     ]  # fmt: skip

@@ -15,6 +15,7 @@ DERIVED: dict[str, Callable[[Flat], float]] = {
     "cost/epoch_s": lambda flat: flat["cost/train_s"] / flat["epochs"],
     "cost/macs_m": lambda flat: flat["cost/macs"] / 1e6,
     "cost/macs_g": lambda flat: flat["cost/macs"] / 1e9,
+    "cost/macs_host_m": lambda flat: (flat["cost/macs"] - flat.get("cost/macs_scorer", 0)) / 1e6,  # without the scorer
     "cost/macs_scorer_g": lambda flat: flat["cost/macs_scorer"] / 1e9,
     "cost/scorer_params_m": lambda flat: flat["cost/scorer_params"] / 1e6,
     "cost/params_m": lambda flat: flat["cost/params"] / 1e6,

@@ -9,7 +9,7 @@ from zoomexp.errors import InputError
 from zoomexp.results.claims import judged
 from zoomexp.results.derived import quantity
 from zoomexp.results.statistics import PairedTest, holm, mcnemar, mean_interval, paired_bootstrap
-from zoomexp.results.table import Column, Row, Table
+from zoomexp.results.table import Column, Figure, Row, Table
 
 REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
 NO_REPORTED, ONE_SEED, NOT_COMPARABLE = "no reported value", "one seed: no interval", "not comparable: "
@@ -72,6 +72,7 @@ class FilledTable:
     rows: tuple[FilledRow, ...]
     caveats: tuple[str, ...] = ()
     git_sha: str = ""
+    figure: Figure | None = None
 
     def counts(self) -> dict[str, int]:
         """How many cells there are, and how many are reported, measured and reproduced."""
@@ -134,7 +135,7 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         baseline = table.baseline_of(row)
         rows.append(FilledRow(row.name, cells, _caveats(row), baseline.name if baseline else None))
     caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats)
-    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha)
+    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure)
 
 
 def _cell(

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from rich.table import Table as RichTable
 
+from zoomexp.results.figure import draw
 from zoomexp.results.filling import FilledTable
 from zoomexp.results.record import processor, write_text
 from zoomexp.results.rendering import csv, frame, html, latex, markdown
 
 
 def write_table(filled: FilledTable, folder: Path) -> list[Path]:
-    """Write `<folder>/<paper>/<table>-<scale>.{md,tex,csv,html}`; returns the paths."""
+    """Write `<folder>/<paper>/<table>-<scale>.{md,tex,csv,html}`, its figure as `.svg`; returns the paths."""
     stem = folder / f"{filled.name}-{filled.scale}"
     stem.parent.mkdir(parents=True, exist_ok=True)
     forms = {"md": markdown, "tex": latex, "csv": csv, "html": html}
@@ -21,12 +22,23 @@ def write_table(filled: FilledTable, folder: Path) -> list[Path]:
     for suffix, render in forms.items():
         paths.append(stem.with_name(f"{stem.name}.{suffix}"))
         write_text(paths[-1], render(filled))
-    return paths
+    drawn = _figure(filled, folder)
+    return [*paths, drawn] if drawn else paths
+
+
+def _figure(filled: FilledTable, folder: Path) -> Path | None:
+    """Draw the table's figure as `<folder>/<paper>/<table>-<scale>.svg`, if it has one and enough is measured."""
+    return draw(filled, folder / f"{filled.name}-{filled.scale}.svg") if filled.figure else None
 
 
 def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
-    """Write every table that has a measured cell into one Markdown file, and name those that have none."""
+    """Write every table that has a measured cell into one Markdown file, and name those that have none.
+
+    Figures go into the folder `figures` beside it.
+    """
     measured = [table for table in tables if table.counts()["measured"]]
+    drawn = {table.name: _figure(table, path.parent / "figures") for table in measured}
+    pictures = {name: f"\n\n![{name}]({file.relative_to(path.parent)})" for name, file in drawn.items() if file}
     empty = [table.name for table in tables if not table.counts()["measured"]]
     parts = [
         "# Results",
@@ -36,7 +48,7 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> P
         f"Made on {time.strftime('%Y-%m-%d')} on {processor()}, Python {platform.python_version()}. "
         "`stale`: measured by another commit. Times and speeds are wall-clock, and runs may have shared the machine: "
         "compare cost by MACs.",
-        *(markdown(table).strip() for table in measured),
+        *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
         "## Not run",
         ", ".join(empty) or "none",
     ]

@@ -51,6 +51,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """Two columns of a table, drawn against each other."""
+
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of a paper, or an ablation beside it; `name` is its path below `configs/table` without suffix."""
 
@@ -65,6 +73,7 @@ class Table:
     baseline: str | None = None
     not_comparable: str | None = None
     claims: tuple[Claim, ...] = ()
+    figure: Figure | None = None
 
     def row(self, name: str) -> Row:
         """The row of that name."""
@@ -116,6 +125,7 @@ def load_table(folder: Path, name: str) -> Table:
     columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
     rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
     data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
+    data["figure"] = _figure(data["figure"], columns, path) if data.get("figure") else None
     data |= {"columns": columns, "rows": rows, "scale": _scale(data.get("scale"), path)}
     data |= {key: _strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
     _texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
@@ -163,6 +173,16 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
         if name not in known[kind]:
             raise InputError(f"{path}, claims: no {kind} {name!r}; the {kind}s are {', '.join(known[kind])}")
     return claim
+
+
+def _figure(entry: Any, columns: Sequence[Column], path: Path) -> Figure:
+    """Two of the table's columns."""
+    figure = Figure(**_mapping(entry, Figure, f"{path}, figure"))
+    known = [column.key for column in columns]
+    for key in (figure.x, figure.y):
+        if key not in known:
+            raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")
+    return figure
 
 
 def _reported(entry: Any, keys: list[str], where: str) -> dict[str, float | None]:

@@ -10,8 +10,8 @@ given. In block i, between attention and MLP:
     x_j = plain mean of x_j and what is merged into it;  s_j = s_j + sum s_i max(cos(x_i, x_j), 0)
 
 and attention is softmax(q k' / sqrt(d) + log s). Prefix tokens are neither dropped nor merged into; p_i and m_i
-count them. Numbers come from a JSON file {"prune_kept_num": [p_0, ...], "merge_kept_num": [m_0, ...]}, under the names
-of the released ones, or, without a file, drop by the same amounts in every block but the first, which the paper leaves
+count them. Numbers come as {"prune_kept_num": [p_0, ...], "merge_kept_num": [m_0, ...]}, under the names of the released
+ones, from a JSON file or as they are, or drop by the same amounts in every block but the first, which the paper leaves
 alone.
 
 Deviations: a negative similarity counts as 0, where the released code would take the logarithm of what it makes of the
@@ -19,7 +19,7 @@ size; on a host without a class token the mean of the attention of all patches o
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,15 +41,20 @@ KEYS = ("prune_kept_num", "merge_kept_num")
 
 
 def diffrate(
-    vit: VisionTransformer, *, image_size: int, rates: str | None = None, prune: int = 7, merge: int = 7
+    vit: VisionTransformer,
+    *,
+    image_size: int,
+    rates: str | Mapping[str, list[int]] | None = None,
+    prune: int = 7,
+    merge: int = 7,
 ) -> ReducedViT:
     """A host that drops and merges given numbers of tokens.
 
     Args:
         vit: the host.
         image_size: side of the images.
-        rates: JSON file with the numbers to keep in each block; None for the same amounts in all.
-        prune: tokens dropped in each block but the first, at least 0, where there is no file.
+        rates: the numbers to keep in each block, or a JSON file with them; None for the same amounts in all.
+        prune: tokens dropped in each block but the first, at least 0, where there are no rates.
         merge: tokens merged, likewise.
 
     Raises:
@@ -59,7 +64,7 @@ def diffrate(
     whole_number("merge", merge, 0)
     tokens, depth = patches_per_side(vit, image_size) ** 2 + vit.num_prefix_tokens, len(vit.blocks)
     least = vit.num_prefix_tokens + 1
-    kept = uniform(tokens, depth, prune, merge, least) if rates is None else _from_file(rates, depth, least)
+    kept = uniform(tokens, depth, prune, merge, least) if rates is None else _given(rates, depth, least)
     return ReducedViT(vit, partial(DiffRate, *kept, prefix=vit.num_prefix_tokens), image_size=image_size)
 
 
@@ -127,15 +132,15 @@ def closest(x: Tensor, left: int, prefix: int) -> tuple[merging.Match, Tensor]:
         return merging.Match(places[:, left:], target + prefix, places[:, :left]), similarity.clamp(0, 1)
 
 
-def _from_file(path: str, depth: int, least: int) -> list[list[int]]:
+def _given(rates: str | Mapping[str, list[int]], depth: int, least: int) -> list[list[int]]:
     try:
-        numbers = json.loads(Path(path).read_text())
+        numbers = json.loads(Path(rates).read_text()) if isinstance(rates, str) else rates
     except (OSError, ValueError) as error:
-        raise InputError(f"tokens.rates={path}: must be a JSON file: {error}") from error
+        raise InputError(f"tokens.rates={rates}: must be a JSON file: {error}") from error
     wanted = f"{' and '.join(KEYS)}, each a list of {depth} whole numbers of at least {least}"
-    lists = [numbers.get(key) for key in KEYS] if isinstance(numbers, dict) else []
+    lists = [numbers.get(key) for key in KEYS] if isinstance(numbers, Mapping) else []
     if not lists or not all(_fits(kept, depth, least) for kept in lists):
-        raise InputError(f"tokens.rates={path}: must hold {wanted}")
+        raise InputError(f"tokens.rates={rates}: must hold {wanted}")
     return lists
 
 
