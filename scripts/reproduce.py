@@ -4,7 +4,7 @@
     python scripts/reproduce.py table=cnntention/mnist scale=small  run what is missing of a table, then show it
     python scripts/reproduce.py --report scale=small                docs/results.md from what is measured; runs nothing
 
-    table=<paper>/<table>        which table
+    table=<paper>/<table>        which table; several, or patterns ("table=zoomvit/fig6*"), one after the other
     seeds=3                      how many seeds: 0, 1, 2
     scale=small                  smoke (does it run?) | small (fits two cores) | paper (the recipe itself)
     rows="name;name" rows="1;3"  only these rows, by name or by number from 1
@@ -16,6 +16,7 @@
 Finished runs are never repeated and interrupted ones resume, so the command can be killed and given again.
 """
 
+import fnmatch
 import os
 import sys
 import threading
@@ -39,9 +40,9 @@ from zoomexp.results.filling import FilledTable, fill  # noqa: E402
 from zoomexp.results.outputs import list_table, log_to_wandb, write_document, write_table  # noqa: E402
 from zoomexp.results.record import git_state  # noqa: E402
 from zoomexp.results.rendering import terminal  # noqa: E402
-from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables  # noqa: E402
+from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables, table_names  # noqa: E402
 
-OPTIONS = {"table": "", "seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
+OPTIONS = {"seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
 ALLOWED = ("hydra", *(name for name in PASSED_ON if name != "seed="))
 console = Console(width=None if sys.stdout.isatty() else 180)
 
@@ -51,7 +52,8 @@ def main(arguments: list[str]) -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    options, overrides = parse(arguments)
+    wanted = [argument.removeprefix("table=") for argument in arguments if argument.startswith("table=")]
+    options, overrides = parse([argument for argument in arguments if not argument.startswith("table=")])
     seeds, scale = int(options["seeds"]), options["scale"]
     if {"--list", "--report"} & set(arguments):
         done = [filled(table, seeds, scale, overrides) for table in progress(load_tables(ROOT / "configs/table"))]
@@ -61,8 +63,10 @@ def main(arguments: list[str]) -> None:
         path = write_document(done, ROOT / "docs" / "results.md", f"python scripts/reproduce.py {' '.join(arguments)}")
         console.print(f"written: {path}")
     else:
-        table = load_table(ROOT / "configs/table", options["table"])
-        reproduce(table, chosen(table, options["rows"]), seeds, scale, overrides, rerun=options["rerun"] == "true")
+        tables, rerun = [load_table(ROOT / "configs/table", name) for name in named(wanted)], options["rerun"] == "true"
+        rows = [chosen(table, options["rows"]) for table in tables]
+        whole = [reproduce(*one, seeds, scale, overrides, rerun) for one in zip(tables, rows, strict=True)]
+        sys.exit(0 if all(whole) else 1)
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -75,7 +79,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         elif argument.startswith(ALLOWED):
             overrides.append(argument)
         elif argument not in ("--list", "--report"):
-            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), *ALLOWED, "--list", "--report"])
+            allowed = ", ".join(["table=", *(f"{key}=" for key in OPTIONS), *ALLOWED, "--list", "--report"])
             raise InputError(f"{argument}: not an option here, rows say what is run; allowed: {allowed}")
     if not options["seeds"].isdigit() or int(options["seeds"]) < 1:
         raise InputError(f"seeds={options['seeds']} must be a whole number, at least 1")
@@ -83,9 +87,24 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         raise InputError(f"scale={options['scale']} is unknown; allowed: {', '.join(SCALES)}")
     if options["rerun"] not in ("true", "false"):
         raise InputError(f"rerun={options['rerun']} is unknown; allowed: true, false")
-    if not options["table"] and not {"--list", "--report"} & set(arguments):
-        raise InputError("table: must be given, for example table=cnntention/mnist; --list shows them all")
     return options, overrides
+
+
+def named(wanted: Sequence[str]) -> list[str]:
+    """The tables of these names and patterns, each once.
+
+    Raises:
+        InputError: If nothing was named, or a pattern fits no table.
+    """
+    if not wanted:
+        raise InputError("table: must be given, for example table=cnntention/mnist; --list shows them all")
+    known, found = table_names(ROOT / "configs/table"), {}
+    for pattern in wanted:
+        names = fnmatch.filter(known, pattern) if set(pattern) & set("*?[") else [pattern]
+        if not names:
+            raise InputError(f"table={pattern}: fits no table; known tables: {', '.join(known)}")
+        found |= dict.fromkeys(names)
+    return list(found)
 
 
 def chosen(table: Table, rows: str) -> list[Row]:
@@ -134,8 +153,8 @@ def seeded_runs(overrides: Sequence[str], seeds: int) -> list[Run]:
         raise InputError(explain(error)) from error
 
 
-def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool) -> None:
-    """Run what is missing of a table, show it and write it in every form."""
+def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool) -> bool:
+    """Run what is missing of a table, show it and write it in every form; returns whether all of it is there."""
     launcher = [override for override in overrides if override.startswith("hydra")]
     runnable = [row for row in rows if not row.unavailable]
     wanted = {run.folder: run for row in runnable for run in row_runs(table, row, seeds, scale, overrides)}
@@ -156,7 +175,7 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     failed = [folder for folder in wanted if not finished_runs([folder])]
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
-        sys.exit(1)
+    return not failed
 
 
 def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Sequence[str]) -> None:

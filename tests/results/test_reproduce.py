@@ -125,6 +125,11 @@ def test_folders_are_those_of_train_py(script, data, tmp_path):
     assert (expected.folder / "metrics.json").exists()
 
 
+def test_tables_by_name_and_pattern(script):
+    found = script.named(["cnntention/mnist", "zoomvit/fig6*", "zoomvit/fig6b", "cnntention/mnist"])
+    assert found == ["cnntention/mnist", "zoomvit/fig6a", "zoomvit/fig6b", "zoomvit/fig6cd"]
+
+
 def test_a_typo_in_a_row_fails_before_anything_runs(script):
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
     row = type(table.rows[0])(name="typo", overrides=("attention.treshold=1",))
@@ -149,6 +154,7 @@ def test_list_names_every_table(script, capsys, tmp_path):
         (["table=cnntention/mnist", "rows=nobody"], "no row 'nobody'"),
         (["table=cnntention/mnist", "optimizer.lr=1"], "optimizer.lr=1: not an option here"),
         (["seeds=2"], "table: must be given"),
+        (["table=nobody/*"], "table=nobody/*: fits no table; known tables: "),
     ],
 )
 def test_bad_input_is_one_line(script, arguments, message):
