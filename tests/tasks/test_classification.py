@@ -276,3 +276,80 @@ def test_mixing_is_refused_by_a_model_that_reads_maps_too():
     model.inputs = ("image", "map")
     with pytest.raises(InputError, match=r"^mixing: would mix images alone, and the model reads image, map; "):
         classifier(model, mixing=MIXUP)
+
+
+class Further(Tiny):
+    """Beside its logits, those of its first three tokens of four pixels and those of a second head; and a loss."""
+
+    def __init__(self, own=None) -> None:
+        super().__init__()
+        self.token, self.second, self.own = nn.Linear(4, CLASSES), nn.Linear(16, CLASSES), own
+
+    def forward(self, x):
+        tokens = self.token(x.flatten(1).unflatten(1, (4, 4))[:, :3])
+        self.auxiliary_logits = {"tokens": (0.25, tokens), "second": (2.0, self.second(x.flatten(1)))}
+        self.auxiliary_loss = self.own and self.own(self.fc.weight)
+        return super().forward(x)
+
+
+def crossed(logits, targets, smoothing):
+    """Cross-entropy of one row (K,) with shares of classes (K,)."""
+    targets = (1 - smoothing) * targets + smoothing / CLASSES
+    return -sum(targets[k] * logits.log_softmax(0)[k] for k in range(CLASSES))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("soft", [False, True])
+def test_further_logits_learn_the_targets_of_their_images(soft, smoothing):
+    task, (batch,) = classifier(Further(), CrossEntropy(smoothing)), batches((4,))
+    task.model(batch["image"])
+    shares = torch.eye(CLASSES)[batch["label"]]
+    shares = torch.rand(4, CLASSES).softmax(1) if soft else shares
+    found = task._own_terms(shares if soft else batch["label"])
+    logits = {name: rows for name, (_, rows) in task.model.auxiliary_logits.items()}
+    tokens = [crossed(logits["tokens"][i, j], shares[i], smoothing) for i in range(4) for j in range(3)]
+    second = [crossed(logits["second"][i], shares[i], smoothing) for i in range(4)]
+    assert list(found) == ["tokens", "second"]
+    torch.testing.assert_close(found["tokens"], 0.25 * torch.stack(tokens).mean())
+    torch.testing.assert_close(found["second"], 2 * torch.stack(second).mean())
+
+
+@pytest.mark.parametrize("of_targets", [False, True])
+def test_a_networks_own_loss_is_a_scalar_or_a_function_of_the_targets(of_targets):
+    def own(weight):
+        return (lambda targets: (targets + 1).sum() * weight.square().sum()) if of_targets else weight.square().sum()
+
+    task, (batch,) = classifier(Further(own)), batches((4,))
+    task.model(batch["image"])
+    expected = task.model.fc.weight.square().sum() * ((batch["label"] + 1).sum() if of_targets else 1)
+    found = task._own_terms(batch["label"])
+    assert list(found) == ["auxiliary", "tokens", "second"]
+    torch.testing.assert_close(found["auxiliary"], expected)
+
+
+def test_a_network_without_terms_of_its_own_adds_none():
+    assert classifier()._own_terms(torch.tensor([1, 2])) == {}
+
+
+@pytest.mark.parametrize("mixing", [None, MIXUP])
+def test_own_terms_are_trained_with_the_loss(tmp_path, mixing):
+    (batch,), model = batches((4,)), Further(lambda weight: weight.square().sum())
+    before = [parameter.detach().clone().requires_grad_() for parameter in model.parameters()]
+    fitter = trainer(tmp_path)
+    fitter.fit(classifier(model, mixing=mixing), loader([batch]))
+    weight, bias, token, token_bias, second, second_bias = before
+    images, targets = batch["image"], torch.eye(CLASSES)[batch["label"]]
+    if mixing is not None:
+        np.random.seed(0)
+        images, targets = mixing(num_classes=CLASSES)(images.clone(), batch["label"])
+    flat = images.flatten(1)
+    rows = [flat @ weight.T + bias, flat @ second.T + second_bias]
+    rows += [flat[:, 4 * j : 4 * j + 4] @ token.T + token_bias for j in range(3)]
+    each = [-(targets * logits.log_softmax(1)).sum(1).mean() for logits in rows]
+    loss = each[0] + 2 * each[1] + 0.25 * sum(each[2:]) / 3 + weight.square().sum()
+    loss.backward()
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter.detach(), (old - 0.1 * old.grad).detach(), rtol=1e-4, atol=1e-6)
+    found = fitter.callback_metrics
+    assert float(found["train/loss"]) == pytest.approx(loss.item(), rel=1e-5)
+    assert float(found["train/second"]) == pytest.approx(2 * each[1].item(), rel=1e-5)

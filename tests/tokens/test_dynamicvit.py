@@ -1,11 +1,13 @@
-"""DynamicViT against its equations, one image at a time: dropping in tests, weighing and its loss in training."""
+"""DynamicViT against its equations, one image at a time: dropping in tests, weighing and its losses in training."""
 
 import copy
+import math
 
 import pytest
 import timm
 import torch
 
+from zoomexp.errors import InputError
 from zoomexp.tokens.dynamicvit import SMALLEST, dynamicvit
 
 HOSTS = {"deit": {}, "average": {"global_pool": "avg", "class_token": False}, "registers": {"reg_tokens": 2}}
@@ -14,7 +16,7 @@ HOSTS = {"deit": {}, "average": {"global_pool": "avg", "class_token": False}, "r
 def make(vit, certainty=1.0, seed=67, **options):
     """Predictors that tell patches apart; very certain ones leave nothing to chance."""
     torch.manual_seed(0)
-    net = dynamicvit(vit, image_size=48, keep_rate=0.6, locations=[1, 3], **options)
+    net = dynamicvit(vit, image_size=48, keep_rate=0.6, locations=[1, 3], **({"distillation": 0} | options))
     generator = torch.Generator().manual_seed(seed)
     for parameter in net.method.parameters():
         parameter.data += torch.randn(parameter.shape, generator=generator) * 0.2
@@ -78,11 +80,88 @@ def test_in_training_dropped_patches_are_hidden_and_the_share_is_drawn_to_the_ra
     assert copy.deepcopy(net).auxiliary_loss is None
 
 
+class Watched:
+    """The patches (B, N, D) that the last block of a net's forward in training hands on, normed, and what stays."""
+
+    def __init__(self, net, monkeypatch):
+        vit, add_ratio = net.vit, net.method.add_ratio
+        vit.norm.register_forward_hook(lambda m, args, x: setattr(self, "x", x.detach().view(6, -1, 48)))
+        monkeypatch.setattr(
+            net.method, "add_ratio", lambda d, stage: (setattr(self, "d", d.detach()), add_ratio(d, stage))
+        )
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_teacher_is_the_host_as_it_came(small_vit, six_images, monkeypatch, name):
+    vit = small_vit(fc_norm=False, **HOSTS[name])
+    before = copy.deepcopy(vit)
+    net, plain = (make(vit, ratio_weight=0.5, distillation=weight) for weight in (0.3, 0))
+    for parameter in vit.parameters():
+        parameter.data *= 1.1
+    watched = Watched(net.train(), monkeypatch)
+    torch.manual_seed(0)
+    logits = net(six_images)
+    torch.manual_seed(0)
+    torch.testing.assert_close(plain.train()(six_images), logits, rtol=0, atol=0)
+
+    with torch.no_grad():
+        tokens, target = before.forward_features(six_images), before(six_images).softmax(1)
+    divergence, distances, prefix = 0.0, [], vit.num_prefix_tokens
+    for b in range(6):
+        own = logits[b].detach().softmax(0)
+        divergence += sum(float(target[b, k] * math.log(target[b, k] / own[k])) for k in range(7)) / 6
+        for j in range(36):
+            if watched.d[b, j]:
+                distances.append((watched.x[b, prefix + j] - tokens[b, prefix + j]).square().mean())
+    assert 0 < len(distances) < 6 * 36
+    expected = 0.3 * (divergence + float(torch.stack(distances).mean()))
+    found = net.auxiliary_loss - plain.auxiliary_loss
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-3) and expected > 1e-3
+
+
+def test_what_the_teacher_teaches_trains_host_and_predictors(small_vit, six_images):
+    net = make(small_vit(), ratio_weight=0.0, distillation=1.0).train()
+    net.vit.patch_embed.proj.weight.data *= 1.1
+    net(six_images)
+    net.auxiliary_loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(small_vit, six_images):
+    net = dynamicvit(small_vit(), image_size=48, locations=[], distillation=1.0).train()
+    net(six_images)
+    torch.testing.assert_close(net.auxiliary_loss, torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+def test_the_teacher_is_no_part_of_the_network(small_vit, six_images):
+    net = make(small_vit(), distillation=0.5)
+    alone = make(small_vit(), distillation=0)
+    assert net.state_dict().keys() == alone.state_dict().keys()
+    assert [p.shape for p in net.parameters()] == [p.shape for p in alone.parameters()]
+    assert len(list(net.modules())) == len(list(alone.modules()))
+    teacher = net.method.teacher.net.vit
+    net.train().double()(six_images.double())  # it follows, and stays as it was
+    assert not teacher.training and teacher.head.weight.dtype == torch.float64
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert net.auxiliary_loss.isfinite()
+    assert alone.method.teacher is None
+
+
+def test_a_teacher_for_images_of_another_size_than_its_grid(small_vit):
+    net = dynamicvit(small_vit(), image_size=64, locations=[1], distillation=0.5).train()
+    assert net(torch.randn(2, 3, 64, 64)).shape == (2, 7) and net.auxiliary_loss.isfinite()
+
+
+def test_a_weight_that_is_refused(small_vit):
+    with pytest.raises(InputError, match=r"^tokens\.distillation must be a finite number of at least 0, got -0\.5$"):
+        dynamicvit(small_vit(), image_size=48, locations=[1], distillation=-0.5)
+
+
 def test_what_is_drawn_is_the_probability(small_vit, six_images):
     net, kept, scores = make(small_vit()).train(), [], []
     net.method.predictors[0].register_forward_hook(lambda *call: scores.append(call[2]))
     torch.manual_seed(0)
-    net.method.add_loss = lambda present, stage: kept.append(present.detach())
+    net.method.add_ratio = lambda present, stage: kept.append(present.detach())
     with torch.no_grad():
         for _ in range(300):
             net(six_images)
@@ -93,7 +172,7 @@ def test_what_is_drawn_is_the_probability(small_vit, six_images):
 
 def test_the_loss_alone_brings_the_share_to_the_rate(small_vit, six_images):
     torch.manual_seed(0)
-    net = dynamicvit(small_vit(), image_size=48, keep_rate=0.3, locations=[1]).train()
+    net = dynamicvit(small_vit(), image_size=48, keep_rate=0.3, locations=[1], distillation=0).train()
     optimizer = torch.optim.Adam(net.method.parameters(), 0.01)
     losses = []
     for _ in range(60):

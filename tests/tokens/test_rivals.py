@@ -17,30 +17,39 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs
 from zoomexp.model import build_model
 from zoomexp.tokens.reduced import ReducedViT
-from zoomexp.tokens.tome import tome
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "tokens").glob("*.yaml"))
 NEUTRAL = {  # the arguments with which nothing is reduced
+    "a_vit": {"gate_center": 1e9},
     "ats": {"samples": 100_000},
     "diffrate": {"prune": 0, "merge": 0},
     "dynamicvit": {"keep_rate": 1},
     "evit": {"keep_rate": 1},
+    "evo_vit": {"keep_rate": 1},
+    "ia_red2": {"threshold": 0},
     "random": {"keep_rate": 1.0},
+    "spvit": {"keep_rate": 1, "select": "rate"},
     "tofu": {"r": 0},
     "tome": {"r": 0},
     "topk": {"keep_rate": 1},
 }
 SOME = {  # with which a host of 4 blocks on 36 patches is reduced
+    "a_vit": {"gate_scale": 0.4, "gate_center": 2.0, "target_depth": 2.5},
     "ats": {"samples": 20, "locations": [1, 2]},
     "diffrate": {"prune": 3, "merge": 4},
     "dynamicvit": {"keep_rate": 0.6, "locations": [1, 3]},
     "evit": {"keep_rate": 0.6, "locations": [1, 3]},
+    "evo_vit": {"keep_rate": 0.6, "locations": [1, 3]},
+    "ia_red2": {"threshold": 0.88, "locations": [1, 3]},
     "random": {"keep_rate": 0.6, "locations": [1, 3]},
+    "spvit": {"locations": [1, 3]},
     "tofu": {"r": 6},
     "tome": {"r": 6},
     "topk": {"keep_rate": 0.6, "locations": [1, 3]},
 }
-LEARNT = {"dynamicvit"}  # methods with parameters of their own
+COME_BACK = {"a_vit", "evo_vit"}  # methods whose tokens leave the blocks, and are all there in the end
+LEARNT = {"dynamicvit", "evo_vit", "ia_red2", "spvit"}  # methods with parameters of their own
+MEAN_OF_PATCHES = {"evo_vit"}  # methods whose head reads it, on hosts that read the class token too
 HOSTS = {
     "deit": {},
     "deit3": {"init_values": 1e-6, "no_embed_class": True},
@@ -92,6 +101,8 @@ def test_all_methods_are_found():
 @pytest.mark.parametrize("name", METHODS)
 def test_reducing_nothing_is_the_plain_forward(small_vit, six_images, name, host):
     vit = small_vit(depth=10, **HOSTS[host])
+    if name in MEAN_OF_PATCHES and vit.global_pool == "token":
+        pytest.skip("has another read-out, see its own test")
     net = METHODS[name](vit, image_size=48, **NEUTRAL[name]).eval()
     with torch.no_grad():
         close(net(six_images), vit(six_images))
@@ -125,7 +136,7 @@ def test_every_token_is_dropped_or_in_one_place(small_vit, six_images, name, hos
     net(six_images)
     first, prefix = 36 + vit.num_prefix_tokens, vit.num_prefix_tokens
     assert net.tokens_per_block[0].tolist() == [first] * 6
-    blocks = torch.stack([*net.tokens_per_block, net.lengths])
+    blocks = torch.stack([*net.tokens_per_block, *[net.lengths] * (name not in COME_BACK)])
     assert (blocks.diff(dim=0) <= 0).all() and (blocks[-1] < first).all()
     assert net.places.shape == (6, first)
     for places, sizes, length in zip(net.places, net.sizes, net.lengths.tolist(), strict=True):
@@ -143,7 +154,11 @@ def test_gradients_reach_every_parameter_and_checkpointing_changes_nothing(small
         vit.set_grad_checkpointing(checkpointing)
         torch.manual_seed(3)
         net = METHODS[name](vit, image_size=48, **SOME[name]).train()
-        net(six_images).sin().sum().backward()
+        logits = [net(six_images), *(logits for _, logits in (net.auxiliary_logits or {}).values())]
+        loss = torch.cat(logits).sin().sum()
+        if callable(net.auxiliary_loss):  # learns by labels alone: here those it finds
+            loss = loss + net.auxiliary_loss(logits[0].argmax(1))
+        loss.backward()
         gradients.append([parameter.grad for parameter in net.parameters()])
     assert all(gradient is not None and gradient.any() for gradient in gradients[0])
     for one, other in zip(*gradients, strict=True):
@@ -225,51 +240,12 @@ def deit_s():
         ("evit", {"keep_rate": 0.5}, 2.314),
         ("topk", {"keep_rate": 0.7}, 2.986),
         ("dynamicvit", {"keep_rate": 0.7}, 2.988),
+        ("evo_vit", {"keep_rate": 0.5}, 3.04),
     ],
 )
 def test_multiply_accumulates_on_deit_s_are_those_of_the_released_code(deit_s, name, options, published):
     net = METHODS[name](deit_s, image_size=224, **options).eval()
     assert macs(net, torch.zeros(1, 3, 224, 224)) / 1e9 == pytest.approx(published, rel=0.01)
-
-
-KEEPING = ("evit", "topk", "random", "dynamicvit")
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        *[(n, {"keep_rate": 0}, r"keep_rate must be in \(0, 1\], got 0") for n in KEEPING],
-        *[(n, {"keep_rate": 1.1}, r"keep_rate must be in \(0, 1\], got 1\.1") for n in KEEPING],
-        ("evit", {"keep_rate": True}, r"keep_rate must be in \(0, 1\], got True"),
-        ("evit", {"keep_rate": float("nan")}, r"keep_rate must be in \(0, 1\], got nan"),
-        *[
-            (n, {"locations": [1, 4]}, r"locations must be different blocks in 0\.\.3, got \[1, 4\]")
-            for n in (*KEEPING, "ats")
-        ],
-        ("evit", {}, r"locations must be different blocks in 0\.\.3, got \[3, 6, 9\]"),
-        ("evit", {"locations": [1, 1]}, r"locations must be different blocks in 0\.\.3, got \[1, 1\]"),
-        ("evit", {"locations": 1}, r"locations must be different blocks in 0\.\.3, got 1"),
-        *[(n, {"r": -1}, r"r must be a whole number of at least 0, got -1") for n in ("tome", "tofu")],
-        *[(n, {"r": 2.5}, r"r must be a whole number of at least 0, got 2\.5") for n in ("tome", "tofu")],
-        ("tome", {"r": [1, 2, 3]}, r"r must be a whole number or a list of 4, one per block, got 3"),
-        ("tome", {"r": [1, 2, 3, -4]}, r"r must be a whole number of at least 0, got -4"),
-        ("tofu", {"prune_blocks": 5}, r"prune_blocks must be a whole number in 0\.\.4, got 5"),
-        (
-            "dynamicvit",
-            {"ratio_weight": -1, "locations": [1]},
-            r"ratio_weight must be a finite number of at least 0, got -1",
-        ),
-        ("ats", {"samples": 0}, r"samples must be a whole number of at least 1, got 0"),
-        ("ats", {"order": "size"}, r"order must be one of place, score, got 'size'"),
-        ("diffrate", {"prune": -1}, r"prune must be a whole number of at least 0, got -1"),
-        ("diffrate", {"merge": 1.5}, r"merge must be a whole number of at least 0, got 1\.5"),
-        ("random", {"seed": -1, "locations": [1]}, r"seed must be a whole number of at least 0, got -1"),
-        *[(n, {"image_size": 50}, r"image_size must be a multiple of 8, got 50") for n in ("tome", "diffrate")],
-    ],
-)
-def test_arguments_that_are_refused(small_vit, name, options, message):
-    with pytest.raises(InputError, match=rf"^tokens\.{message}$"):
-        METHODS[name](small_vit(), **({"image_size": 48} | options))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -278,10 +254,3 @@ def test_hosts_that_are_refused(name):
         InputError, match=r"^host: must be a VisionTransformer of timm \(deit, deit3, vit\), got Linear$"
     ):
         METHODS[name](nn.Linear(2, 2), image_size=48)
-
-
-def test_images_and_patches_that_are_refused(small_vit):
-    with pytest.raises(InputError, match=r"^tokens: images must be \(B, 3, 48, 48\), got \(1, 3, 48, 56\)$"):
-        tome(small_vit(), image_size=48)(torch.zeros(1, 3, 48, 56))
-    with pytest.raises(InputError, match=r"^tokens: the host's patches must be square, got 8 x 16$"):
-        tome(small_vit(patch_size=(8, 16)), image_size=48)

@@ -26,6 +26,8 @@ def check(model: nn.Module, images: Tensor, targets: Tensor) -> None:
     name = type(model).__name__
     if not isinstance(model, VisionTransformer) or not all(_has_map(block) for block in model.blocks):
         raise InputError(f"relevance: {name} has no attention maps; allowed: timm's VisionTransformer (deit, vit)")
+    if getattr(model, "reads_patches", False):
+        raise InputError(f"relevance: {name} reads its class from all tokens; allowed: hosts that read one, or a mean")
     if model.global_pool not in POOLS:
         raise InputError(f"relevance: global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
     _check_grid(model, images)

@@ -93,11 +93,12 @@ class Classifier(TrainedModel):
     def _own_terms(self, targets: Tensor) -> dict[str, Tensor]:
         """What the network itself adds to the loss in training.
 
-        `auxiliary_loss` is a scalar or None; `auxiliary_logits` names further logits (B, K) or, one for each token,
-        (B, N, K), with a weight: {"class_token": (0.5, logits)}. Their targets are those of their images.
+        `auxiliary_loss` is a scalar, a function of the targets that gives one, or None; `auxiliary_logits` names
+        further logits (B, K) or, one for each token, (B, N, K), with a weight: {"class_token": (0.5, logits)}. Their
+        targets are those of their images.
         """
         own = getattr(self.model, "auxiliary_loss", None)
-        terms = {} if own is None else {"auxiliary": own}
+        terms = {} if own is None else {"auxiliary": own(targets) if callable(own) else own}
         for name, (weight, logits) in (getattr(self.model, "auxiliary_logits", None) or {}).items():
             rows = logits.flatten(0, -2)
             repeated = targets.repeat_interleave(len(rows) // len(targets), dim=0)

@@ -10,8 +10,8 @@ given. In block i, between attention and MLP:
     x_j = plain mean of x_j and what is merged into it;  s_j = s_j + sum s_i max(cos(x_i, x_j), 0)
 
 and attention is softmax(q k' / sqrt(d) + log s). Prefix tokens are neither dropped nor merged into; p_i and m_i
-count them. Numbers come as {"prune_kept_num": [p_0, ...], "merge_kept_num": [m_0, ...]}, under the names of the released
-ones, from a JSON file or as they are, or drop by the same amounts in every block but the first, which the paper leaves
+count them. Numbers come as {"prune_kept_num": [p_0, ...], "merge_kept_num": [m_0, ...]}, under the released names,
+from a JSON file or as they are, or drop by the same amounts in every block but the first, which the paper leaves
 alone.
 
 Deviations: a negative similarity counts as 0, where the released code would take the logarithm of what it makes of the

@@ -8,14 +8,20 @@
     tests      the floor(rho^s N) patches with the largest p_j(keep) stay, the largest first
     training   D_j = D_j * Gumbel-softmax(log p_j)(keep), hard, with the soft one's gradient; no patch leaves, and
                attention to patch j is weighted by D_j
-    loss       beside the task's:  weight / S sum_s mean_b (mean_j D_j - rho^s)^2
+    loss       beside the task's:  ratio_weight / S sum_s mean_b (mean_j D_j - rho^s)^2 + distillation (KL + MSE)
+    KL         mean_b sum_k p'_k log(p'_k / p_k), p and p' the shares of the classes here and at the teacher
+    MSE        mean over the patches with D = 1 in the end, and over channels, of (x_j - x'_j)^2, x after the last norm
 
-Deviations: the paper also distils logits and tokens from the unchanged host; that is not here. In training a dropped
-patch attends to those that stay, not to itself, which nothing that stays can see. A host that averages over patches,
-which the paper does not have, averages over those with D = 1. Where the weight of a key is 0, 1e-6 is added, so that
-its logarithm has a gradient.
+The teacher, with a prime, is the unchanged host with the weights it comes with, frozen: the host should come trained.
+It is held beside the network: it is no part of its parameters, its state or its cost.
+
+Deviations: KL's direction is the released code's; the paper prints the other. In training a dropped patch attends to
+those that stay, not to itself, which nothing that stays can see. A host that averages over patches, which the paper
+does not have, averages over those with D = 1. Where the weight of a key is 0, 1e-6 is added, so that its logarithm has
+a gradient. A host of `checkpoint=` is loaded after the teacher has been made: take backbone=trained.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +48,7 @@ def dynamicvit(
     keep_rate: float = 0.7,
     locations: Sequence[int] = (3, 6, 9),
     ratio_weight: float = 2.0,
+    distillation: float = 0.5,
 ) -> ReducedViT:
     """A host that learns to drop patches.
 
@@ -50,16 +57,41 @@ def dynamicvit(
         image_size: side of the images.
         keep_rate: rho, the share of the patches that stay before each of the blocks, in (0, 1].
         locations: the blocks, counted from 0.
-        ratio_weight: of the loss, at least 0.
+        ratio_weight: of the loss that brings the share of patches to `keep_rate`, at least 0.
+        distillation: weight of what is learnt from the host as it is now, at least 0; 0: no copy of it is held.
 
     Raises:
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
     number("ratio_weight", ratio_weight, 0, float("inf"))
+    number("distillation", distillation, 0, float("inf"))
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
-    method = Predictors(vit.embed_dim, rate, locations, vit.num_prefix_tokens, ratio_weight)
+    teacher = Teacher(vit, image_size, distillation) if distillation else None
+    method = Predictors(vit.embed_dim, rate, locations, vit.num_prefix_tokens, ratio_weight, teacher)
     return ReducedViT(vit, method, image_size=image_size)
+
+
+class Teacher:
+    """A frozen copy of the host. Not a module: a network that holds it does not count it among its own parts."""
+
+    def __init__(self, vit: VisionTransformer, image_size: int, weight: float) -> None:
+        vit = copy.deepcopy(vit).eval().requires_grad_(False)
+        self.net, self.weight = ReducedViT(vit, lambda: None, image_size=image_size), weight
+
+    def loss(self, images: Tensor, x: Tensor, logits: Tensor, present: Tensor) -> Tensor:
+        """What is left to learn, of images (B, C, S, S), from their patches x (B, N, D), logits (B, K) and D (B, N)."""
+        with torch.no_grad():
+            tokens = host.encode(self.net.vit, self.net.to(images).tokenize(images))
+            target = host.read_out(self.net.vit, tokens)
+        divergence = F.kl_div(_log_shares(logits), _log_shares(target), reduction="batchmean", log_target=True)
+        distance = (x - tokens.dense()[:, -x.shape[1] :]).float().square().mean(2)
+        kept = present.detach()
+        return self.weight * (divergence + (distance * kept).sum() / kept.sum().clamp(min=1))
+
+
+def _log_shares(logits: Tensor) -> Tensor:
+    return logits.float().log_softmax(1)
 
 
 class Predictor(nn.Module):
@@ -92,9 +124,18 @@ class Predictors(nn.Module):
 
     auxiliary_loss: Tensor | None = None
 
-    def __init__(self, dim: int, rate: float, locations: Sequence[int], prefix: int, weight: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        rate: float,
+        locations: Sequence[int],
+        prefix: int,
+        ratio_weight: float,
+        teacher: Teacher | None,
+    ) -> None:
         super().__init__()
-        self.rate, self.locations, self.prefix, self.weight = rate, locations, prefix, weight
+        self.rate, self.locations, self.prefix, self.ratio_weight = rate, locations, prefix, ratio_weight
+        self.teacher = teacher
         self.predictors = nn.ModuleList(Predictor(dim) for _ in locations)
 
     def __getstate__(self) -> dict:
@@ -105,9 +146,12 @@ class Predictors(nn.Module):
         self.auxiliary_loss = None
         return DynamicReducer(self)
 
-    def add_loss(self, present: Tensor, stage: int) -> None:
+    def add_ratio(self, present: Tensor, stage: int) -> None:
         """The term of a stage, 1..S, by D (B, N) after it."""
-        term = (present.mean(1) - self.rate**stage).square().mean() * self.weight / len(self.locations)
+        self.add((present.mean(1) - self.rate**stage).square().mean() * self.ratio_weight / len(self.locations))
+
+    def add(self, term: Tensor) -> None:
+        """Add a scalar to the loss."""
         self.auxiliary_loss = term if self.auxiliary_loss is None else self.auxiliary_loss + term
 
 
@@ -130,7 +174,7 @@ class DynamicReducer:
         if not self.learnt.training:
             return self._dropped(tokens, scores[..., 0], max(1, int(self.patches * self.learnt.rate ** (stage + 1))))
         self.present = present * F.gumbel_softmax(scores, hard=True)[..., 0]
-        self.learnt.add_loss(self.present, stage + 1)
+        self.learnt.add_ratio(self.present, stage + 1)
         self.sizes = F.pad(self.present, (self.learnt.prefix, 0), value=1.0).flatten() + SMALLEST
         self.log_sizes = self.sizes.log()
         return tokens
@@ -138,6 +182,13 @@ class DynamicReducer:
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
         """Nothing changes."""
         return tokens
+
+    def learn(self, net: ReducedViT, images: Tensor, tokens: Ragged, logits: Tensor) -> None:
+        """Learn from the teacher, if there is one, at the end of a forward in training."""
+        if self.learnt.teacher is not None:
+            patches = tokens.dense()[:, self.learnt.prefix :]
+            present = patches.new_ones(patches.shape[:2]) if self.present is None else self.present
+            self.learnt.add(self.learnt.teacher.loss(images, patches, logits, present))
 
     def _dropped(self, tokens: Ragged, scores: Tensor, left: int) -> Ragged:
         if left == scores.shape[1]:

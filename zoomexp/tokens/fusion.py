@@ -89,6 +89,11 @@ class ZoomFusion(nn.Module):
         return getattr(self.scorer, "auxiliary_loss", None)
 
     @property
+    def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
+        """Further logits that the host wants trained."""
+        return getattr(self.net, "auxiliary_logits", None)
+
+    @property
     def inserted(self) -> nn.ModuleDict:
         """The modules inserted into the host, which fit as before."""
         return getattr(self.net, "inserted", nn.ModuleDict())

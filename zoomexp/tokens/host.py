@@ -41,12 +41,14 @@ def check_host(model: nn.Module) -> None:
     """
     if not isinstance(model, VisionTransformer):
         raise InputError(f"host: must be a VisionTransformer of timm (deit, deit3, vit), got {type(model).__name__}")
-    parts = [model.patch_embed, *(part for block in model.blocks for part in (block, *_parts(block)))]
+    parts = [part for block in model.blocks for part in (block, *_parts(block))]
     allowed = (PatchEmbed, Block, Attention, *TOKENWISE)
-    foreign = sorted({type(part).__name__ for part in parts if type(part) not in allowed})
+    foreign = {type(part).__name__ for part in parts if type(part) not in allowed}
+    if not isinstance(model.patch_embed, PatchEmbed):
+        foreign.add(type(model.patch_embed).__name__)
     if foreign:
         names = ", ".join(kind.__name__ for kind in allowed)
-        raise InputError(f"host: patch embedding and blocks must be made of {names}, got {', '.join(foreign)}")
+        raise InputError(f"host: patch embedding and blocks must be made of {names}, got {', '.join(sorted(foreign))}")
     if any(getattr(block.attn, "gate", None) is not None for block in model.blocks):
         raise InputError("host: attention must be plain, got gated attention")
     if model.global_pool not in POOLS:
@@ -102,9 +104,12 @@ def read_out(model: VisionTransformer, tokens: Ragged, *, sizes: Tensor | None =
     """
     check_host(model)
     mean_of_patches = model.global_pool == "avg" and not model.pool_include_prefix
-    needed = model.num_prefix_tokens + mean_of_patches
+    reads_patches = getattr(model, "reads_patches", False)
+    needed = model.num_prefix_tokens + (mean_of_patches or reads_patches)
     if min(tokens.sizes) < needed:
         raise InputError(f"host: the head reads at least {needed} tokens of each image, got lengths {tokens.sizes}")
+    if reads_patches:
+        return model.forward_head(_filled(tokens))
     if model.global_pool == "token":
         return model.forward_head(_prefix_of(tokens, needed))
     skipped = model.num_prefix_tokens if mean_of_patches else 0
@@ -178,7 +183,8 @@ def _run_ragged(model: VisionTransformer, tokens: Ragged, reduce: Reducer | None
         if reduce is not None:
             tokens = reduce.between(i, tokens, Context(*qkv, tokens, log_sizes, model.has_class_token))
         tokens = tokens.with_values(_maybe_checkpointed(model, _mlp, block, tokens, tokens.values))
-    return tokens
+    finish = getattr(reduce, "finish", None)
+    return tokens if finish is None else finish(tokens)
 
 
 def _maybe_checkpointed(model: VisionTransformer, function: Callable, *args: object) -> object:
@@ -215,6 +221,13 @@ def _prefix_of(tokens: Ragged, count: int) -> Tensor:
     """The first `count` tokens of each image, (B, count, D)."""
     rows = tokens.offsets()[:-1, None] + torch.arange(count, device=tokens.values.device)
     return tokens.values[rows]
+
+
+def _filled(tokens: Ragged) -> Tensor:
+    """(B, Nmax, D): shorter sequences filled up with their own last token, which changes no maximum."""
+    last = tokens.offsets()[1:, None] - 1
+    rows = tokens.offsets()[:-1, None] + torch.arange(max(tokens.sizes), device=tokens.values.device)
+    return tokens.values[torch.minimum(rows, last)]
 
 
 def _mean(tokens: Ragged, skipped: int, sizes: Tensor | None) -> Tensor:

@@ -22,6 +22,9 @@ from zoomexp.tokens.reduction import Context, Reducer
 class TracedReducer(Reducer, Protocol):
     """A reducer that says where tokens went.
 
+    One with `learn(net, images, tokens, logits)` is called at the end of a forward in training: the `ReducedViT`, its
+    images, the tokens after the last norm and the logits.
+
     Attributes:
         moves: of each of its steps so far, (T,) int64 (see `moves`).
         sizes: (T,) how many patches each token is the mean of, for hosts that average over tokens; None: one each.
@@ -72,14 +75,15 @@ class ReducedViT(nn.Module):
         self.vit, self.method = vit, method
 
     @property
-    def auxiliary_loss(self) -> Tensor | None:
-        """The loss of a method that learns on its own, after a forward in training."""
+    def auxiliary_loss(self) -> Tensor | Callable[[Tensor], Tensor] | None:
+        """The loss of a method that learns on its own, or a function of the labels, after a forward in training."""
         return getattr(self.method, "auxiliary_loss", None)
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
-        """Further logits that a method wants trained, with their weights (see `tasks.classification`)."""
-        return getattr(self.method, "auxiliary_logits", None)
+        """Further logits that host or method want trained, with their weights (see `tasks.classification`)."""
+        parts = (getattr(part, "auxiliary_logits", None) or {} for part in (self.vit, self.method))
+        return {name: value for part in parts for name, value in part.items()} or None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
@@ -87,7 +91,10 @@ class ReducedViT(nn.Module):
         tokens = host.encode(self.vit, self.tokenize(images), reduce=reducer)
         self.lengths, self.tokens_per_block = tokens.lengths, reducer.lengths
         self._steps, self._last = reducer.of.moves, tokens.offsets()
-        return host.read_out(self.vit, tokens, sizes=reducer.of.sizes)
+        logits = host.read_out(self.vit, tokens, sizes=reducer.of.sizes)
+        if self.training and (learn := getattr(reducer.of, "learn", None)) is not None:
+            learn(self, images, tokens, logits)
+        return logits
 
     def tokenize(self, images: Tensor) -> Ragged:
         """The host's tokens with positions, prefix first."""
@@ -132,3 +139,7 @@ class _Recorded:
 
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
         return self.of.between(i, tokens, context)
+
+    def finish(self, tokens: Ragged) -> Ragged:
+        finish = getattr(self.of, "finish", None)
+        return tokens if finish is None else finish(tokens)

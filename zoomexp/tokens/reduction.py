@@ -7,6 +7,8 @@
     tokens = reducer.between(i, tokens, context)    after attention, before the MLP
     MLP and its residual
 
+    tokens = reducer.finish(tokens)                 if a reducer has it: last, before the host's final norm
+
 A token's output of attention does not depend on the other queries, so dropping rows in `between` also serves methods
 that cut the attention matrix itself (ATS). `log_sizes` serves proportional attention (ToMe), and a log of keep
 probabilities (DynamicViT's training): it may carry gradients, and -inf hides a key. The reducer alone keeps it in step

@@ -18,6 +18,7 @@ code lacks (it has "fixed"), and pruning, which it lacks too. Details of each ar
 from collections.abc import Callable, Sequence
 
 import torch
+from timm.layers import PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
@@ -190,6 +191,9 @@ class ZoomViT(nn.Module):
 
 def _patch_size(vit: VisionTransformer, image_size: int, eta: float) -> int:
     """The host's patch, once the images are known to divide into it."""
+    if type(vit.patch_embed) is not PatchEmbed:
+        kind = type(vit.patch_embed).__name__
+        raise InputError(f"tokens: zoomvit embeds single patches by timm's PatchEmbed, got {kind}; take tokens=fusion")
     height, patch = vit.patch_embed.patch_size
     if height != patch or (eta == 2 and patch % 2):
         raise InputError(f"tokens: the host's patches must be square{' and even' * (eta == 2)}, got {height} x {patch}")
