@@ -1,15 +1,26 @@
 """Measure speed as ratios within one run.
 
-    python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
-        steps=40 rounds=5        steps in a stretch, stretches of each side
-    python scripts/benchmark.py relevance backbone=deit_s            relevance maps in forwards of the same model
-        batch_size=8 rounds=3    images at a time, rounds
+    python scripts/benchmark.py model backbone=resnet20 dataset=cifar10 data_dir=DIR    attention modules against none
+        attention=none,loupe,cbam batch_sizes=1,32,128 dtypes=fp32,bf16 modes=eager,compiled rounds=5
+        shape=3,224,1000         channels, side and classes, instead of the data set's
+        loupe.gate=...           an option of one of them
+    python scripts/benchmark.py tokens                               token-reduction methods against plain DeiT-S
+        methods=tome,evit,zoomvit batch_size=16 rounds=5 depth=12 dtypes=fp32,bf16 modes=eager tome.r=8
     python scripts/benchmark.py zoomvit                              ZoomViT against plain DeiT-S: encoder, whole
         batch_size=16 encoder_batch=64 rounds=5 depth=12 dtypes=fp32,bf16
+    python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
+        steps=40 rounds=5        steps in a stretch, stretches of each side
+    python scripts/benchmark.py data dataset=cifar10 data_dir=DIR    batches: this project against torchvision and PIL
+        images=5000 rounds=5     images of a stretch of the latter
+    python scripts/benchmark.py relevance backbone=deit_s            relevance maps in forwards of the same model
+        batch_size=8 rounds=3    images at a time, rounds
+    python scripts/benchmark.py startup                              CPU seconds of short commands and of a sweep's job
+        jobs=4 rounds=3          jobs that a sweep has more, rounds
 
 Everything else goes to the config as in train.py. On a CPU one thread runs and CPU time is measured, so that other work
 on the machine does not count; on a GPU wall time with synchronisation at both ends. What is compared takes turns, and
-each ratio is that of neighbouring stretches.
+each ratio is that of neighbouring stretches. Memory is kept from step to step (zoomexp/allocator.py) unless
+malloc=default. The figures go to OUTPUT_DIR/benchmarks/ as JSON (output_dir=outputs).
 """
 
 import os
@@ -18,13 +29,19 @@ from importlib import import_module
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
+for name, level in {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+    os.environ.setdefault(name, level)  # the profiler, which counts memory, is talkative
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from hydra import initialize_config_dir  # noqa: E402
 
+from zoomexp.allocator import keep_memory  # noqa: E402
 from zoomexp.command_line import reported  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+
+SHARED = ("__init__", "footprint", "machine", "options", "outcome", "table")  # files that are no benchmarks
+OPTIONS = {"malloc": "kept", "output_dir": "outputs"}
 
 
 def main(arguments: list[str]) -> None:
@@ -33,14 +50,22 @@ def main(arguments: list[str]) -> None:
         print(__doc__)
         return
     name, *rest = arguments
-    known = sorted(path.stem for path in (ROOT / "scripts/benchmarks").glob("*.py"))
-    known = [stem for stem in known if stem not in ("__init__", "options")]
+    known = sorted({path.stem for path in (ROOT / "scripts/benchmarks").glob("*.py")} - set(SHARED))
     if name not in known:
         raise InputError(f"{name}: no such benchmark; allowed: {', '.join(known)}")
     benchmark = import_module(f"benchmarks.{name}")
-    own = {key: value for key, _, value in (argument.partition("=") for argument in rest) if key in benchmark.OPTIONS}
-    overrides = [argument for argument in rest if argument.partition("=")[0] not in own]
-    benchmark.run(benchmark.OPTIONS | own, overrides)
+    options = OPTIONS | benchmark.OPTIONS
+    own = {key: value for key, _, value in (argument.partition("=") for argument in rest) if key in options}
+    options |= own
+    if options["malloc"] not in ("kept", "default"):
+        raise InputError(f"malloc={options['malloc']} is unknown; allowed: kept, default")
+    kept = options["malloc"] == "kept" and keep_memory()
+    rows = benchmark.run(options, [argument for argument in rest if argument.partition("=")[0] not in own])
+    if rows:
+        from benchmarks.outcome import write
+
+        malloc = "kept" if kept else os.environ.get("GLIBC_TUNABLES", "default")
+        print(f"written to {write(rows, arguments, malloc, options['output_dir'])}")
 
 
 if __name__ == "__main__":

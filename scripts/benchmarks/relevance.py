@@ -4,6 +4,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ METHODS = {"lrp": lrp, "grad_attn": grad_attn, "rollout": rollout, "attention": 
 MAPS, BATCH = 20_000, 128
 
 
-def run(options: dict[str, str], overrides: list[str]) -> None:
-    """Time every method on a batch and image by image, and the reading of maps."""
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
+    """Time every method on a batch and image by image, and the reading of maps; returns a row for each."""
     batch_size, rounds = whole(options, "batch_size", "rounds")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with building():
@@ -53,11 +54,15 @@ def run(options: dict[str, str], overrides: list[str]) -> None:
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, one thread, CPU time"
     table = Table("method", "forwards", "least", "most", "ms an image",
                   title=f"{cfg.backbone.name}, batch {batch_size}, {rounds} rounds, {where}")  # fmt: skip
+    rows = []
     for name, seconds in times.items():
-        figures = [f"{share:.2f}" for share in ratio(seconds, times["forward"])]
-        table.add_row(name, *figures, f"{1e3 * float(np.median(seconds)) / batch_size:.1f}")
+        shares, milliseconds = ratio(seconds, times["forward"]), 1e3 * float(np.median(seconds)) / batch_size
+        rows.append({"name": name, **dict(zip(("forwards", "least", "most"), shares, strict=True)), "ms": milliseconds})
+        table.add_row(name, *(f"{share:.2f}" for share in shares), f"{milliseconds:.1f}")
     Console().print(table)
-    print(f"a random batch of {BATCH} maps of {MAPS} is read in {1e6 * reading():.0f} us")
+    microseconds = 1e6 * reading()
+    print(f"a random batch of {BATCH} maps of {MAPS} is read in {microseconds:.0f} us")
+    return [*rows, {"name": "batch of maps", "us": microseconds}]
 
 
 def reading() -> float:

@@ -4,20 +4,18 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from benchmarks.options import whole
+from benchmarks.machine import pick_device, where
+from benchmarks.options import DTYPES, some_of, whole
+from benchmarks.table import Line, show, timed
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, network
-from zoomexp.metrics.speed import interleaved, ratio
-from zoomexp.results.record import processor
 from zoomexp.tokens import host
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.scorers.teacher import TeacherMaps
@@ -27,34 +25,31 @@ from zoomexp.tokens.zoomvit import ZoomViT
 OPTIONS = {"batch_size": "16", "encoder_batch": "64", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16"}
 ENCODER_BLOCKS = 3  # each costs as much as any other
 SHARE = (1.68, 2.90)  # of the Beta distribution of the zoomed share: at eta 0.5 and 224 pixels 104 +- 30 tokens
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def run(options: dict[str, str], overrides: list[str]) -> None:
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Time the encoder, and ZoomViT at several numbers of zoomed cells, in every dtype."""
     batch_size, encoder_batch, rounds, depth = whole(options, "batch_size", "encoder_batch", "rounds", "depth")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtypes, device, found = some_of(options, "dtypes", list(DTYPES)), pick_device(), []
     with building():
-        given = ["backbone=deit_s", "backbone.pretrained=false", f"+backbone.depth={depth}", "attention=none"]
+        given = ["backbone=deit_s", "backbone.pretrained=false", f"++backbone.depth={depth}", "attention=none"]
         cfg = compose_run([*given, *overrides]).cfg
         size = cfg.backbone.image_size
         vit = network(cfg, {"num_classes": 1000, "in_chans": 3, "image_size": size})
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, one thread, CPU time"
-    for name in options["dtypes"].split(","):
+    for name in dtypes:
         plain = copy.deepcopy(vit).to(device, DTYPES[name]).eval().requires_grad_(False)
-        after = f"{name}, {rounds} rounds, {where}"
+        after = f"{name}, {rounds} rounds, {where(device)}"
         title = f"{cfg.backbone.name}, encoder of {ENCODER_BLOCKS} blocks, batch {encoder_batch}"
-        show(f"{title}, training step, {after}", encoder_rows(plain, encoder_batch, rounds, training=True))
+        found += show(f"{title}, training step, {after}", encoder_lines(plain, encoder_batch, rounds, training=True))
         with torch.no_grad():
-            show(f"{title}, {after}", encoder_rows(plain, encoder_batch, rounds, training=False))
+            found += show(f"{title}, {after}", encoder_lines(plain, encoder_batch, rounds, training=False))
             title = f"{cfg.backbone.name}, {depth} blocks, {size} pixels, batch {batch_size}"
-            show(f"{title}, {after}", whole_rows(plain, batch_size, size, rounds))
+            found += show(f"{title}, {after}", whole_lines(plain, batch_size, size, rounds))
+    return found
 
 
-def encoder_rows(
-    plain: nn.Module, batch_size: int, rounds: int, training: bool
-) -> list[tuple[str, float, list[float], float]]:
-    """Encoders of ragged, padded and equal lengths: name, share of MACs, ratio, milliseconds an image."""
+def encoder_lines(plain: nn.Module, batch_size: int, rounds: int, training: bool) -> list[Line]:
+    """Encoders of ragged, padded and equal lengths: the same images."""
     plain = copy.deepcopy(plain).requires_grad_(training)
     plain.blocks = plain.blocks[:ENCODER_BLOCKS]
     like = next(plain.parameters())
@@ -70,7 +65,7 @@ def encoder_rows(
         f"padded to {int(lengths.max())} with a mask": partial(encoded, plain, ragged, "padded", training=training),
     }
     share = sum(cost(int(n), width) for n in lengths) / (batch_size * cost(full, width))
-    return rows(variants, [1.0, share, share], batch_size, rounds, like.device)
+    return timed(variants, [1.0, share, share], batch_size, rounds, like.device)
 
 
 def encoded(plain: nn.Module, tokens: Ragged, mode: str = "ragged", *, training: bool) -> None:
@@ -81,9 +76,7 @@ def encoded(plain: nn.Module, tokens: Ragged, mode: str = "ragged", *, training:
         values.float().square().mean().backward()
 
 
-def whole_rows(
-    plain: nn.Module, batch_size: int, size: int, rounds: int
-) -> list[tuple[str, float, list[float], float]]:
+def whole_lines(plain: nn.Module, batch_size: int, size: int, rounds: int) -> list[Line]:
     """From image to logits: plain, and ZoomViT with its Zoomer inside the timer."""
     like = next(plain.parameters())
     width, patch = plain.embed_dim, plain.patch_embed.patch_size[0]
@@ -98,9 +91,10 @@ def whole_rows(
             net = ZoomViT(copy.deepcopy(plain), scorer=zoomer, image_size=size, eta=eta, budget=cells).to(like).eval()
             name = f"eta {eta}, {cells} of {coarse} cells, {1 + coarse + 3 * cells} tokens, Zoomer at {input_size}"
             variants[name] = partial(net, images)
-            shares.append(
-                (encoder + embedding(coarse, cells, patch, width) + ZOOMER_MACS * (input_size / 224) ** 2) / base
-            )
+            patches = embedding(
+                coarse, cells if eta == 0.5 else 0, patch, width
+            )  # four enlarged ones cost as much as one
+            shares.append((encoder + patches + ZOOMER_MACS * (input_size / 224) ** 2) / base)
     maps = torch.rand(batch_size, size // patch, size // patch, device=like.device)
     given = (
         ZoomViT(copy.deepcopy(plain), scorer=TeacherMaps(image_size=size, patch_size=patch), image_size=size, budget=16)
@@ -109,7 +103,7 @@ def whole_rows(
     )
     variants["tokenizer alone, eta 0.5, 16 cells"] = partial(given.tokenize, images, maps)
     shares.append(embedding((full - 1) // 4, 16, patch, width) / base)
-    return rows(variants, shares, batch_size, rounds, like.device)
+    return timed(variants, shares, batch_size, rounds, like.device)
 
 
 ZOOMER_MACS = 0.58064e9  # of n = 2 at 224 pixels
@@ -143,24 +137,3 @@ def cost(tokens: int, width: int) -> float:
 def embedding(coarse: int, cells: int, patch: int, width: int) -> float:
     """MACs of embedding what is kept."""
     return (coarse + 3 * cells) * 3 * patch * patch * width
-
-
-def rows(
-    variants: dict[str, Callable[[], object]], shares: list[float], batch_size: int, rounds: int, device: torch.device
-) -> list[tuple[str, float, list[float], float]]:
-    """Time the variants; the first is what the others are compared with."""
-    times = interleaved(variants, rounds, device)
-    first = next(iter(times.values()))
-    found = []
-    for (name, seconds), share in zip(times.items(), shares, strict=True):
-        found.append((name, share, list(ratio(first, seconds)), 1e3 * median(seconds) / batch_size))
-    return found
-
-
-def show(title: str, lines: list[tuple[str, float, list[float], float]]) -> None:
-    """Print speed as a multiple of the first line's, and which part of the saving in MACs that is."""
-    table = Table("", "MACs", "times as fast", "least", "most", "of the ideal", "ms an image", title=title)
-    for name, share, (middle, least, most), milliseconds in lines:
-        figures = [f"{share:.3f}", f"{middle:.2f}", f"{least:.2f}", f"{most:.2f}", f"{middle * share:.2f}"]
-        table.add_row(name, *figures, f"{milliseconds:.2f}")
-    Console(width=150).print(table)

@@ -1,5 +1,6 @@
 """How long things take, as ratios that a busy machine does not spoil."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -16,25 +17,39 @@ def clock(device: torch.device) -> float:
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+    variants: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, least: float = 0.0
 ) -> dict[str, list[float]]:
-    """Time each variant once a round, in turn, after one round that is not counted.
+    """Time each variant once a round, in turn, after calls that are not counted.
 
     Args:
         variants: what to run, by name.
         rounds: how often, at least 1.
         device: where it runs; see `clock`.
+        least: seconds that a stretch should take at least; what is quicker is called several times in it.
 
     Returns:
-        Seconds of each round, by name.
+        Seconds of one call in each round, by name.
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds + 1):
+    calls = {name: _calls(variant, device, least) for name, variant in variants.items()}
+    for _ in range(rounds):
         for name, variant in variants.items():
-            started = clock(device)
-            variant()
-            times[name].append(clock(device) - started)
-    return {name: seconds[1:] for name, seconds in times.items()}
+            times[name].append(_stretch(variant, calls[name], device))
+    return times
+
+
+def _calls(variant: Callable[[], object], device: torch.device, least: float) -> int:
+    """How many calls make a stretch; the first one, which may compile, says nothing about the others."""
+    variant()
+    return max(1, math.ceil(least / max(_stretch(variant, 1, device), 1e-9))) if least else 1
+
+
+def _stretch(variant: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Seconds of one call, the mean over a stretch of them."""
+    started = clock(device)
+    for _ in range(calls):
+        variant()
+    return (clock(device) - started) / calls
 
 
 def ratio(times: Sequence[float], baseline: Sequence[float]) -> tuple[float, float, float]:

@@ -1,0 +1,76 @@
+"""CPU seconds of what one waits for: help, a mistake, the smallest run, one more job of a sweep."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.options import whole
+from zoomexp.errors import InputError
+from zoomexp.results.record import processor
+
+OPTIONS = {"jobs": "4", "rounds": "3"}
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+SMALL = ("-m", "trainer=smoke", "dataset=digits", "attention=none")
+
+
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
+    """Run everything once a round; further overrides go to the runs that train."""
+    jobs, rounds = whole(options, "jobs", "rounds")
+    seconds: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, measure in measures(jobs, overrides).items():
+            seconds.setdefault(name, []).append(measure())
+    table = Table(
+        "", "CPU seconds", "least", "most", title=f"{rounds} rounds, {processor()}, children's user and system"
+    )
+    rows = []
+    for name, found in seconds.items():
+        rows.append({"name": name, "cpu_s": median(found), "least": min(found), "most": max(found)})
+        table.add_row(name, *(f"{value:.2f}" for value in list(rows[-1].values())[1:]))
+    Console(width=110).print(table)
+    _, _, run_alone, job, *_ = rows
+    print(f"ratio {run_alone['cpu_s'] / job['cpu_s']:.1f}: a run in a process of its own to one more job of a sweep")
+    return rows
+
+
+def measures(jobs: int, overrides: list[str]) -> dict[str, Callable[[], float]]:
+    """What is measured, by name."""
+    return {
+        "train.py --help": partial(spent, "--help"),
+        "a misspelt choice": partial(spent, "attention=louper", code=2),
+        "trainer=smoke": partial(spent, "trainer=smoke", *overrides),
+        "one more job of a sweep": partial(one_more, jobs, "logger=none", *overrides),
+        "one more job, W&B offline": partial(one_more, jobs, "logger=wandb", *overrides),
+    }
+
+
+def one_more(jobs: int, *overrides: str) -> float:
+    """Seconds of a job: a sweep of 1 + `jobs` seeds less a sweep of one, shared out."""
+    one, many = (spent(*SMALL, *overrides, f"seed=range({count})") for count in (1, 1 + jobs))
+    return (many - one) / jobs
+
+
+def spent(*arguments: str, code: int = 0) -> float:
+    """CPU seconds of train.py and of what it starts and waits for, in a new output folder.
+
+    Raises:
+        InputError: If it ends with another code.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [] if "--help" in arguments else [f"output_dir={folder}"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, str(TRAIN), *arguments, *outputs], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != code:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"train.py {' '.join(arguments)} ended with code {done.returncode}: {last}")
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

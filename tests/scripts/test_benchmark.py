@@ -1,0 +1,211 @@
+"""scripts/benchmark.py: every sub-command on a tiny configuration, its figures, and what it refuses."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import initialize_config_dir
+
+from zoomexp.datasets.loader import ArrayLoader
+from zoomexp.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = ("backbone=vit_digits", "depth=12", "batch_size=2", "rounds=1", "dtypes=fp32")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name, value in {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        yield module
+
+
+@pytest.fixture
+def run(script, tmp_path, capsys):
+    """Runs a sub-command; what it printed, and its rows by name."""
+
+    def one(*arguments):
+        given = [*arguments, "malloc=default", f"output_dir={tmp_path}"]
+        script.main(given)
+        (path,) = tmp_path.glob(f"benchmarks/{arguments[0]}-*.json")
+        printed, facts = capsys.readouterr().out, json.loads(path.read_text())
+        assert printed.splitlines()[-1] == f"written to {path}"
+        assert facts["command"] == ["python", "scripts/benchmark.py", *given] and facts["malloc"] == "default"
+        assert facts["versions"]["torch"] == torch.__version__ and facts["device"]
+        assert set(facts["git"]) == {"sha", "dirty"}
+        return printed, {row["name"]: row for row in facts["rows"]}
+
+    return one
+
+
+def test_model(run):
+    printed, rows = run(
+        "model", "dataset=digits", "attention=cbam,none", "cbam.reduction=2", "batch_sizes=2", "dtypes=fp32", "rounds=1"
+    )
+    assert list(rows) == ["none", "cbam"] and "resnet20, 8 pixels, batch 2, fp32, eager" in printed
+    plain, cbam = rows.values()
+    assert (plain["ratio"], plain["macs"], plain["parameters"]) == (1, 1, 269_434)
+    assert cbam["least"] <= cbam["ratio"] <= cbam["most"] and cbam["of_ideal"] == cbam["ratio"] * cbam["macs"]
+    assert cbam["macs"] == pytest.approx(cbam["MMACs"] / plain["MMACs"], rel=0.01) and cbam["macs"] > 1
+    weights = 4 * 269_434 / 2**20
+    assert weights < plain["inference_MiB"] < 2 * weights < plain["training_MiB"] < cbam["training_MiB"]
+
+
+def test_model_of_a_given_shape_in_bf16_takes_half_the_weights(run):
+    common = ("model", "attention=none", "shape=3,16,5", "batch_sizes=1", "rounds=1")
+    _, rows = run(*common, "dtypes=bf16")
+    assert rows["none"]["parameters"] == 269_722 - 5 * 65
+    assert rows["none"]["inference_MiB"] < 3 * rows["none"]["parameters"] / 2**20
+    assert rows["none"]["training_MiB"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own modules
+def test_model_compiled(run):
+    _, rows = run(
+        "model", "dataset=digits", "attention=none,loupe", "batch_sizes=2", "dtypes=fp32", "rounds=1", "modes=compiled"
+    )
+    assert list(rows) == ["none", "loupe"] and rows["none"]["ratio"] == 1
+
+
+def test_tokens(run):
+    printed, rows = run("tokens", *HOST, "methods=tome,evit,zoomvit", "tome.r=2", "zoomvit.budget=2")
+    assert list(rows) == ["plain", "tome", "evit", "zoomvit, eta 0.5", "zoomvit, eta 2"]
+    assert "left out" not in printed
+    assert rows["plain"]["tokens_by_block"] == [37] * 12 and rows["plain"]["ratio"] == 1
+    assert rows["tome"]["tokens_by_block"] == [37 - 2 * i for i in range(12)]
+    assert rows["zoomvit, eta 0.5"]["tokens_by_block"] == [1 + 9 + 3 * 2] * 12
+    assert rows["zoomvit, eta 2"]["tokens_by_block"] == [1 + 36 + 3 * 2] * 12
+    assert rows["tome"]["macs"] < 1 and rows["evit"]["macs"] < 1
+
+
+def test_a_method_that_fails_is_one_line_and_the_others_run(run):
+    printed, rows = run("tokens", *HOST, "methods=tome,topk", "tome.r=-1")
+    assert "tome: left out: tokens.r must be a whole number of at least 0, got -1\n" in printed
+    assert list(rows) == ["plain", "topk"]
+
+
+def test_every_method_of_the_config_group_is_known(script):
+    from benchmarks.tokens import methods
+
+    assert {"tome", "evit", "ats", "dynamicvit"} <= set(methods())
+    assert not {"uniform", "fusion", "zoomvit", "zoomvit_paper", "scorer"} & set(methods())
+
+
+def test_zoomvit(run):
+    printed, rows = run("zoomvit", "depth=1", "batch_size=1", "encoder_batch=2", "rounds=1", "dtypes=fp32")
+    assert rows["eta 2, 8 of 196 cells, 221 tokens, Zoomer at 224"]["macs"] > 1
+    assert "encoder of 3 blocks, batch 2, training step" in printed
+
+
+def test_data(run):
+    printed, rows = run("data", "dataset=digits", "images=130", "rounds=2")
+    ours, theirs = rows.values()
+    assert printed.startswith(f"ratio {ours['ratio']:.1f} (from {ours['least']:.1f} to {ours['most']:.1f}, 2 rounds)")
+    assert ours["ratio"] > 1 and ours["us"] < theirs["us"]
+
+
+def test_both_sides_of_data_give_the_same_images(script):
+    from benchmarks.data import pil_loader
+
+    from zoomexp.composition import compose_run, make
+
+    data = make(compose_run(["dataset=digits", "dataset.crop_padding=0", "dataset.batch_size=40"]).cfg.dataset)
+    data.setup("fit")
+    torch.manual_seed(0)
+    (images, labels), plain = next(iter(pil_loader(data, 40))), data.part("train").take(np.arange(40))
+    (ours,) = ArrayLoader(plain, batch_size=40, mean=data.mean, std=data.std)
+    both = [sorted(zip(y.tolist(), x.flatten(1).tolist(), strict=True)) for x, y in
+            ((images, labels), (ours["image"], ours["label"]))]  # fmt: skip
+    np.testing.assert_allclose([x for _, x in both[0]], [x for _, x in both[1]], atol=1e-5)
+    assert [y for y, _ in both[0]] == [y for y, _ in both[1]]
+
+
+FAKE_TRAIN = """
+import re, sys, time
+line = " ".join(sys.argv)
+jobs = int(found[1]) if (found := re.search(r"seed=range\\((\\d+)\\)", line)) else 1
+end = time.process_time() + 0.02 * jobs * (2 if "logger=wandb" in line else 1)
+while time.process_time() < end:
+    pass
+sys.exit(2 if "louper" in line else 0)
+"""
+
+
+def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
+    from benchmarks import startup
+
+    (tmp_path / "train.py").write_text(FAKE_TRAIN)
+    monkeypatch.setattr(startup, "TRAIN", tmp_path / "train.py")
+    printed, rows = run("startup", "rounds=1", "jobs=8")
+    assert rows["one more job of a sweep"]["cpu_s"] == pytest.approx(0.02, abs=0.01)
+    assert rows["one more job, W&B offline"]["cpu_s"] == pytest.approx(0.04, abs=0.01)
+    assert rows["train.py --help"]["cpu_s"] >= 0.02 and "ratio" in printed
+
+
+def test_a_command_of_startup_that_fails_is_named(script, tmp_path, monkeypatch):
+    from benchmarks import startup
+
+    (tmp_path / "train.py").write_text("import sys; sys.exit('no room')")
+    monkeypatch.setattr(startup, "TRAIN", tmp_path / "train.py")
+    with pytest.raises(InputError, match=r"^train.py --help ended with code 1: no room$"):
+        startup.spent("--help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("relevance backbone=vit_digits batch_size=1 rounds=1", "a random batch of 128 maps of 20000 is read in"),
+        ("step dataset=digits attention=none dataset.batch_size=4 steps=3 rounds=1 logger=none", "ratio "),
+    ],
+)
+def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsys, arguments, line):
+    script.main([*arguments.split(), "malloc=default", f"output_dir={tmp_path}"])
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("modle", r"^modle: no such benchmark; allowed: data, model, .*startup, .*zoomvit$"),
+        ("model malloc=mine", r"^malloc=mine is unknown; allowed: kept, default$"),
+        ("model rounds=0", r"^rounds=0 must be a whole number, at least 1$"),
+        ("model batch_sizes=1,x", r"^batch_sizes=1,x must be whole numbers, at least 1, separated by commas$"),
+        ("model dtypes=fp16", r"^dtypes=fp16 is unknown; allowed: fp32, bf16$"),
+        ("model dtypes=fp32,fp32", r"^dtypes=fp32,fp32: one is named twice$"),
+        ("model modes=jit", r"^modes=jit is unknown; allowed: eager, compiled$"),
+        ("model attention=cbma", r"^attention=cbma is unknown; allowed: attzoom, cbam, .*self_attention$"),
+        ("model shape=3,224", r"^shape=3,224 must be channels, side and classes, for example 3,224,1000$"),
+        ("model attention=cbam shape=3,8,2 cbam.reductoin=2", r"reductoin"),
+        ("tokens methods=toem", r"^methods=toem is unknown; allowed: .*tome.*zoomvit$"),
+        ("tokens depth=none", r"^depth=none must be a whole number, at least 1$"),
+        ("zoomvit dtypes=fp8", r"^dtypes=fp8 is unknown; allowed: fp32, bf16$"),
+        ("data dataset=digits images=3", r"^images=3 leave no batch of 64$"),
+        ("data images=few", r"^images=few must be a whole number, at least 1$"),
+        ("startup jobs=0", r"^jobs=0 must be a whole number, at least 1$"),
+    ],
+)
+def test_bad_options_are_one_line(script, tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        script.main([*arguments.split(), f"output_dir={tmp_path}", *["malloc=default"] * ("malloc" not in arguments)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_a_mistake_at_the_command_line():
+    def called(*arguments):
+        command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert "benchmark.py tokens" in called("--help").stdout
+    wrong = called("modle")
+    assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1
