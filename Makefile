@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data lint format clean
+.PHONY: help demo test test-slow test-data test-slurm lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-slow: .venv/installed  ## the tests that take longer
 
 test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DATA_DIR=...
 	$(PYTEST) -m data
+
+test-slurm: .venv/installed  ## sweeps on a real SLURM, started here (Debian: apt-get install slurmctld slurmd munge)
+	$(BIN)/python -m pytest -m slurm -rs tests/slurm
 
 lint: .venv/installed  ## formatting and lint
 	$(BIN)/ruff format --check --quiet .

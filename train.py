@@ -1,5 +1,6 @@
 """Train, test and record one experiment: `python train.py attention=loupe backbone=resnet20`; `--help` lists it all."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,18 @@ if TYPE_CHECKING:  # imported where it is used: `--help` and a mistake are answe
 def main(cfg: DictConfig) -> None:
     """Run the experiment, or one job of a multirun."""
     from zoomexp.composition import with_needs
+    from zoomexp.interruption import stopping_in_order
     from zoomexp.results.sweep import run_job
 
     job = HydraConfig.get()
-    overrides = list(job.overrides.task)
+    overrides = OmegaConf.to_container(job.overrides.task)  # as typed: an override may hold an interpolation
     choices = OmegaConf.to_container(job.runtime.choices)
-    if job.mode.name == "MULTIRUN":
-        run_job(lambda: run_all(with_needs(cfg, choices, overrides)), Path(job.sweep.dir), job.job.num, overrides)
-    else:
-        with reported():
-            run_all(with_needs(cfg, choices, overrides))
+    with stopping_in_order():
+        if job.mode.name == "MULTIRUN":
+            run_job(lambda: run_all(with_needs(cfg, choices, overrides)), Path(job.sweep.dir), job.job.num, overrides)
+        else:
+            with reported():
+                run_all(with_needs(cfg, choices, overrides))
 
 
 def run_all(run: "Run") -> dict:
@@ -38,39 +41,26 @@ def run_all(run: "Run") -> dict:
 
 def experiment(run: "Run", rerun: bool = False) -> dict:
     """Build what the config says, train it, test it once and record it; returns the record's facts."""
-    from zoomexp.composition import make
+    from zoomexp.composition import build, make
+    from zoomexp.interruption import restarted
+    from zoomexp.memory import in_memory
     from zoomexp.results.record import RunRecord
     from zoomexp.results.summary import show
-    from zoomexp.running import fit_and_test, make_logger, make_ready
+    from zoomexp.running import fit_and_test, make_logger
 
     cfg = run.cfg
     record = RunRecord(cfg.output_dir, run.config, run.choices, list(run.overrides))
+    rerun = rerun and not restarted()  # a requeued job goes on with what it has begun
     if rerun or not record.finished():
         with building():
-            data, task, trainer = build(cfg, record.folder)
-            make_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
+            built = [build(cfg, record.folder)]
         with record.alone(OmegaConf.to_yaml(cfg, resolve=True), rerun) as mine:
             if mine:
-                with make_logger(make(cfg.logger), record) as trainer.logger:
-                    fit_and_test(trainer, task, data, record, cfg.evaluate)
+                with make_logger(make(cfg.logger), record) as logger:
+                    do = partial(fit_and_test, logger=logger, record=record, evaluate=cfg.evaluate)
+                    in_memory(lambda: built.pop() if built else build(cfg, record.folder), do, cfg.trainer.on_oom)
     show(record.facts, record.folder)
     return record.facts
-
-
-def build(cfg: DictConfig, folder: Path) -> tuple:
-    """The data module, the task around its network, and the trainer that will write into `folder`."""
-    from zoomexp.composition import make, network
-    from zoomexp.running import prepare, shape_of
-
-    prepare(cfg.seed, cfg.evaluate)
-    data = make(cfg.dataset)
-    data = make(cfg.relevance)(data=data) if cfg.relevance else data
-    data.prepare_data()
-    data.setup("fit")
-    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
-    task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
-    callbacks = list(make(cfg.callbacks).values())
-    return data, task, make(cfg.trainer, callbacks=callbacks, logger=False, default_root_dir=folder)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,7 @@ def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Seq
     from hydra.types import HydraContext, RunMode
 
     import train
+    from zoomexp.results.submitit_repair import repair_submitit
 
     output_dir = Path(runs[0].cfg.output_dir).resolve()
     sweep = output_dir / "sweeps" / f"{name.replace('/', '-')}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"
@@ -201,6 +202,7 @@ def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Seq
         starter = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=train.main.__wrapped__, config=config
         )
+        repair_submitit(config.hydra.launcher._target_)
         with watched(name, [run.folder for run in runs]):
             returns = starter.launch([[*run.overrides, *options] for run in runs], initial_job_idx=0)
         for returned in returns:

@@ -57,7 +57,7 @@ class LoadedRun:
         path = self.folder / "predictions.npz"
         if not path.is_file():
             raise InputError(f"{self.option}={self.folder}: not tested yet (no predictions.npz); name images by number")
-        with np.load(path) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ("index", "label", "top1")}
 
 

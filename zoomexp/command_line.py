@@ -4,9 +4,11 @@ import contextlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from zoomexp.errors import DivergedError, InputError
+from zoomexp.errors import DivergedError, FaultError, InputError
 
 ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -14,13 +16,25 @@ ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra entry point; what is wrong with the command line itself is said in one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them and exiting with 1
-    with reported():
+    with reported(), composing():
         main()
 
 
 @contextlib.contextmanager
+def composing() -> Iterator[None]:
+    """Hydra answers some command lines that do not compose with errors that are not its own."""
+    try:
+        yield
+    except (TypeError, ValueError, AssertionError) as error:
+        deepest = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not {"hydra", "omegaconf"} & set(Path(deepest).parts):
+            raise
+        raise InputError(f"the options do not compose: {_flat(error)}") from error
+
+
+@contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turn bad input into one line and exit code 2, a diverged loss into one line and exit code 1.
+    """Turn bad input into one line and exit code 2, a diverged loss or a fault into one line and exit code 1.
 
     `HYDRA_FULL_ERROR=1` in the environment shows the traceback.
     """
@@ -29,12 +43,12 @@ def reported() -> Iterator[None]:
 
     try:
         yield
-    except (InputError, DivergedError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, DivergedError, FaultError, HydraException, OmegaConfBaseException) as error:
         if ASKED_FOR_TRACEBACKS:
             raise
-        diverged = isinstance(error, DivergedError)
-        sys.stderr.write(f"error: {_flat(error) if diverged else explain(error)}\n")
-        sys.exit(1 if diverged else 2)
+        began = isinstance(error, DivergedError | FaultError)
+        sys.stderr.write(f"error: {_flat(error) if began else explain(error)}\n")
+        sys.exit(1 if began else 2)
 
 
 @contextlib.contextmanager
@@ -53,6 +67,7 @@ def explain(error: BaseException) -> str:
 
     Hydra says "Could not override 'a.b'" or "Error in call to target" and hides the reason in the causes.
     """
+    from hydra.errors import InstantiationException, OverrideParseException
     from omegaconf import DictConfig
     from omegaconf.errors import (
         ConfigAttributeError,
@@ -65,16 +80,47 @@ def explain(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, InputError):
             return _flat(cause)
+        if isinstance(cause, OverrideParseException):
+            return f"'{cause.override}' is no option and its value; allowed: name=value, what is special in quotes"
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
             allowed = ", ".join(str(name) for name in cause.parent_node if not str(name).startswith("_"))
             return f"{cause.full_key or cause.key}: no such option; allowed: {allowed}"
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key}: must be given, for example {cause.full_key}=..."
         if isinstance(cause, InterpolationKeyError) and (missing := re.search(r"key '(\S+)' not found", str(cause))):
-            return f"{missing[1]}: must be given, since {cause.full_key} is made of it; for example +{missing[1]}=..."
+            made = cause.full_key or "the command line"
+            return f"{missing[1]}: must be given, since {made} is made of it; for example +{missing[1]}=..."
         cause = cause.__cause__
-    text = _flat(error).split(" Config search path:")[0]
-    return text if type(error).__module__.startswith(("hydra", "omegaconf")) else f"{type(error).__name__}: {text}"
+    if isinstance(error, InstantiationException):
+        return _of_target(error)
+    text = _call(error) or _flat(error).split(" Config search path:")[0]
+    if _of_hydra(error):
+        text, _, key = text.partition(" full_key: ")
+        text = re.sub(r"^\w+ raised while resolving interpolation: ", "", text)
+        return f"{key.split()[0]}: {text}" if key else text
+    return text if _call(error) else f"{type(error).__name__}: {text}"
+
+
+def _of_target(error: BaseException) -> str:
+    """What went wrong where Hydra called what a config names: led by the option, without Hydra's own words."""
+    text, _, key = _flat(error).partition(" full_key: ")
+    if target := re.search(r"(?:locating target|callable target, got) ('.*?')(?:,| of type)", text):
+        return f"{key}._target_={target[1]}: no such class or function"
+    text = text if error.__cause__ is None else _call(error.__cause__) or _flat(error.__cause__)
+    return f"{key or 'config'}: {text}"
+
+
+def _call(error: BaseException) -> str | None:
+    """A call with the wrong arguments, in the words of options."""
+    if missing := re.search(r"missing \d+ required [\w-]+ arguments?: (.*)", _flat(error)):
+        return f"{missing[1]}: must be given"
+    if unknown := re.search(r"got an unexpected keyword argument ('\w+')", _flat(error)):
+        return f"{unknown[1]}: no such option"
+    return None
+
+
+def _of_hydra(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("hydra", "omegaconf"))
 
 
 def _flat(error: BaseException) -> str:

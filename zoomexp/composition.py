@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from zoomexp.errors import InputError
 from zoomexp.results.record import run_path
@@ -29,8 +29,23 @@ PASSED_ON = ("data_dir=", "output_dir=", "seed=", "logger", "trainer=", "trainer
 
 
 def make(node: Any, **arguments: Any) -> Any:
-    """Instantiate a config node; plain lists and dicts, so that nothing below sees a config object."""
+    """Instantiate a config node; plain lists and dicts, so that nothing below sees a config object.
+
+    Raises:
+        InputError: If it has options, and not what they are options of.
+    """
+    _check_targets(node)
     return instantiate(node, _convert_="all", **arguments)
+
+
+def _check_targets(node: Any) -> None:
+    if not isinstance(node, DictConfig) or "_target_" in node or not node:
+        return
+    children = [node._get_node(name) for name in node]
+    if not all(isinstance(child, DictConfig) for child in children):
+        raise InputError(f"{node._get_full_key(None)}._target_: must be given, the class or function to call")
+    for child in children:
+        _check_targets(child)
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,43 @@ def rebuilt(cfg: DictConfig, shape: dict[str, int], weights: str | Path | None) 
     net = network(cfg, shape)
     load_weights(net, weights)
     return net.eval()
+
+
+def build(cfg: DictConfig, folder: Path) -> tuple:
+    """The trainer that will write into `folder`, the task around its network and the data module, ready to run.
+
+    Raises:
+        InputError, and whatever is raised by what is built: nothing has been written then.
+    """
+    from zoomexp.arguments import truth
+    from zoomexp.running import make_ready, prepare, shape_of
+
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    data = make(cfg.dataset)
+    data = make(cfg.relevance)(data=data) if cfg.relevance else data
+    data.prepare_data()
+    data.setup("fit")
+    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
+    task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
+    truth("compile", cfg.compile)
+    if cfg.compile:
+        task.model.compile()
+    trainer = _trainer(cfg, folder)
+    make_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
+    return trainer, task, data
+
+
+def _trainer(cfg: DictConfig, folder: Path) -> Any:
+    from zoomexp.callbacks.stopping import Stopping
+    from zoomexp.trainer_options import check_trainer
+
+    check_trainer(OmegaConf.to_container(cfg.trainer, resolve=True))
+    options = cfg.trainer.copy()
+    with open_dict(options):
+        del options.on_oom  # not Lightning's
+    trainer = make(options, callbacks=list(make(cfg.callbacks).values()), logger=False, default_root_dir=folder)
+    trainer.callbacks += [Stopping()] if trainer.world_size > 1 else []
+    return trainer
 
 
 def network(cfg: DictConfig, shape: dict[str, int]) -> Any:

@@ -10,3 +10,9 @@ class InputError(ValueError):
 
 class DivergedError(ArithmeticError):
     """The loss is NaN or infinite; the message names the step. `train.py` prints it and exits with code 1."""
+
+
+class FaultError(RuntimeError):
+    """What a run needs gave way: the disk, the memory, a worker, a file of its own. The message is one line that says
+    what happened and how to go on. `train.py` prints it and exits with code 1.
+    """  # noqa: D205

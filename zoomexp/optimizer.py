@@ -8,6 +8,7 @@ import timm.optim
 from torch import nn
 from torch.optim import Optimizer
 
+from zoomexp.arguments import listed, real, truth
 from zoomexp.errors import InputError
 
 KINDS = ("norm", "bias", "gate", "module")
@@ -30,11 +31,14 @@ def make_optimizer(
     Raises:
         InputError: For an unknown optimizer, argument or kind, or a learning rate or decay out of range.
     """
-    if opt not in timm.optim.list_optimizers():
+    if not isinstance(opt, str) or opt not in timm.optim.list_optimizers():
         raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
     for field, value, least in (("lr", lr, 1e-30), ("weight_decay", weight_decay, 0)):
-        if not isinstance(value, int | float) or not least <= value < math.inf:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= value < math.inf:
             raise InputError(f"optimizer.{field}={value} must be a number {'>' if field == 'lr' else '>='} 0")
+    _check_kwargs(**kwargs)
+    listed("optimizer.no_decay", no_decay, str, f"kinds of parameters; allowed: {', '.join(KINDS)}")
     if unknown := set(no_decay) - set(KINDS):
         raise InputError(f"optimizer.no_decay: unknown {sorted(unknown)}; allowed: {', '.join(KINDS)}")
     groups = decay_groups(model, weight_decay, no_decay)
@@ -42,6 +46,15 @@ def make_optimizer(
         return timm.optim.create_optimizer_v2(groups, opt=opt, lr=lr, weight_decay=weight_decay, **kwargs)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer: {opt} cannot be built: {error}") from error
+
+
+def _check_kwargs(
+    *, betas: Sequence[float] = (0.9, 0.999), momentum: float = 0.0, nesterov: bool = False, **others: Any
+) -> None:
+    """Check what most optimizers take and say little about."""
+    listed("optimizer.betas", betas, (int, float), "numbers in [0, 1)")
+    real("optimizer.momentum", momentum, lambda share: share >= 0, "at least 0")
+    truth("optimizer.nesterov", nesterov)
 
 
 def decay_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[str]) -> list[dict[str, Any]]:

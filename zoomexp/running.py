@@ -17,29 +17,38 @@ import torch
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import nn
 
+from zoomexp.allocator import keep_memory
 from zoomexp.callbacks.history import History
+from zoomexp.checkpoint_files import read_checkpoint, to_resume
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs, macs_over, parameters
+from zoomexp.online import begin
 from zoomexp.results.record import RunRecord, processor
 
 COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
 
 
-def prepare(seed: int, evaluate: str) -> None:
+def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
     """Check the run's own fields, seed every generator, and keep the libraries' advice off the screen.
 
     Raises:
-        InputError: For a seed that is no whole number >= 0, or an `evaluate` other than best, last and start.
+        InputError: For a seed that is no whole number >= 0, an `evaluate` other than best, last and start, or an
+            `on_oom` other than halve and fail.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise InputError(f"seed={seed} must be a whole number, at least 0")
     if evaluate not in ("best", "last", "start"):
         raise InputError(f"evaluate={evaluate} is unknown; allowed: best, last, start")
+    if on_oom not in ("halve", "fail"):
+        raise InputError(f"trainer.on_oom={on_oom} is unknown; allowed: halve, fail")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # said on every machine of a cluster
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last weights; not an error
+    keep_memory()
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
@@ -67,6 +76,7 @@ def make_logger(make: Callable[..., Logger] | None, record: RunRecord) -> Iterat
     )
     if isinstance(logger, WandbLogger):
         logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns about it
+        begin(logger, str(record.folder))
     try:
         yield logger
     finally:
@@ -107,8 +117,10 @@ def load_weights(net: nn.Module, checkpoint: str | Path | None) -> None:
     """
     if checkpoint is None:
         return
+    if not isinstance(checkpoint, str | Path):
+        raise InputError(f"checkpoint={checkpoint} must be a .ckpt file of a run folder, or null")
     try:
-        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        stored = read_checkpoint(checkpoint)["state_dict"]
     except FileNotFoundError as error:
         raise InputError(
             f"checkpoint={checkpoint}: no such file; name a .ckpt file of a run folder, or null"
@@ -133,13 +145,19 @@ def shape_of(data: pl.LightningDataModule) -> dict[str, int]:
 
 
 def fit_and_test(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    logger: Logger | None,
+    record: RunRecord,
+    evaluate: str,
 ) -> None:
     """Train (from the last checkpoint if there is one), test once, and record metrics, predictions and cost.
 
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
-    started = time.perf_counter()
+    started, trainer.logger = time.perf_counter(), logger
     weights, metrics, history = None, {}, []
     if evaluate != "start":
         weights, metrics, history = fit(trainer, task, data, record, evaluate)
@@ -152,7 +170,7 @@ def fit_and_test(
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
     record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
-    for logger in trainer.loggers:
+    if logger is not None:
         figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
         logger.log_metrics(metrics | figures)
 
@@ -161,7 +179,7 @@ def fit(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
-    trainer.fit(task, datamodule=data, ckpt_path=record.last_checkpoint(), weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=to_resume(record.folder), weights_only=True)
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History)).rows
     best = trainer.checkpoint_callback.best_model_path
     metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}
@@ -199,6 +217,7 @@ def run_cost(
         "train_s": round(seconds, 3),
         "img_per_s": round(images / seconds, 1) if seconds else None,
         "batch": data.batch_size,
+        "effective_batch": data.batch_size * trainer.accumulate_grad_batches,
         "dtype": str(trainer.precision),
         "device": torch.cuda.get_device_name() if on_gpu else processor(),
         "devices": trainer.world_size,

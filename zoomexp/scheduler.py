@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
+from zoomexp.arguments import listed, real
 from zoomexp.errors import InputError
 
 
@@ -17,6 +18,8 @@ def multistep(
         InputError: For milestones that do not rise, or a warm-up that reaches the first of them.
     """
     _check_epochs(epochs, warmup_epochs)
+    listed("scheduler.milestones", milestones, int, "epochs, rising, at least 1")
+    real("scheduler.gamma", gamma, lambda factor: factor > 0, "above 0")
     if list(milestones) != sorted(set(milestones)) or any(milestone < 1 for milestone in milestones):
         raise InputError(f"scheduler.milestones must be rising epochs >= 1, got {list(milestones)}")
     if milestones and warmup_epochs >= milestones[0]:
@@ -27,7 +30,7 @@ def multistep(
 
 def _check_epochs(epochs: int, warmup_epochs: int) -> None:
     for field, value in (("trainer.max_epochs", epochs), ("scheduler.warmup_epochs", warmup_epochs)):
-        if not isinstance(value, int):
+        if not isinstance(value, int) or isinstance(value, bool):
             raise InputError(f"{field}={value} must be a whole number of epochs")
     if epochs < 1:
         raise InputError(f"trainer.max_epochs={epochs} must be at least 1")
@@ -42,6 +45,7 @@ def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epo
         InputError: If the warm-up leaves none, or a number of epochs is not whole.
     """
     _check_epochs(epochs, warmup_epochs)
+    real("scheduler.min_lr", min_lr, lambda rate: rate >= 0, "at least 0")
     return _after_warmup(optimizer, CosineAnnealingLR(optimizer, epochs - warmup_epochs, min_lr), warmup_epochs)
 
 

@@ -5,66 +5,86 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import nullcontext
 from statistics import median
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
-import train
+from benchmarks.machine import pick_device, where
 from benchmarks.options import whole
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.command_line import building
-from zoomexp.composition import compose_run, make
+from zoomexp.composition import build, compose_run, make
+from zoomexp.errors import InputError
 from zoomexp.metrics.speed import clock
-from zoomexp.results.record import RunRecord, processor
+from zoomexp.results.record import RunRecord
 from zoomexp.running import make_logger
 
-OPTIONS = {"steps": "40", "rounds": "5"}
+OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
+TINY = ("dataset=digits", "dataset.batch_size=4", "attention=none", "backbone=timm", "backbone.name=tiny",
+        "backbone._target_=benchmarks.step.tiny")  # fmt: skip
 
 
-def run(options: dict[str, str], overrides: list[str]) -> None:
+def tiny(*, num_classes: int, in_chans: int, **_: object) -> nn.Module:
+    """A linear classifier of 8 x 8 images: so little work that the loop around it is all there is to measure."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_chans, num_classes))
+
+
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Compare the training step of `train.py`, everything switched on, with a bare PyTorch loop.
 
     Both sides have the same network, data, batches, dtype, loss and optimizer. The bare loop runs between the epochs
-    of the Lightning run, so that both meet the same machine.
+    of the Lightning run, so that both meet the same machine. What an epoch's end costs is not counted.
+
+    Returns:
+        One row of figures.
+
+    Raises:
+        InputError: For an unknown model, or options that are no whole numbers.
     """
     steps, rounds = whole(options, "steps", "rounds")
+    if options["model"] not in ("config", "tiny"):
+        raise InputError(f"model={options['model']} is unknown; allowed: config, tiny")
+    overrides = [*TINY, *overrides] if options["model"] == "tiny" else overrides
     with building(), tempfile.TemporaryDirectory() as folder:
         fixed = [f"output_dir={folder}", f"trainer.max_epochs={rounds + 1}", f"trainer.limit_train_batches={steps}"]
         one = compose_run([*overrides, *fixed, "trainer.limit_val_batches=0"])
-        precision = str(one.cfg.trainer.precision)
         record = RunRecord(folder, one.config, one.choices, overrides)
-        data, task, trainer = train.build(one.cfg, record.folder)
-        trainer.callbacks.append(stretches := Stretches(task, steps, precision))
+        trainer, task, data = build(one.cfg, record.folder)
+        trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
         with (
             record.alone(OmegaConf.to_yaml(one.cfg, resolve=True)),
             make_logger(make(one.cfg.logger), record) as logger,
         ):
             trainer.logger = logger
             trainer.fit(task, datamodule=data)
-    ours, bare = stretches.ours[1:], stretches.bare[1:]  # the first stretch of each warms up
-    images = steps * data.batch_size
-    ratios = [b / o for o, b in zip(ours, bare, strict=True)]
-    speeds = f"{images / median(ours):.0f} img/s here, {images / median(bare):.0f} img/s bare loop"
-    print(f"{speeds}, {precision}, batch {data.batch_size}, {processor()}, one thread")
-    print(f"ratio {median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}, {rounds} rounds of {steps} steps)")
-    print(f"overhead {1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / steps:.0f} us a step")
+    return [stretches.shown(data.batch_size)]
 
 
-class Stretches(pl.Callback):
-    """Times each epoch, and after it the same number of steps of a bare loop."""
+class Stretches(NoBatchHooks, pl.Callback):
+    """Times each epoch's steps, and after them the same number of a bare loop's."""
 
-    def __init__(self, task: pl.LightningModule, steps: int, precision: str) -> None:
-        self.ours, self.bare, self.steps, self.precision = [], [], steps, precision
+    def __init__(self, task: pl.LightningModule, precision: str, compiled: bool) -> None:
+        self.ours, self.bare, self.precision = [], [], precision
         self.model = copy.deepcopy(task.model)
+        if compiled:
+            self.model.compile()
         self.optimizer = task._make_optimizer(self.model)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; a short epoch has fewer steps than asked for."""
+        self.steps = trainer.num_training_batches
         self.started = clock(trainer.strategy.root_device)
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Stop it after the last step."""
+        if trainer.is_last_batch:
+            self.ours.append(clock(trainer.strategy.root_device) - self.started)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Stop it, and time the bare loop."""
-        self.ours.append(clock(trainer.strategy.root_device) - self.started)
+        """Time the bare loop."""
         self.model.to(module.device).train()
         started = clock(trainer.strategy.root_device)
         self.loop(trainer.train_dataloader, module.device)
@@ -79,3 +99,21 @@ class Stretches(pl.Callback):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+
+    def shown(self, batch_size: int) -> dict[str, Any]:
+        """The figures, printed; the first stretch of each side, which warms up, does not count."""
+        ours, bare = self.ours[1:], self.bare[1:]
+        ratios = [b / o for o, b in zip(ours, bare, strict=True)]
+        speeds = [self.steps * batch_size / median(side) for side in (ours, bare)]
+        row = {"name": "training step", "steps": self.steps, "batch": batch_size, "precision": self.precision,
+               "img_per_s": speeds[0], "bare_img_per_s": speeds[1],
+               "ratio": median(ratios), "least": min(ratios), "most": max(ratios),
+               "overhead_us": 1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / self.steps,
+               "overhead_of_the_best_us": 1e6 * (min(ours) - min(bare)) / self.steps}  # fmt: skip
+        print(f"{speeds[0]:.0f} img/s here, {speeds[1]:.0f} img/s bare loop, {self.precision}, batch {batch_size}, "
+              f"{where(pick_device())}")  # fmt: skip
+        print(f"ratio {row['ratio']:.3f} (from {row['least']:.3f} to {row['most']:.3f}, {len(ours)} rounds of "
+              f"{self.steps} steps)")  # fmt: skip
+        print(f"overhead {row['overhead_us']:.0f} us a step; least stretch against least stretch "
+              f"{row['overhead_of_the_best_us']:.0f}")  # fmt: skip
+        return row

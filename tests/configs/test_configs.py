@@ -75,6 +75,9 @@ def test_the_files_are_found():
     assert len(CHOICES) == len(set(CHOICES)) >= 60
 
 
+OURS = {".trainer": {"on_oom"}}  # taken out before Lightning sees the options
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_its_targets_take_its_keys(choice):
     config = compose("train", overrides=overrides_of(choice))
@@ -82,7 +85,7 @@ def test_every_choice_composes_and_its_targets_take_its_keys(choice):
     for path, node in targets(config):
         known = inspect.signature(get_object(node["_target_"])).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            unknown = {key for key in node if not key.startswith("_")} - set(known)
+            unknown = {key for key in node if not key.startswith("_")} - set(known) - OURS.get(path, set())
             assert not unknown, f"{path}: {node['_target_']} does not take {unknown}"
 
 

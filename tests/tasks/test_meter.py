@@ -10,15 +10,15 @@ from zoomexp.tasks.meter import TrainingMeter
 
 @pytest.fixture
 def meter():
-    return TrainingMeter(torch.device("cpu"))
+    return TrainingMeter()
 
 
 def add(meter, size, values, rng, step=0):
     logits, target = rng.random((size, 4)), rng.integers(0, 4, size)
     terms = {name: torch.tensor(value) for name, value in values.items()}
-    hits = (logits.argmax(1) == target).sum()
-    meter.update(terms, sum(terms.values()), size, {"acc1": torch.tensor(hits)}, step)
-    return hits
+    right = logits.argmax(1) == target
+    meter.update(terms, sum(terms.values()), size, {"acc1": torch.tensor(right)}, step)
+    return right.sum()
 
 
 def test_means_are_per_image(meter):
@@ -57,5 +57,27 @@ def test_step_zero_can_be_bad(meter):
 
 def test_nothing_keeps_the_graph(meter):
     weight = torch.ones((), requires_grad=True)
-    meter.update({"a": weight * 2}, weight * 2, 1, {"acc1": torch.tensor(1)}, 0)
-    assert not any(value.requires_grad for value in [*meter.sums.values(), *meter.hits.values(), meter.bad_step])
+    terms = {"a": weight * 2, "b": weight * 3}
+    meter.update(terms, sum(terms.values()), 1, {}, 0)
+    held = [value for parts in meter._losses.values() for value, _ in parts]
+    assert len(held) == 3
+    assert not any(value.requires_grad for value in held)
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_the_sums_are_those_of_a_float32_loop_however_often_they_are_read(meter, every):
+    draw, total = torch.Generator().manual_seed(0), torch.zeros(())
+    for step in range(100):
+        loss, size = torch.rand((), generator=draw) * 10, 1 + step % 7
+        meter.update({"a": loss}, loss, size, {}, step)
+        total += loss * size
+        if step % every == 0:
+            meter.means()
+    assert meter.means() == {"loss": total.item() / meter.images}
+
+
+def test_half_precision_terms_are_averaged_in_single(meter):
+    one = torch.tensor(1.0, dtype=torch.bfloat16)
+    for step in range(300):
+        meter.update({"a": one}, one, 3, {}, step)
+    assert meter.means() == {"loss": 1.0}

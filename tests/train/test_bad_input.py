@@ -50,7 +50,7 @@ BAD = {
     "mean": (["dataset.mean=[0.1,0.2]"], r"dataset\.mean has 2 values; these images have 1 channels"),
     "crop": (["dataset.crop_size=99"], r"dataset\.crop_size=99 is larger than the padded image; at most 10"),
     "no batches": (["trainer.limit_train_batches=0"], r"trainer\.limit_train_batches"),
-    "shared batch": (["trainer=ddp", "dataset.batch_size=65"], r"dataset\.batch_size=65 is larger than the 64 "),
+    "shared batch": (["trainer=ddp", "dataset.batch_size=65"], r"dataset\.batch_size=65 must be a multiple of the 2 "),
     "syntax": (["attention.threshold"], r"attention\.threshold"),
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ from torch import nn
 
 from zoomexp.errors import InputError
 
+SHAPE = ("num_classes", "in_chans", "img_size")  # what the data and the config's image_size say
+
 
 def from_timm(name: str, pretrained: bool = False, image_size: int | None = None, **kwargs: Any) -> nn.Module:
     """Build the timm model `name`.
@@ -22,8 +24,8 @@ def from_timm(name: str, pretrained: bool = False, image_size: int | None = None
     Raises:
         InputError: For an unknown name, unsuitable arguments or weights that cannot be had.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=4)
+    if not isinstance(name, str) or not timm.is_model(name):
+        near = difflib.get_close_matches(str(name).split(".")[0], timm.list_models(), n=4)
         raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
     default = timm.get_pretrained_cfg(name)
     fixed = default is not None and default.fixed_input_size
@@ -44,3 +46,8 @@ def from_timm(name: str, pretrained: bool = False, image_size: int | None = None
             f"backbone.pretrained=true: the weights of {name} cannot be loaded here ({reason}); "
             "use backbone.pretrained=false to train from scratch"
         ) from error
+    except (TypeError, AssertionError, ValueError, LookupError, ArithmeticError) as error:
+        if "unexpected keyword" in str(error):
+            raise
+        given = ", ".join(f"backbone.{option}={value}" for option, value in kwargs.items() if option not in SHAPE)
+        raise InputError(f"backbone: timm cannot build {name} with {given or 'these options'}") from error

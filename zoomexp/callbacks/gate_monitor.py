@@ -6,11 +6,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from zoomexp.arguments import real
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 
 log = logging.getLogger(__name__)
 
 
-class GateMonitor(pl.Callback):
+class GateMonitor(NoBatchHooks, pl.Callback):
     """Logs the state of every inserted module after each validation, under `gate/<site>/`.
 
     - `gamma`: its scalar gate, where it has one,
@@ -26,18 +30,32 @@ class GateMonitor(pl.Callback):
     """
 
     def __init__(self, threshold: float = 1e-6) -> None:
+        real("callbacks.gates.threshold", threshold, lambda change: change >= 0, "at least 0")
         self.threshold = threshold
         self.warned: set[str] = set()
+        self.hooks: list[RemovableHandle] = []
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Look at the modules' inputs and outputs in the first batch."""
-        self.hooks = []
-        if batch_idx == 0 and not trainer.sanity_checking:
+        watched = getattr(pl_module.model, "inserted", {})
+        if watched and batch_idx == 0 and not trainer.sanity_checking:
+            torch.compiler.set_stance("force_eager")  # a compiled network would be compiled anew for the hooks
             self.seen: dict[str, dict[str, Tensor]] = {}
-            for site, inserted in getattr(pl_module.model, "inserted", {}).items():
+            for site, inserted in watched.items():
                 self.hooks.append(inserted.module.register_forward_hook(self._look(site)))
+
+    def on_exception(self, *args: Any) -> None:
+        """Leave nothing behind."""
+        self._look_away()
+
+    def _look_away(self) -> None:
+        if self.hooks:
+            torch.compiler.set_stance("default")
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
 
     def _look(self, site: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
@@ -49,8 +67,7 @@ class GateMonitor(pl.Callback):
         """Take the hooks away and log."""
         if not self.hooks:
             return
-        for hook in self.hooks:
-            hook.remove()
+        self._look_away()
         for site, values in self.seen.items():
             pl_module.log_dict({f"gate/{site}/{k}": v for k, v in values.items()}, on_step=False, on_epoch=True)
             if float(values.get("change", 1.0)) < self.threshold and site not in self.warned:

@@ -8,8 +8,11 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
+from zoomexp.whole_file import whole_file
 
-class History(pl.Callback):
+
+class History(NoBatchHooks, pl.Callback):
     """Rows of {epoch, step, epoch_s, img_per_s, lr, metrics}.
 
     The rows travel with the checkpoint, so a resumed run's file has every epoch once. `epoch_s` is the time of the
@@ -54,9 +57,8 @@ class History(pl.Callback):
 
     @rank_zero_only
     def _write(self, folder: Path) -> None:
-        partial = folder / "history.csv.partial"
-        pd.DataFrame(self.rows).to_csv(partial, index=False)
-        partial.replace(folder / "history.csv")
+        with whole_file(folder / "history.csv") as partial:
+            pd.DataFrame(self.rows).to_csv(partial, index=False)
 
     def state_dict(self) -> dict[str, Any]:
         """What the checkpoint keeps."""

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from zoomexp.analysis.overlay import enlarged, heat_over
 from zoomexp.analysis.viewed import to_look_at
+from zoomexp.arguments import whole
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.tasks.localising import maps_of
 
 
-class Pictures(pl.Callback):
+class Pictures(NoBatchHooks, pl.Callback):
     """Logs `maps/<site>` of the first validation images, in the first epoch and every few epochs.
 
     Nothing is done where the logger takes no images (`log_image`), and for models without maps.
@@ -22,6 +24,8 @@ class Pictures(pl.Callback):
     """
 
     def __init__(self, every: int = 5, count: int = 8) -> None:
+        whole("callbacks.pictures.every", every, 1)
+        whole("callbacks.pictures.count", count, 1)
         self.every, self.count = every, count
 
     def on_validation_batch_end(

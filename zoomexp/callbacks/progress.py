@@ -7,8 +7,11 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from zoomexp.arguments import whole
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 
-class RunProgress(pl.callbacks.ProgressBar):
+
+class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
     """Shows epoch, running loss and accuracy, images per second and the time left, and a line per finished epoch.
 
     Args:
@@ -17,6 +20,7 @@ class RunProgress(pl.callbacks.ProgressBar):
 
     def __init__(self, every: int = 20) -> None:
         super().__init__()
+        whole("callbacks.progress.every", every, 1)
         self.every, self.enabled = every, True
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
@@ -37,9 +41,8 @@ class RunProgress(pl.callbacks.ProgressBar):
         if self.enabled and self.console.is_terminal:
             text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]:.0f} img/s")
             eta = TextColumn("left")
-            self.bar = Progress(
-                BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta, console=self.console
-            )
+            columns = (BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta)
+            self.bar = Progress(*columns, console=self.console, refresh_per_second=2)  # each takes milliseconds
             self.bar.start()
             self.row = self.bar.add_task(
                 "", total=self.total, completed=trainer.global_step, epoch="", state="", speed=0
@@ -48,20 +51,20 @@ class RunProgress(pl.callbacks.ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count; refresh now and then."""
-        self.images += len(batch["image"])
-        if self.bar and trainer.global_step % self.every == 0:
+        """Refresh now and then."""
+        if self.bar and batch_idx % self.every == 0:
             running = getattr(pl_module, "running", {})
             self.bar.update(
                 self.row,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
                 state="  ".join(f"{name} {value:.2f}" for name, value in running.items() if name in ("loss", "acc1")),
-                speed=self.images / (time.perf_counter() - self.started),
+                speed=(self.images + pl_module.meter.images) / (time.perf_counter() - self.started),
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the finished epoch's line."""
+        self.images += pl_module.meter.images
         if not self.enabled:
             return
         shown = ("train/loss", "train/acc1", "val/acc1")

@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
+from zoomexp.arguments import listed, real, truth
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
-from zoomexp.datasets.loader import ArrayLoader
+from zoomexp.datasets.loader import ArrayLoader, share_of_batch
 from zoomexp.errors import InputError
 
 LEAST = {
@@ -31,7 +32,7 @@ class ArrayDataModule(pl.LightningDataModule):
 
     Args:
         data_dir: folder that holds the data sets.
-        batch_size: training images a batch, per process; a last batch that is not full is dropped.
+        batch_size: training images a batch, over all processes; a last batch that is not full is dropped.
         eval_batch_size: images a batch in validation and test, per process.
         image_size: side of the images the model gets, in pixels; None: what the data and `crop_size` give.
         mean, std: per channel, on the scale 0..1.
@@ -71,7 +72,7 @@ class ArrayDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
-        self.mean, self.std = tuple(float(value) for value in mean), tuple(float(value) for value in std)
+        self.mean, self.std = checked_channels(mean, std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.target_size, self.pad = image_size, pad
         self.crop_padding, self.crop_size, self.flip = crop_padding, crop_size, flip
@@ -179,13 +180,27 @@ class ArrayDataModule(pl.LightningDataModule):
         if self.trainer is not None:
             options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             options |= {"device": self.trainer.strategy.root_device}
+            batch_size = share_of_batch(batch_size, self.trainer.world_size) if part == "train" else batch_size
         fixed = {"mean": self.mean, "std": self.std, "image_size": self.target_size}
         return ArrayLoader(self._parts[part], batch_size=batch_size, **fixed, **options)
 
     def _check(self) -> None:
+        truth("dataset.flip", self.flip)
         check_validation(self.val_fraction, self.validate_on)
-        if min(self.std, default=0) <= 0:
-            raise InputError(f"dataset.std={list(self.std)} must be above 0, one value per channel")
+
+
+def checked_channels(mean: Sequence[float], std: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return `mean` and `std` as tuples of floats, one value per channel.
+
+    Raises:
+        InputError: not lists of numbers, or a `std` that is not above 0.
+    """
+    for field, values in {"mean": mean, "std": std}.items():
+        listed(f"dataset.{field}", values, (int, float), "numbers, one per channel")
+        for value in values:
+            real(f"dataset.{field}", value, lambda number, least=field == "std": not least or number > 0,
+                 "numbers, std above 0, one value per channel")  # fmt: skip
+    return tuple(float(value) for value in mean), tuple(float(value) for value in std)
 
 
 def check_whole(values: dict[str, object], least: dict[str, int]) -> None:

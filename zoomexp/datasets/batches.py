@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from zoomexp.datasets.loader import EpochSampler
+from zoomexp.datasets.loader import EpochSampler, too_large
 from zoomexp.errors import InputError
 
 Key = tuple[int, int]  # draw, its epoch's unless images repeat; position in the part
@@ -19,7 +19,7 @@ class ShardedBatches(EpochSampler):
 
     Args:
         size: how many images there are.
-        batch_size: images a batch, per process.
+        batch_size: images a batch, per process (`share_of_batch` says how many that are).
         training: a new order each epoch, every process gets as many images (up to `world_size` - 1 are left out), and a
             last batch that is not full is dropped; otherwise the processes' shards hold every image exactly once, in as
             many batches each.
@@ -50,9 +50,7 @@ class ShardedBatches(EpochSampler):
         if shard == 0:
             raise InputError(f"trainer.devices: {size} images cannot be shared by {world_size} processes")
         if training and batch_size > shard:
-            whose = f" each of the {world_size} processes has" if world_size > 1 else ""
-            message = f"is larger than the {shard} training images{whose}; at most {shard}"
-            raise InputError(f"dataset.batch_size={batch_size} {message}")
+            raise too_large(batch_size, size, world_size)
 
     def __len__(self) -> int:
         """Return the number of batches an epoch, the same on every rank."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zoomexp.arguments import real
 from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.errors import InputError
 
@@ -61,7 +62,6 @@ def check_validation(val_fraction: float, validate_on: str) -> None:
     Raises:
         InputError: `val_fraction` outside [0, 1), or `validate_on` other than "heldout" and "test".
     """
-    if not 0 <= val_fraction < 1:
-        raise InputError(f"dataset.val_fraction={val_fraction} is outside 0 <= val_fraction < 1")
+    real("dataset.val_fraction", val_fraction, lambda share: 0 <= share < 1, "in [0, 1)")
     if validate_on not in ("heldout", "test"):
         raise InputError(f"dataset.validate_on={validate_on} is unknown; heldout or test")

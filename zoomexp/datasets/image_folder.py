@@ -19,6 +19,9 @@ class ImageFolder(StreamDataModule):
     Args:
         folder: what holds the split folders, below `data_dir` (or a whole path).
         **common: as in `StreamDataModule`.
+
+    Raises:
+        InputError: a value of the wrong kind or out of its range.
     """
 
     name = "image_folder"
@@ -27,6 +30,8 @@ class ImageFolder(StreamDataModule):
 
     def __init__(self, *, folder: str = "images", **common) -> None:
         super().__init__(**common)
+        if not isinstance(folder, str):
+            raise InputError(f"dataset.folder={folder} must be a folder, below data_dir or a whole path")
         self.folder = folder
 
     def read(self) -> FileSplits:

@@ -33,6 +33,25 @@ class EpochSampler:
         return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 
+def share_of_batch(batch_size: int, world_size: int) -> int:
+    """How many of a training batch's images each process gets, so that together they see the batch that one would.
+
+    Raises:
+        InputError: They cannot get equally many; then the mean of their gradients were not that of the batch.
+    """
+    if batch_size % world_size:
+        allowed = f"a multiple of the {world_size} processes that share each batch (trainer.devices)"
+        raise InputError(f"dataset.batch_size={batch_size} must be {allowed}")
+    return batch_size // world_size
+
+
+def too_large(share: int, size: int, world_size: int) -> InputError:
+    """The error of a training batch, `share` images on each process, that is larger than a set of `size` images."""
+    most = size - size % world_size
+    told = f"is larger than the {size} training images; at most {most}"
+    return InputError(f"dataset.batch_size={share * world_size} {told}")
+
+
 class ArrayLoader:
     """Iterates over batches of `arrays`; a plain loop calls `loader.sampler.set_epoch(epoch)` itself.
 
@@ -43,7 +62,7 @@ class ArrayLoader:
 
     Args:
         arrays: the images, N of them.
-        batch_size: images a batch, per process.
+        batch_size: images a batch, per process (`share_of_batch` says how many that are).
         mean, std: C values each on the scale 0..1; image = (pixel / 255 - mean) / std.
         crop_padding: black pixels on every side, from which a random crop is cut.
         crop_size: the crop's side in pixels; None: the images' own size.
@@ -134,10 +153,7 @@ class ArrayLoader:
         if shard == 0:
             raise InputError(f"trainer.devices: {self.size} images cannot be shared by {self.world_size} processes")
         if self.shuffle and self.batch_size > shard:
-            where = f"{self.size} training images"
-            if self.world_size > 1:
-                where = f"{shard} training images each of the {self.world_size} processes has"
-            raise InputError(f"dataset.batch_size={self.batch_size} is larger than the {where}; at most {shard}")
+            raise too_large(self.batch_size, self.size, self.world_size)
 
     def _keep(self, arrays: ImageArrays, device: torch.device) -> None:
         """Put the padded images, as (N * H * W, C) pixels, and everything else on the device."""

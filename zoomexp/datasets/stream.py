@@ -7,10 +7,12 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.datasets.array_data import check_whole
+from zoomexp.arguments import listed, real, truth
+from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles, check_images
+from zoomexp.datasets.loader import share_of_batch
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
 from zoomexp.datasets.three_augment import ThreeAugment
@@ -41,7 +43,7 @@ class StreamDataModule(pl.LightningDataModule):
 
     Args:
         data_dir: folder that holds the data sets.
-        batch_size: training images a batch, per process; a last batch that is not full is dropped.
+        batch_size: training images a batch, over all processes; a last batch that is not full is dropped.
         eval_batch_size: images a batch in validation and test, per process.
         image_size: side of the images the model gets, in pixels; None: 224.
         mean, std: per channel, on the scale 0..1.
@@ -93,9 +95,10 @@ class StreamDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
-        self.mean, self.std = tuple(float(value) for value in mean), tuple(float(value) for value in std)
+        self.mean, self.std = checked_channels(mean, std)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
+        listed("dataset.train_scale", train_scale, (int, float), "two shares, [least, most]")
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
         self.erasing, self.repeats = erasing, repeats
         self.val_fraction, self.validate_on = val_fraction, validate_on
@@ -196,6 +199,7 @@ class StreamDataModule(pl.LightningDataModule):
         order = {"training": training, "seed": self.seed, "repeats": self.repeats}
         if self.trainer is not None:
             order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
             pinned = self.trainer.strategy.root_device.type == "cuda"
         batches = ShardedBatches(len(files), batch_size, **order)
         whole = CentralView(self.image_size, self.crop_pct) if self.views and training else None
@@ -203,18 +207,17 @@ class StreamDataModule(pl.LightningDataModule):
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
 
     def _check(self) -> None:
+        truth("dataset.flip", self.flip)
         for field, values in {"mean": self.mean, "std": self.std}.items():
-            if len(values) != 3 or (field == "std" and min(values) <= 0):
+            if len(values) != 3:
                 raise InputError(f"dataset.{field}={list(values)} must be three values, std above 0")
         least, most = self.train_scale if len(self.train_scale) == 2 else (0, 0)
         if not 0 < least <= most <= 1:
             raise InputError(
                 f"dataset.train_scale={list(self.train_scale)} must be [least, most], 0 < least <= most <= 1"
             )
-        if not 0 < self.crop_pct <= 1:
-            raise InputError(f"dataset.crop_pct={self.crop_pct} is outside 0 < crop_pct <= 1")
-        if not 0 <= self.erasing <= 1:
-            raise InputError(f"dataset.erasing={self.erasing} is outside 0 <= erasing <= 1")
+        real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "above 0 and at most 1")
+        real("dataset.erasing", self.erasing, lambda share: 0 <= share <= 1, "in [0, 1]")
         check_validation(self.val_fraction, self.validate_on)
         if self.augment not in ("basic", "randaugment", "three_augment", "none"):
             raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment, three_augment or none")

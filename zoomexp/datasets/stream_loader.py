@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from zoomexp.datasets.batches import Key, ShardedBatches
 from zoomexp.datasets.image_files import ImageFiles, open_image
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
-from zoomexp.errors import InputError
+from zoomexp.errors import FaultError, InputError
 
+LOOK = 5  # seconds after which, without a batch, torch looks whether the workers are still there
+TIMEOUT = 300  # seconds without a batch after which a worker counts as stuck
 ERASING = 1  # sets its random numbers apart from the view's
 
 
@@ -34,6 +37,7 @@ class StreamLoader(DataLoader):
             batch_size=None,  # the set makes whole batches itself
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            timeout=LOOK if num_workers else 0,
             pin_memory=pinned,
             generator=torch.Generator(),  # else every epoch draws a seed from the global one
         )
@@ -43,11 +47,32 @@ class StreamLoader(DataLoader):
 
         Raises:
             InputError: an image cannot be read; in one line, from a worker too.
+            FaultError: a worker is stuck.
         """
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        for number in count():
+            try:
+                batch = self._next(batches, number)
+            except StopIteration:
+                return
             if isinstance(batch, InputError):
                 raise batch
             yield batch
+
+    def _next(self, batches: Iterator, number: int) -> dict[str, Tensor] | InputError:
+        """The next batch, which is `number` of the epoch."""
+        for _ in range(0, TIMEOUT, LOOK):
+            try:
+                return next(batches)
+            except RuntimeError as error:
+                if "timed out" not in str(error):  # torch has no type for it
+                    raise
+        (_, position), *_ = next(islice(self.sampler, number, None))
+        raise FaultError(
+            f"worker {number % self.num_workers} of dataset.num_workers={self.num_workers} gave no batch for {TIMEOUT} "
+            f"s, at {self.dataset.files.path(position)} or an image after it; see to the disk, then the same command "
+            "goes on from the last finished epoch"
+        )
 
 
 class StreamSet(Dataset):

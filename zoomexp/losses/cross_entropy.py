@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.errors import InputError
+from zoomexp.arguments import real
 
 
 class CrossEntropy(nn.Module):
@@ -20,8 +20,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"loss.label_smoothing must be in [0, 1), got {label_smoothing}")
+        real("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def forward(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from zoomexp.arguments import real
 from zoomexp.errors import InputError
 from zoomexp.losses.cross_entropy import CrossEntropy
 
@@ -32,12 +33,10 @@ class SparseGate(CrossEntropy):
         self, sparsity: float = 0.05, reduction: str = "mean", warmup_epochs: float = 0, label_smoothing: float = 0.0
     ) -> None:
         super().__init__(label_smoothing)
-        if sparsity < 0:
-            raise InputError(f"loss.sparsity must be at least 0, got {sparsity}")
+        real("loss.sparsity", sparsity, lambda weight: weight >= 0, "at least 0")
         if reduction not in ("mean", "sum"):
             raise InputError(f"loss.reduction must be mean or sum, got {reduction!r}")
-        if warmup_epochs < 0:
-            raise InputError(f"loss.warmup_epochs must be at least 0, got {warmup_epochs}")
+        real("loss.warmup_epochs", warmup_epochs, lambda epochs: epochs >= 0, "at least 0")
         self.sparsity, self.reduction, self.warmup_epochs = sparsity, reduction, warmup_epochs
 
     def weight(self, epoch: float) -> float:

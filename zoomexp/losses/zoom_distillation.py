@@ -14,6 +14,7 @@ each averaged over the batch.
 import torch
 from torch import Tensor, nn
 
+from zoomexp.arguments import real
 from zoomexp.errors import InputError
 from zoomexp.relevance.normalisation import min_max
 
@@ -33,6 +34,8 @@ class ZoomDistillation(nn.Module):
         InputError: an argument outside these ranges, or maps that do not match the scores.
     """
 
+    compares_maps = True  # and not classes
+
     def __init__(
         self,
         *,
@@ -45,10 +48,8 @@ class ZoomDistillation(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("kl_weight", kl_weight), ("dice_weight", dice_weight), ("smooth", smooth)):
-            if value < 0:
-                raise InputError(f"loss.{name} must be at least 0, got {value}")
-        if epsilon <= 0:
-            raise InputError(f"loss.epsilon must be positive, got {epsilon}")
+            real(f"loss.{name}", value, lambda number: number >= 0, "at least 0")
+        real("loss.epsilon", epsilon, lambda number: number > 0, "positive")
         if kl_direction not in ("student_teacher", "teacher_student"):
             raise InputError(f"loss.kl_direction must be student_teacher or teacher_student, got {kl_direction!r}")
         if scale not in ("min_max", "given"):

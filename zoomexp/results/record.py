@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -17,13 +18,22 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from zoomexp.errors import InputError
+from zoomexp.faults import as_fault
+from zoomexp.whole_file import whole_file
 
 # What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
 NOT_SCIENCE = (
-    "output_dir", "data_dir", "rerun", "logger", "dataset.data_dir", "dataset.num_workers", "trainer.accelerator",
-    "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "callbacks.progress", "callbacks.gates", "callbacks.history", "callbacks.pictures",
+    "output_dir", "data_dir", "rerun", "compile", "logger", "dataset.data_dir", "dataset.num_workers",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "trainer.on_oom", "trainer.profiler", "callbacks.progress", "callbacks.gates",
+    "callbacks.history", "callbacks.pictures",
 )  # fmt: skip
+# Classes that add checks to those in whose place they came: the numbers are the same, and so is the run.
+STANDS_FOR = {
+    "zoomexp.callbacks.early_stopping.EarlyStopping": "pytorch_lightning.callbacks.EarlyStopping",
+    "zoomexp.callbacks.averaging.ema": "pytorch_lightning.callbacks.EMAWeightAveraging",
+}
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # the checkpoint to resume from, and the one that serves if it is damaged
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "zoomexp")
 
 
@@ -67,11 +77,6 @@ class RunRecord:
                 return True
         return False
 
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from, if there is one."""
-        path = self.folder / "checkpoints" / "last.ckpt"
-        return path if path.exists() else None
-
     @contextlib.contextmanager
     def alone(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
         """Do the run inside: its folder is made, no other process does it, and an error that leaves it is recorded.
@@ -85,6 +90,7 @@ class RunRecord:
 
         Raises:
             InputError: If the folder cannot be written.
+            FaultError: In the place of an error inside that says that disk, memory or a worker gave way.
         """
         if not first_process():
             yield True
@@ -99,10 +105,18 @@ class RunRecord:
                 raise self._unwritable(error) from error
             try:
                 yield True
-            except BaseException as error:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-                self._write(f"failed: {type(error).__name__}: {reason}")
+            except (SystemExit, KeyboardInterrupt) as error:
+                with contextlib.suppress(OSError):
+                    self._write(f"interrupted: {told_by(error)}")
                 raise
+            except BaseException as error:
+                told = as_fault(error, self.folder) or error
+                reason = str(told).strip().splitlines()[0] if str(told).strip() else "no message"
+                with contextlib.suppress(OSError):  # on a full disk the old record stays
+                    self._write(f"failed: {type(told).__name__}: {reason}")
+                if told is error:
+                    raise
+                raise told from error
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -127,9 +141,11 @@ class RunRecord:
 
     def _start(self, config_yaml: str, rerun: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        left = [*self.folder.glob("*.partial"), *self.folder.glob("checkpoints/*.partial")]  # of a killed process
         if rerun:
-            for old in [*self.folder.glob("checkpoints/*.ckpt"), *self.folder.glob("history.csv")]:
-                old.unlink()
+            left += [*self.folder.glob("checkpoints/*.ckpt"), *self.folder.glob("history.csv")]
+        for old in left:
+            old.unlink()
         write_text(self.folder / "config.yaml", config_yaml)
         self._write("running")
 
@@ -146,20 +162,30 @@ class RunRecord:
         """
         self.facts |= {"metrics": dict(metrics), "cost": dict(cost), "weights": weights, "shape": dict(shape)}
         self._write("finished")
+        if first_process():
+            (self.folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
 
     def save_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`: `index`, `label` and, of a classifier, `top1` of every test image, by index."""
         if not first_process():
             return
         order = np.argsort(predictions["index"], kind="stable")
-        partial = self.folder / "predictions.partial.npz"
-        np.savez_compressed(partial, **{name: values[order] for name, values in predictions.items()})
-        partial.replace(self.folder / "predictions.npz")
+        content = io.BytesIO()
+        np.savez_compressed(content, **{name: values[order] for name, values in predictions.items()})
+        with whole_file(self.folder / "predictions.npz") as partial:
+            partial.write_bytes(content.getbuffer())
 
     def _write(self, status: str) -> None:
         self.facts["status"] = status
         if first_process():
             write_text(self.folder / "metrics.json", json.dumps(self.facts, indent=2) + "\n")
+
+
+def told_by(error: BaseException) -> str:
+    """What told a run to stop: the signal, or Ctrl-C, which Lightning turns into an exit."""
+    if isinstance(error.__context__, KeyboardInterrupt):
+        return "KeyboardInterrupt"
+    return type(error).__name__ if type(error) in (KeyboardInterrupt, SystemExit) else str(error)
 
 
 def first_process() -> bool:
@@ -199,19 +225,20 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def _without(folder: str | None, node: Any) -> Any:
-    """`node` with paths below `folder` made relative to it: where the outputs lie does not decide the numbers."""
+    """`node` as it counts: paths below `folder` made relative to it, since where the outputs lie decides no numbers."""
     if isinstance(node, dict):
         return {key: _without(folder, value) for key, value in node.items()}
     if isinstance(node, list):
         return [_without(folder, value) for value in node]
-    return node.removeprefix(f"{folder}/") if isinstance(node, str) and folder else node
+    if not isinstance(node, str):
+        return node
+    return STANDS_FOR.get(node, node.removeprefix(f"{folder}/") if folder else node)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(text)
 
 
 @lru_cache

@@ -1,6 +1,8 @@
 """What a multirun leaves behind: one small file per job, a table at the end, and an honest exit code."""
 
+import contextlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -10,9 +12,12 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from rich.console import Console
 
-from zoomexp.errors import DivergedError, InputError
+from zoomexp.errors import DivergedError, FaultError, InputError
 from zoomexp.results.record import write_text
+from zoomexp.results.submitit_repair import repair_submitit
 from zoomexp.results.summary import sweep_table
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # where launchers say which of its processes a process is
 
 
 def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: int, overrides: list[str]) -> None:
@@ -24,18 +29,25 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
         job: Number of the job.
         overrides: The job's own overrides.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not first())
     console.print(f"[bold]job {job}[/bold] {' '.join(overrides)}", highlight=False)
     try:
         facts = dict(experiment())
     except Exception as error:
-        if not isinstance(error, InputError | DivergedError):
+        if not isinstance(error, InputError | DivergedError | FaultError):
             traceback.print_exc()
         facts = {"status": f"failed: {one_line(error)}"}
         console.print(f"job {job} {facts['status']}", style="red", markup=False, highlight=False)
+    if not first():
+        return
     kept = {key: facts[key] for key in ("status", "run", "metrics", "cost") if key in facts}
     sweep_dir.mkdir(parents=True, exist_ok=True)
     write_text(sweep_dir / f"job_{job}.json", json.dumps({"job": job, "overrides": overrides, **kept}, indent=2))
+
+
+def first() -> bool:
+    """Whether this is the first of the processes that share the jobs; Lightning knows, but takes seconds to import."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
 
 def one_line(error: BaseException) -> str:
@@ -44,11 +56,29 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
+def remove_own(folder: Path) -> None:
+    """Remove the folder that Hydra made for a process that is not the first; its name is the time of the start."""
+    (folder / "multirun.yaml").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is the first one's, too
+        folder.rmdir()
+
+
 class SweepTable(Callback):
     """Hydra callback: prints the table of a multirun and exits with 1 if a job failed."""
 
+    def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
+        """Let go of the job's configs; Hydra would keep those of every job until the end."""
+        job_return.cfg = job_return.hydra_cfg = None
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """See to it that the launcher waits for every job."""
+        repair_submitit(config.hydra.launcher._target_)
+
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Read the jobs' files, whichever process wrote them."""
+        if not first():
+            remove_own(Path(config.hydra.sweep.dir))
+            return
         files = sorted(Path(config.hydra.sweep.dir).glob("job_*.json"), key=lambda p: int(p.stem.split("_")[1]))
         jobs = [json.loads(file.read_text()) for file in files]
         Console(width=None if sys.stdout.isatty() else 200).print(sweep_table(jobs))

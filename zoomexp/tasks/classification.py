@@ -54,6 +54,8 @@ class Classifier(TrainedModel):
         seed: int,
         mixing: Callable | None = None,
     ) -> None:
+        if getattr(loss, "compares_maps", False):
+            raise InputError(f"loss={type(loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
         map_sites = list(attention_maps(model))
         if getattr(loss, "needs_maps", False) and not map_sites:
             raise InputError(f"loss={type(loss).__name__}: needs a module with a map, and the model has none")
@@ -79,16 +81,16 @@ class Classifier(TrainedModel):
         """Images (B, C, H, W) to logits (B, num_classes)."""
         return self.model(images)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         """The sum of the loss terms on one batch."""
         targets = heavier = batch["label"]
         if self.mixing is not None:
             images, targets = self.mixing(batch["image"], batch["label"])
             batch, heavier = {**batch, "image": images}, targets.argmax(1)
         logits = self._logits(batch)
-        epoch = self.current_epoch + self.trainer.fit_loop.epoch_loop.batch_idx / self.trainer.num_training_batches
+        epoch = self.current_epoch + number / self.trainer.num_training_batches
         terms = self.loss(logits, targets, maps=attention_maps(self.model), epoch=epoch) | self._own_terms(targets)
-        return self.counted(terms, len(logits), {"acc1": (logits.detach().argmax(1) == heavier).sum()})
+        return self.counted(terms, len(logits), {"acc1": logits.detach().argmax(1) == heavier})
 
     def _own_terms(self, targets: Tensor) -> dict[str, Tensor]:
         """What the network itself adds to the loss in training.

@@ -56,6 +56,8 @@ class ZoomerDistillation(TrainedModel):
     ) -> None:
         if mixing is not None:
             raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
+        if not getattr(loss, "compares_maps", False):
+            raise InputError(f"loss={type(loss).__name__}: task=distill_zoomer needs loss=zoom_distillation")
         super().__init__(model, loss, optimizer, scheduler, seed)
         self.inputs = ("image", "map")
         errors = MetricCollection({name: MeanMetric() for name in ERRORS}, compute_groups=False)
@@ -67,8 +69,7 @@ class ZoomerDistillation(TrainedModel):
         return self.model(images)
 
     def on_fit_start(self) -> None:
-        """Warn of a rate that AdamW rarely survives; put the running averages where the model is."""
-        super().on_fit_start()
+        """Warn of a rate that AdamW rarely survives."""
         optimizer = self.trainer.optimizers[0]
         rate = max(group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
         if type(optimizer).__name__ == "AdamW" and rate >= HIGH_RATE:

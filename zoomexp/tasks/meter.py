@@ -1,7 +1,12 @@
-"""Training averages that stay on the device: reading them once a log interval is the only synchronisation."""
+"""Training averages that cost a batch nothing: its loss and hits are kept as they are, and added up when they are read.
 
-from collections.abc import Mapping
+So the device does no work for them from step to step, and reading is the only synchronisation.
+"""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,32 +14,43 @@ from zoomexp.errors import DivergedError
 
 
 class TrainingMeter:
-    """Sums of loss terms and hits since `reset`, and the first step whose loss was not finite."""
+    """Sums of loss terms and hits since `reset`. What was not read yet is held: a few small tensors a batch."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
         self.images = 0
-        self.sums: dict[str, Tensor] = {}
-        self.hits: dict[str, Tensor] = {}
-        self.bad_step = torch.full((), -1, device=self.device)
+        self._sums: dict[str, np.float32] = {}
+        self._hits: dict[str, int] = {}
+        self._forget_unread()
 
-    @torch.no_grad()
+    def _forget_unread(self) -> None:
+        self._steps: list[int] = []
+        self._losses: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+        self._right: dict[str, list[Tensor]] = defaultdict(list)
+
     def update(
         self, terms: Mapping[str, Tensor], loss: Tensor, images: int, hits: Mapping[str, Tensor], step: int
     ) -> None:
-        """Add one batch of `images` images: scalar terms, their sum `loss`, counts of hits, the global step."""
+        """Add one batch.
+
+        Args:
+            terms: Loss terms, scalars, means over the batch.
+            loss: Their sum.
+            images: B, how many images the batch has.
+            hits: Whether each image is one, (B,) bool, by name.
+            step: The global step.
+        """
         self.images += images
-        for name, value in {"loss": loss, **(terms if len(terms) > 1 else {})}.items():
-            weighted = value.detach().float() * images
-            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
-        for name, count in hits.items():
-            self.hits[name] = self.hits[name] + count if name in self.hits else count
-        first = torch.logical_and(self.bad_step < 0, ~torch.isfinite(loss))
-        self.bad_step = torch.where(first, step, self.bad_step)
+        self._steps.append(step)
+        self._losses["loss"].append((loss.detach(), images))
+        if len(terms) > 1:
+            for name, value in terms.items():
+                self._losses[name].append((value.detach(), images))
+        for name, right in hits.items():
+            self._right[name].append(right)
 
     def means(self) -> dict[str, float]:
         """Means per image of every loss term, and every kind of hit in percent.
@@ -42,7 +58,25 @@ class TrainingMeter:
         Raises:
             DivergedError: If a loss was NaN or infinite; names the first such step.
         """
-        if (step := int(self.bad_step)) >= 0:
-            raise DivergedError(f"the loss became NaN or infinite at step {step}")
-        means = {name: float(value) / self.images for name, value in self.sums.items()}
-        return means | {name: 100 * float(count) / self.images for name, count in self.hits.items()}
+        self._add_up()
+        means = {name: float(value) / self.images for name, value in self._sums.items()}
+        return means | {name: 100 * count / self.images for name, count in self._hits.items()}
+
+    def _add_up(self) -> None:
+        for name, parts in self._losses.items():
+            values = torch.stack([value for value, _ in parts]).float().cpu().numpy()
+            if name == "loss":
+                _check(values, self._steps)
+            weighted = values * np.array([images for _, images in parts], np.float32)
+            # One after the other: the sum does not depend on how often it was read.
+            self._sums[name] = np.add.accumulate([self._sums.get(name, np.float32(0)), *weighted])[-1]
+        for name, right in self._right.items():
+            self._hits[name] = self._hits.get(name, 0) + int(torch.cat(right).sum())
+        self._forget_unread()
+
+
+def _check(losses: np.ndarray, steps: Sequence[int]) -> None:
+    """Raise for the first of the losses (N,) that is NaN or infinite."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        raise DivergedError(f"the loss became NaN or infinite at step {steps[bad[0]]}")

@@ -1,0 +1,18 @@
+"""The running average of the weights, which validation and test then use."""
+
+from pytorch_lightning.callbacks import EMAWeightAveraging
+
+from zoomexp.arguments import real
+
+
+def ema(decay: float) -> EMAWeightAveraging:
+    """Build Lightning's callback for an exponential moving average.
+
+    Args:
+        decay: In [0, 1): how much of the average each step keeps.
+
+    Raises:
+        InputError: A decay out of its range.
+    """
+    real("callbacks.ema.decay", decay, lambda share: 0 <= share < 1, "in [0, 1)")
+    return EMAWeightAveraging(decay=decay)

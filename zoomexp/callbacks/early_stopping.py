@@ -1,0 +1,31 @@
+"""Ending a run early, with a clear word where the metric that decides is not there."""
+
+from typing import Any
+
+from pytorch_lightning import callbacks
+
+from zoomexp.arguments import real, whole
+from zoomexp.callbacks.monitored import check_monitored
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's EarlyStopping.
+
+    Args:
+        monitor: Metric that decides.
+        mode: "min" or "max".
+        patience: Epochs without an improvement that it lets pass, at least 0.
+        min_delta: What counts as an improvement, at least 0.
+
+    Raises:
+        InputError: An argument out of its range, or, after the first epoch, a metric that is not there.
+    """
+
+    def __init__(self, monitor: str, mode: str = "min", patience: int = 3, min_delta: float = 0.0) -> None:
+        whole("callbacks.early_stopping.patience", patience, 0)
+        real("callbacks.early_stopping.min_delta", min_delta, lambda change: change >= 0, "at least 0")
+        super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta)
+
+    def _validate_condition_metric(self, logs: dict[str, Any]) -> bool:
+        check_monitored("callbacks.early_stopping.monitor", self.monitor, logs)
+        return super()._validate_condition_metric(logs)

@@ -1,0 +1,41 @@
+"""A run of several processes that is told to stop: all of them stop."""
+
+import signal
+import threading
+from typing import Any
+
+import pytorch_lightning as pl
+
+from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
+from zoomexp.interruption import SIGNALS, Interrupted
+
+
+class Stopping(NoBatchHooks, pl.Callback):
+    """Keeps the signal handlers of `zoomexp.interruption` in place, and hands the signal on.
+
+    Lightning puts its own in front of them for every fit and test. With several processes that handler broadcasts from
+    where it was called, possibly in the middle of another collective, and the processes wait for one another until they
+    are killed.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Note the handlers, before Lightning comes."""
+        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def on_train_start(self, *args: Any) -> None:
+        """Put them back."""
+        self._restore()
+
+    def on_test_start(self, *args: Any) -> None:
+        """Put them back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Tell the processes that Lightning has started; a scheduler or torchrun tells all of them itself."""
+        if isinstance(exception, Interrupted) and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGTERM)

@@ -1,0 +1,15 @@
+"""Lightning's profiler that measures nothing, at less cost."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from pytorch_lightning.profilers import PassThroughProfiler
+
+
+class NoProfiler(PassThroughProfiler):
+    """Hands out one empty context for everything; Lightning's own makes a generator for each of some twenty a step."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager:
+        """Measure nothing."""
+        return self.nothing

@@ -1,0 +1,27 @@
+"""Checks of the trainer's options where Lightning's own answer is no answer, or comes in the middle of a run."""
+
+from collections.abc import Mapping
+
+from zoomexp.arguments import real, truth, whole
+from zoomexp.errors import InputError
+
+LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_sanity_val_steps": -1}
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+
+
+def check_trainer(options: Mapping[str, object]) -> None:
+    """Check the options of a trainer; those that are not given are not looked at.
+
+    Raises:
+        InputError: One that is of the wrong kind or out of its range.
+    """
+    for name, least in LEAST.items():
+        whole(f"trainer.{name}", options.get(name, least), least)
+    for name in LIMITS:
+        if options.get(name) is not None:
+            real(f"trainer.{name}", options[name], lambda share: share >= 0, "a share, or a number of batches")
+    for name in ("enable_model_summary", "use_distributed_sampler"):
+        truth(f"trainer.{name}", options.get(name, False))
+    for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):
+        if not isinstance(options.get(name, example), str | int):
+            raise InputError(f"trainer.{name}={options[name]} must be a word, for example {example}")
