@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
-from zoomexp.datasets.with_maps import WithMaps
 from zoomexp.errors import FaultError
 
 Built = tuple[pl.Trainer, pl.LightningModule, pl.LightningDataModule]
@@ -94,7 +93,7 @@ def cut(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
     """
     if parts == 1:
         return
-    source = data.data if isinstance(data, WithMaps) else data
+    source = getattr(data, "data", data)  # where maps come with the images, they come around the data
     source.batch_size //= parts
     source.eval_batch_size = max(1, source.eval_batch_size // parts)
     trainer.accumulate_grad_batches *= parts

@@ -170,6 +170,7 @@ def fit_and_test(
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
     record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
+    trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
     if logger is not None:
         figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
         logger.log_metrics(metrics | figures)

@@ -106,7 +106,7 @@ def test_a_teacher_its_maps_and_a_zoomer(shared, tmp_path):
 @pytest.mark.slow
 def test_a_multirun_of_shared_runs(start, tmp_path):
     words = ("dataset=digits", "dataset.train_size=64", "dataset.test_size=31", "dataset.batch_size=16",
-             "attention=none", "logger=none")  # fmt: skip
+             "attention=none", "logger.mode=offline")  # fmt: skip
     process = start("-m", *SHARED, *words, "trainer.max_epochs=1", "seed=0,1", f"output_dir={tmp_path / 'shared'}")
     out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
@@ -114,6 +114,7 @@ def test_a_multirun_of_shared_runs(start, tmp_path):
     (sweep,) = tmp_path.glob("shared/sweeps/*")
     jobs = [json.loads((sweep / f"job_{number}.json").read_text()) for number in range(2)]
     assert [(job["status"], job["cost"]["devices"]) for job in jobs] == [("finished", 2)] * 2
+    assert len(list(tmp_path.glob("shared/runs/*/*/*/wandb/offline-run-*"))) == 2
 
 
 @pytest.mark.slow
