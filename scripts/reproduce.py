@@ -35,6 +35,7 @@ from rich.console import Console  # noqa: E402
 from zoomexp.command_line import explain, reported  # noqa: E402
 from zoomexp.composition import PASSED_ON, Run, compose_run  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.results.benchmarks import tokens_speed  # noqa: E402
 from zoomexp.results.collect import finished_runs  # noqa: E402
 from zoomexp.results.filling import FilledTable, fill  # noqa: E402
 from zoomexp.results.outputs import list_table, log_to_wandb, write_document, write_table  # noqa: E402
@@ -60,7 +61,11 @@ def main(arguments: list[str]) -> None:
     if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
-        path = write_document(done, ROOT / "docs" / "results.md", f"python scripts/reproduce.py {' '.join(arguments)}")
+        command, speed = (
+            f"python scripts/reproduce.py {' '.join(arguments)}",
+            tokens_speed(folder_of(overrides) / "benchmarks"),
+        )
+        path = write_document(done, ROOT / "docs" / "results.md", command, speed)
         console.print(f"written: {path}")
     else:
         tables, rerun = [load_table(ROOT / "configs/table", name) for name in named(wanted)], options["rerun"] == "true"
@@ -168,7 +173,7 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
                 launch(table.name, runs, launcher, options)
     done = filled(table, seeds, scale, overrides)
     console.print(terminal(done))
-    output_dir = Path(next((o.partition("=")[2] for o in overrides if o.startswith("output_dir=")), "outputs"))
+    output_dir = folder_of(overrides)
     files = write_table(done, output_dir / "tables")
     log_to_wandb(done, output_dir, [override for override in overrides if override.startswith("logger")])
     console.print("written: " + "  ".join(str(file) for file in files), soft_wrap=True)
@@ -176,6 +181,11 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
     return not failed
+
+
+def folder_of(overrides: Sequence[str]) -> Path:
+    """Where these overrides write."""
+    return Path(next((o.partition("=")[2] for o in overrides if o.startswith("output_dir=")), "outputs"))
 
 
 def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Sequence[str]) -> None:

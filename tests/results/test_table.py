@@ -1,6 +1,7 @@
 """Table files are read strictly; filled tables say only what the runs allow; every form escapes what it shows."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from zoomexp.errors import InputError
 from zoomexp.results import figure, rendering
+from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.table import load_table, load_tables
@@ -301,6 +303,17 @@ def test_a_figure_joins_the_rows_of_a_series_and_stays_the_same(tmp_path):
     document = write_document([filled], tmp_path / "docs" / "results.md", "a command").read_text()
     assert "![paper/one](figures/paper/one-small.svg)" in document
     assert (tmp_path / "docs" / "figures" / "paper" / "one-small.svg").read_text() == svg
+
+
+def test_the_newest_speeds_stand_in_the_document(tmp_path):
+    row = {"table": "deit, fp32", "name": "tome", "GMACs": 2.712, "macs": 0.588, "ratio": 1.6, "of_ideal": 0.94}
+    for day, ratio in (("20", 1.5), ("21", 1.6)):
+        stored = {"command": ["python", "x"], "date": f"2026-11-{day}T10:00:00", "rows": [row | {"ratio": ratio}]}
+        (tmp_path / f"tokens-2026-11-{day}_10-00-00.json").write_text(json.dumps(stored))
+    speed = tokens_speed(tmp_path)
+    assert "`python x`, 2026-11-21" in speed and "| tome | 2.71 | 0.59 | 1.60 | 0.94 |" in speed
+    assert speed in write_document([], tmp_path / "results.md", "a command", speed).read_text()
+    assert tokens_speed(tmp_path / "nothing") == ""
 
 
 def test_a_figure_of_one_measured_row_is_not_drawn(tmp_path):

@@ -31,10 +31,10 @@ def _figure(filled: FilledTable, folder: Path) -> Path | None:
     return draw(filled, folder / f"{filled.name}-{filled.scale}.svg") if filled.figure else None
 
 
-def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
+def write_document(tables: Sequence[FilledTable], path: Path, command: str, speed: str = "") -> Path:
     """Write every table that has a measured cell into one Markdown file, and name those that have none.
 
-    Figures go into the folder `figures` beside it.
+    Figures go into the folder `figures` beside it; `speed` is a part about speed, in Markdown.
     """
     measured = [table for table in tables if table.counts()["measured"]]
     drawn = {table.name: _figure(table, path.parent / "figures") for table in measured}
@@ -49,6 +49,7 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> P
         "`stale`: measured by another commit. Times and speeds are wall-clock, and runs may have shared the machine: "
         "compare cost by MACs.",
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
+        *([speed] if speed else []),
         "## Not run",
         ", ".join(empty) or "none",
     ]
