@@ -61,10 +61,8 @@ def main(arguments: list[str]) -> None:
     if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
-        command, speed = (
-            f"python scripts/reproduce.py {' '.join(arguments)}",
-            tokens_speed(folder_of(overrides) / "benchmarks"),
-        )
+        command = f"python scripts/reproduce.py {' '.join(arguments)}"
+        speed = tokens_speed(folder_of(overrides) / "benchmarks")
         path = write_document(done, ROOT / "docs" / "results.md", command, speed)
         console.print(f"written: {path}")
     else:

@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
+from zoomexp.passing import Passing
 
-class SpatialMap(nn.Module):
+
+class SpatialMap(Passing, nn.Module):
     """A module that leaves the spatial map of its last forward in `map`.
 
     `map` is `(B, 1, H, W)` in [0, 1] at the resolution of the module's input, or None (before the first forward, and
@@ -13,6 +15,4 @@ class SpatialMap(nn.Module):
     """
 
     map: Tensor | None = None
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "map"}
+    passing = ("map",)

@@ -29,6 +29,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.errors import InputError
+from zoomexp.passing import Passing
 
 STEM_WIDTH = 64
 
@@ -61,7 +62,7 @@ class Halved(nn.Module):
         return x / 2
 
 
-class LVViT(VisionTransformer):
+class LVViT(Passing, VisionTransformer):
     """LV-ViT.
 
     Args:
@@ -88,9 +89,6 @@ class LVViT(VisionTransformer):
         self._init_weights(self.aux_head)
         for block in self.blocks:
             block.ls1, block.ls2 = Halved(), Halved()
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_logits"}
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, 1 + N, D) to logits (B, num_classes), or to the class token's features (B, D)."""

@@ -28,6 +28,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.errors import InputError
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import number
 from zoomexp.tokens.ragged import Ragged
@@ -71,7 +72,7 @@ def a_vit(
     return ReducedViT(vit, method, image_size=image_size)
 
 
-class Gate(nn.Module):
+class Gate(Passing, nn.Module):
     """Scores tokens; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.
@@ -85,9 +86,6 @@ class Gate(nn.Module):
         super().__init__()
         self.scale, self.center, self.eps, self.weights, self.read = scale, center, eps, weights, read
         self.register_buffer("prior", prior, persistent=False)
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
 
     def forward(self) -> "Halting":
         """A new reducer."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp.errors import InputError
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import multiple, number, whole_number
 from zoomexp.tokens.cells import fine_raster
@@ -34,7 +35,7 @@ from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import kept_of
 
 
-class CFViT(nn.Module):
+class CFViT(Passing, nn.Module):
     """A host with a coarse and a fine stage.
 
     Args:
@@ -81,10 +82,6 @@ class CFViT(nn.Module):
         self.refined = kept_of(self.cells, alpha)
         self.vit, self.positions, self.reuse = vit, _coarse_positions(vit, self.side), _reuse(vit.embed_dim)
         self.register_buffer("raster", fine_raster(self.side), persistent=False)
-
-    def __getstate__(self) -> dict:
-        """Copies start without a loss: a tensor in the autograd graph cannot be copied."""
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:

@@ -29,6 +29,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import number
 from zoomexp.tokens.evit import with_prefix
@@ -116,7 +117,7 @@ class Predictor(nn.Module):
         return self.decide(torch.cat([own, shared], 2)).float().log_softmax(2)
 
 
-class Predictors(nn.Module):
+class Predictors(Passing, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.
@@ -137,9 +138,6 @@ class Predictors(nn.Module):
         self.rate, self.locations, self.prefix, self.ratio_weight = rate, locations, prefix, ratio_weight
         self.teacher = teacher
         self.predictors = nn.ModuleList(Predictor(dim) for _ in locations)
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
 
     def forward(self) -> "DynamicReducer":
         """A new reducer."""

@@ -28,6 +28,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.errors import InputError
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import number
 from zoomexp.tokens.moves import rows_of
@@ -73,7 +74,7 @@ def evo_vit(
     return ReducedViT(vit, method, image_size=image_size)
 
 
-class SlowFast(nn.Module):
+class SlowFast(Passing, nn.Module):
     """Makes the reducer of a forward, and holds the second head; leaves its logits of one in `auxiliary_logits`.
 
     Copies start without logits: a tensor in the autograd graph cannot be copied.
@@ -103,9 +104,6 @@ class SlowFast(nn.Module):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
             self.class_head = nn.Sequential(nn.LayerNorm(vit.embed_dim, eps=1e-6), linear)
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_logits"}
 
     def forward(self) -> "SlowFastReducer":
         """A new reducer."""

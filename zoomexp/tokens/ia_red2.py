@@ -29,6 +29,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import number
 from zoomexp.tokens.moves import keep
@@ -96,7 +97,7 @@ class Policy(NamedTuple):
     classes: Tensor
 
 
-class Interpreters(nn.Module):
+class Interpreters(Passing, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     That is a function of the labels, on which the reward depends. Copies start without: a tensor in the autograd graph
@@ -111,9 +112,6 @@ class Interpreters(nn.Module):
         super().__init__()
         self.locations, self.prefix, self.threshold, self.tau = locations, prefix, threshold, tau
         self.interpreters = nn.ModuleList(Interpreter(dim, heads) for _ in locations)
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
 
     def forward(self) -> "Dropping | Sampling":
         """A new reducer."""

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp.errors import InputError
+from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.arguments import number, one_of
 from zoomexp.tokens.dynamicvit import SMALLEST, Predictor
@@ -101,7 +102,7 @@ class Selector(nn.Module):
         return (weights * votes).sum(2), (weights * votes.exp()).sum(2)[..., 0]
 
 
-class Selectors(nn.Module):
+class Selectors(Passing, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.
@@ -123,9 +124,6 @@ class Selectors(nn.Module):
         self.selectors = nn.ModuleList(selectors)
         self.rate, self.locations, self.prefix, self.weight = rate, locations, prefix, weight
         self.divided, self.by_rate = package == "mean", select == "rate"
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
 
     def forward(self) -> "SoftReducer":
         """A new reducer."""

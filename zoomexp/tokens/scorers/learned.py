@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
+from zoomexp.passing import Passing
 
-class LearnedScorer(nn.Module):
+
+class LearnedScorer(Passing, nn.Module):
     """A scorer that leaves the loss of its last training forward in `auxiliary_loss`.
 
     The loss is a scalar in the autograd graph, or None in eval mode and before the first forward. The scores carry no
@@ -11,6 +13,3 @@ class LearnedScorer(nn.Module):
     """
 
     auxiliary_loss: Tensor | None = None
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "auxiliary_loss"}
