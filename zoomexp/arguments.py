@@ -1,37 +1,71 @@
-"""Checks of what a config gave: each failure is one line naming the field and what is allowed."""
+"""Checks of what a config gave: each failure is one line naming the field, its value and what is allowed.
+
+Values stand there as Python writes them, so that the text '0.1' is told from the number. A bool is never a number.
+"""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 from zoomexp.errors import InputError
 
 
-def real(field: str, value: object, fits: Callable[[float], bool], allowed: str) -> None:
-    """Refuse anything but a finite number that `fits`; `allowed` says which do.
+def one_of(field: str, value: object, allowed: Sequence[object]) -> None:
+    """Refuse a value that is not among those `allowed`."""
+    fits = value in allowed and not isinstance(value, bool)  # True would pass for 1
+    _refuse_unless(fits, field, value, f"one of {', '.join(map(str, allowed))}")
 
-    >>> real("loss.sparsity", "much", lambda weight: weight >= 0, "at least 0")
+
+def whole(field: str, value: object, low: int = 1, high: int | None = None) -> None:
+    """Refuse anything but a whole number in [low, high]."""
+    allowed = f"a whole number, at least {low}" if high is None else f"a whole number in {low}..{high}"
+    _refuse_unless(_is_a(value, int) and low <= value and (high is None or value <= high), field, value, allowed)
+
+
+def odd(field: str, value: object) -> None:
+    """Refuse anything but an odd whole number above 0: other kernels have no centre tap."""
+    _refuse_unless(_is_a(value, int) and value >= 1 and value % 2 == 1, field, value, "an odd whole number, at least 1")
+
+
+def multiple(field: str, value: object, of: int) -> None:
+    """Refuse anything but a positive multiple of a whole number."""
+    _refuse_unless(_is_a(value, int) and value >= of and value % of == 0, field, value, f"a positive multiple of {of}")
+
+
+def number(field: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
+    """Refuse anything but a finite number in [low, high].
+
+    >>> number("loss.sparsity", "0.1", 0)
     Traceback (most recent call last):
-    zoomexp.errors.InputError: loss.sparsity must be a number, at least 0, got 'much'
+    zoomexp.errors.InputError: loss.sparsity='0.1' must be a finite number, at least 0
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{field} must be a number, {allowed}, got {value!r}")
-    if not math.isfinite(value) or not fits(value):
-        raise InputError(f"{field} must be {allowed}, got {value!r}")
+    allowed = f"a number in [{low:g}, {high:g}]"
+    if math.isinf(high):
+        allowed = "a finite number" if math.isinf(low) else f"a finite number, at least {low:g}"
+    real(field, value, lambda given: low <= given <= high, allowed)
 
 
-def whole(field: str, value: object, at_least: int) -> None:
-    """Refuse anything but a whole number of at least this size."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InputError(f"{field}={value} must be a whole number, at least {at_least}")
+def real(field: str, value: object, fits: Callable[[float], bool], allowed: str) -> None:
+    """Refuse anything but a finite number that `fits`, where a bound is open; `allowed` says which fit."""
+    finite = _is_a(value, (int, float)) and abs(value) <= sys.float_info.max  # isfinite() raises for a larger int
+    _refuse_unless(finite and fits(value), field, value, allowed)
 
 
 def truth(field: str, value: object) -> None:
     """Refuse anything but true and false."""
-    if not isinstance(value, bool):
-        raise InputError(f"{field}={value} must be true or false")
+    _refuse_unless(isinstance(value, bool), field, value, "true or false")
 
 
 def listed(field: str, value: object, of: type | tuple[type, ...], allowed: str) -> None:
     """Refuse anything but a list of `of`; `allowed` says what may stand in it."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(one, of) for one in value):
-        raise InputError(f"{field}={value} must be a list of {allowed}")
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    _refuse_unless(is_list and all(_is_a(one, of) for one in value), field, value, f"a list of {allowed}")
+
+
+def _is_a(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _refuse_unless(fits: bool, field: str, value: object, allowed: str) -> None:
+    if not fits:
+        raise InputError(f"{field}={value!r} must be {allowed}")

@@ -8,7 +8,7 @@ import timm.optim
 from torch import nn
 from torch.optim import Optimizer
 
-from zoomexp.arguments import listed, real, truth
+from zoomexp.arguments import listed, number, truth
 from zoomexp.errors import InputError
 
 KINDS = ("norm", "bias", "gate", "module")
@@ -53,7 +53,7 @@ def _check_kwargs(
 ) -> None:
     """Check what most optimizers take and say little about."""
     listed("optimizer.betas", betas, (int, float), "numbers in [0, 1)")
-    real("optimizer.momentum", momentum, lambda share: share >= 0, "at least 0")
+    number("optimizer.momentum", momentum, 0)
     truth("optimizer.nesterov", nesterov)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
-from zoomexp.arguments import listed, real
+from zoomexp.arguments import listed, number, real
 from zoomexp.errors import InputError
 
 
@@ -19,7 +19,7 @@ def multistep(
     """
     _check_epochs(epochs, warmup_epochs)
     listed("scheduler.milestones", milestones, int, "epochs, rising, at least 1")
-    real("scheduler.gamma", gamma, lambda factor: factor > 0, "above 0")
+    real("scheduler.gamma", gamma, lambda factor: factor > 0, "a finite number above 0")
     if list(milestones) != sorted(set(milestones)) or any(milestone < 1 for milestone in milestones):
         raise InputError(f"scheduler.milestones must be rising epochs >= 1, got {list(milestones)}")
     if milestones and warmup_epochs >= milestones[0]:
@@ -45,7 +45,7 @@ def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epo
         InputError: If the warm-up leaves none, or a number of epochs is not whole.
     """
     _check_epochs(epochs, warmup_epochs)
-    real("scheduler.min_lr", min_lr, lambda rate: rate >= 0, "at least 0")
+    number("scheduler.min_lr", min_lr, 0)
     return _after_warmup(optimizer, CosineAnnealingLR(optimizer, epochs - warmup_epochs, min_lr), warmup_epochs)
 
 

@@ -65,8 +65,8 @@ def test_initialisation() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reduction": 0}, "attention.reduction must be a whole number of at least 1, got 0"),
-        ({"kernel_size": 6}, "attention.kernel_size must be an odd whole number of at least 1, got 6"),
+        ({"reduction": 0}, "attention.reduction=0 must be a whole number, at least 1"),
+        ({"kernel_size": 6}, "attention.kernel_size=6 must be an odd whole number, at least 1"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

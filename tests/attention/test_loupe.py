@@ -89,11 +89,11 @@ def test_bias_shifts_the_initial_bias() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask": "soft"}, "attention.mask must be one of learned, constant, random, scalar, none, got 'soft'"),
-        ({"reduction": 0}, "attention.reduction must be a whole number of at least 1, got 0"),
-        ({"bias": "high"}, "attention.bias must be a finite number, got 'high'"),
+        ({"mask": "soft"}, "attention.mask='soft' must be one of learned, constant, random, scalar, none"),
+        ({"reduction": 0}, "attention.reduction=0 must be a whole number, at least 1"),
+        ({"bias": "high"}, "attention.bias='high' must be a finite number"),
         ({"bias": 1.0, "mask": "random"}, "attention.bias must be 0 with mask=random"),
-        ({"seed": -1}, "attention.seed must be a whole number of at least 0"),
+        ({"seed": -1}, "attention.seed=-1 must be a whole number, at least 0"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

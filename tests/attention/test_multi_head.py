@@ -89,8 +89,8 @@ def test_initialisation() -> None:
     ("options", "message"),
     [
         ({"heads": 3}, r"attention.heads must divide the 16 channels \(1, 2, 4, 8, 16\), got 3"),
-        ({"heads": 0}, "attention.heads must be a whole number of at least 1, got 0"),
-        ({"gamma": None}, "attention.gamma must be a finite number, got None"),
+        ({"heads": 0}, "attention.heads=0 must be a whole number, at least 1"),
+        ({"gamma": None}, "attention.gamma=None must be a finite number"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

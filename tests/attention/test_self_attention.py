@@ -84,8 +84,8 @@ def test_initialisation() -> None:
     ("options", "message"),
     [
         ({"gamma": "fixed"}, "attention.gamma must be learned or a number, got 'fixed'"),
-        ({"gamma": float("inf")}, "attention.gamma must be a finite number, got inf"),
-        ({"softmax_axis": "rows"}, "attention.softmax_axis must be one of keys, queries, got 'rows'"),
+        ({"gamma": float("inf")}, "attention.gamma=inf must be a finite number"),
+        ({"softmax_axis": "rows"}, "attention.softmax_axis='rows' must be one of keys, queries"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

@@ -70,5 +70,5 @@ def test_the_weight_rises_linearly(epoch, weight):
     ],
 )
 def test_refusals(loss, arguments, field):
-    with pytest.raises(InputError, match=rf"^loss\.{field} must be "):
+    with pytest.raises(InputError, match=rf"^loss\.{field}={arguments[field]!r} must be "):
         loss(**arguments)

@@ -76,12 +76,12 @@ def test_the_gradient_is_finite_at_flat_maps():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kl_weight": -1}, "kl_weight must be at least 0"),
-        ({"dice_weight": -0.1}, "dice_weight must be at least 0"),
-        ({"smooth": -1}, "smooth must be at least 0"),
-        ({"epsilon": 0}, "epsilon must be positive"),
-        ({"kl_direction": "both"}, "kl_direction must be student_teacher or teacher_student"),
-        ({"scale": "sum"}, "scale must be min_max or given"),
+        ({"kl_weight": -1}, "kl_weight=-1 must be a finite number, at least 0"),
+        ({"dice_weight": -0.1}, "dice_weight=-0.1 must be a finite number, at least 0"),
+        ({"smooth": -1}, "smooth=-1 must be a finite number, at least 0"),
+        ({"epsilon": 0}, "epsilon=0 must be a finite number above 0"),
+        ({"kl_direction": "both"}, "kl_direction='both' must be one of student_teacher, teacher_student"),
+        ({"scale": "sum"}, "scale='sum' must be one of min_max, given"),
     ],
 )
 def test_refusals(arguments, message):

@@ -91,7 +91,7 @@ def test_tokens(run):
 
 def test_a_method_that_fails_is_one_line_and_the_others_run(run):
     printed, rows = run("tokens", *HOST, "methods=tome,topk", "tome.r=-1")
-    assert "tome: left out: tokens.r must be a whole number of at least 0, got -1\n" in printed
+    assert "tome: left out: tokens.r=-1 must be a whole number, at least 0\n" in printed
     assert list(rows) == ["plain", "topk"]
 
 

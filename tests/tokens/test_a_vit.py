@@ -146,11 +146,11 @@ def test_without_any_score_the_loss_is_finite(small_vit, six_images):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gate_scale": -1}, r"gate_scale must be a finite number of at least 0, got -1"),
-        ({"gate_center": float("inf")}, r"gate_center must be a finite number of at least 0, got inf"),
-        ({"eps": 1.5}, r"eps must be in \[0, 1\], got 1\.5"),
-        ({"ponder_weight": -0.1}, r"ponder_weight must be a finite number of at least 0, got -0\.1"),
-        ({"prior_weight": None}, r"prior_weight must be a finite number of at least 0, got None"),
+        ({"gate_scale": -1}, r"gate_scale=-1 must be a finite number, at least 0"),
+        ({"gate_center": float("inf")}, r"gate_center=inf must be a finite number, at least 0"),
+        ({"eps": 1.5}, r"eps=1\.5 must be a number in \[0, 1\]"),
+        ({"ponder_weight": -0.1}, r"ponder_weight=-0\.1 must be a finite number, at least 0"),
+        ({"prior_weight": None}, r"prior_weight=None must be a finite number, at least 0"),
         ({}, r"target_depth must be in \(0, 4\], the host's blocks, got 7\.0"),
         ({"target_depth": 0}, r"target_depth must be in \(0, 4\], the host's blocks, got 0"),
     ],

@@ -226,9 +226,9 @@ def test_cost_on_deit_s():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        *[({name: 1.5}, rf"{name} must be in \[0, 1\], got 1\.5") for name in ("alpha", "threshold", "momentum")],
-        ({"first_block": 4}, r"first_block must be a whole number in 0\.\.3, got 4"),
-        ({"image_size": 40}, r"image_size must be a multiple of 16, got 40"),
+        *[({name: 1.5}, rf"{name}=1\.5 must be a number in \[0, 1\]") for name in ("alpha", "threshold", "momentum")],
+        ({"first_block": 4}, r"first_block=4 must be a whole number in 0\.\.3"),
+        ({"image_size": 40}, r"image_size=40 must be a positive multiple of 16"),
     ],
 )
 def test_arguments_that_are_refused(small_vit, options, message):

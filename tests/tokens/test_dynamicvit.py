@@ -153,7 +153,7 @@ def test_a_teacher_for_images_of_another_size_than_its_grid(small_vit):
 
 
 def test_a_weight_that_is_refused(small_vit):
-    with pytest.raises(InputError, match=r"^tokens\.distillation must be a finite number of at least 0, got -0\.5$"):
+    with pytest.raises(InputError, match=r"^tokens\.distillation=-0\.5 must be a finite number, at least 0$"):
         dynamicvit(small_vit(), image_size=48, locations=[1], distillation=-0.5)
 
 

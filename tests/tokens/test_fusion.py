@@ -216,12 +216,12 @@ def test_the_loss_of_a_scorer_that_learns():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": 1.2}, r"tokens\.alpha must be in \[0, 1\], got 1\.2"),
-        ({"alpha": -0.1}, r"tokens\.alpha must be in \[0, 1\], got -0\.1"),
+        ({"alpha": 1.2}, r"tokens\.alpha=1\.2 must be a number in \[0, 1\]"),
+        ({"alpha": -0.1}, r"tokens\.alpha=-0\.1 must be a number in \[0, 1\]"),
         ({"alpha": "random"}, r"tokens\.test_alpha must be in \[0, 1\] with alpha=random"),
-        ({"cell": 6}, r"tokens\.cell must be a multiple of 4, got 6"),
-        ({"cell": 12}, r"tokens\.image_size must be a multiple of 12, got 32"),
-        ({"image_size": 32.0}, r"tokens\.image_size must be a multiple of 1, got 32\.0"),
+        ({"cell": 6}, r"tokens\.cell=6 must be a positive multiple of 4"),
+        ({"cell": 12}, r"tokens\.image_size=32 must be a positive multiple of 12"),
+        ({"image_size": 32.0}, r"tokens\.image_size=32\.0 must be a whole number, at least 1"),
         (
             {"image_size": 48},
             r"tokens: the patch_embed of SwinTransformer must take images of 48 pixels, .* match model",

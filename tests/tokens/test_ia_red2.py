@@ -204,8 +204,8 @@ def test_multiply_accumulates_are_those_of_what_is_left(small_vit, six_images):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 1.5}, r"threshold must be in \[0, 1\], got 1\.5"),
-        ({"tau": -1}, r"tau must be a finite number of at least 0, got -1"),
+        ({"threshold": 1.5}, r"threshold=1\.5 must be a number in \[0, 1\]"),
+        ({"tau": -1}, r"tau=-1 must be a finite number, at least 0"),
         ({"locations": [1, 4]}, r"locations must be different blocks in 0\.\.3, got \[1, 4\]"),
         ({}, r"locations must be different blocks in 0\.\.3, got \[0, 4, 8\]"),
     ],

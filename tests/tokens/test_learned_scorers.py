@@ -103,12 +103,12 @@ def test_the_hardest_patches_are_masked_first_and_the_rest_at_random():
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (DQVAE, {"patch_size": 1, "image_size": 4}, r"tokens\.scorer\.patch_size must be a multiple of 2, got 1"),
-        (DQVAE, {"width": 20}, r"tokens\.scorer\.width must be a multiple of 8, got 20"),
-        (DQVAE, {"ratio": 1.5}, r"tokens\.scorer\.ratio must be in \[0, 1\], got 1\.5"),
+        (DQVAE, {"patch_size": 1, "image_size": 4}, r"tokens\.scorer\.patch_size=1 must be a positive multiple of 2"),
+        (DQVAE, {"width": 20}, r"tokens\.scorer\.width=20 must be a positive multiple of 8"),
+        (DQVAE, {"ratio": 1.5}, r"tokens\.scorer\.ratio=1\.5 must be a number in \[0, 1\]"),
         (HPM, {"image_size": 16}, r"tokens\.scorer\.image_size must hold 2 x 2 patches or more, got 16"),
-        (HPM, {"width": 100}, r"tokens\.scorer\.width must be a multiple of 64, got 100"),
-        (HPM, {"mask_ratio": -1}, r"tokens\.scorer\.mask_ratio must be in \[0, 1\], got -1"),
+        (HPM, {"width": 100}, r"tokens\.scorer\.width=100 must be a positive multiple of 64"),
+        (HPM, {"mask_ratio": -1}, r"tokens\.scorer\.mask_ratio=-1 must be a number in \[0, 1\]"),
     ],
 )
 def test_refusals(kind, arguments, message):

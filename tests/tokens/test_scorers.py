@@ -78,7 +78,7 @@ def test_contract(name, training):
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_sizes_that_do_not_divide_are_refused(name):
-    with pytest.raises(InputError, match=r"tokens\.scorer\.image_size must be a multiple of 16, got 72") as error:
+    with pytest.raises(InputError, match=r"tokens\.scorer\.image_size=72 must be a positive multiple of 16") as error:
         SCORERS[name](image_size=72, patch_size=16)
     assert "\n" not in str(error.value)
 

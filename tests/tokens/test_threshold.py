@@ -40,12 +40,12 @@ def test_a_fixed_threshold_draws_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1.5,), r"tokens\.alpha must be in \[0, 1\], got 1\.5"),
-        ((-0.1,), r"tokens\.alpha must be in \[0, 1\]"),
-        ((True,), r"tokens\.alpha must be in \[0, 1\]"),
+        ((1.5,), r"tokens\.alpha=1\.5 must be a number in \[0, 1\]"),
+        ((-0.1,), r"tokens\.alpha=-0\.1 must be a number in \[0, 1\]"),
+        ((True,), r"tokens\.alpha=True must be a number in \[0, 1\]"),
         (("often",), r"tokens\.alpha must be in \[0, 1\], random or random_log, got 'often'"),
         (("random",), r"tokens\.test_alpha must be in \[0, 1\] with alpha=random, got None"),
-        (("random", None, 2.0), r"tokens\.test_alpha must be in \[0, 1\], got 2\.0"),
+        (("random", None, 2.0), r"tokens\.test_alpha=2\.0 must be a number in \[0, 1\]"),
         ((0.1, (0, 1)), r"tokens\.alpha_range must be null unless alpha is random"),
         (("random", (0.6, 0.2), 0.1), r"tokens\.alpha_range must be \[low, high\] with low at least 0"),
         (("random", (0.5,), 0.1), r"tokens\.alpha_range must be"),

@@ -125,4 +125,4 @@ def test_the_same_run_by_its_hash():
 
 def test_anything_but_true_and_false_is_refused(train):
     ended = train("compile=perhaps")
-    assert (ended.code, ended.err) == (2, "error: compile=perhaps must be true or false\n")
+    assert (ended.code, ended.err) == (2, "error: compile='perhaps' must be true or false\n")

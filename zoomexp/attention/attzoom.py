@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.attention.arguments import number, odd, one_of, whole_number
+from zoomexp.arguments import number, odd, one_of, whole
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -78,13 +78,13 @@ class AttZoom(SpatialMap):
         gate: str = "threshold",
     ) -> None:
         super().__init__()
-        number("threshold", threshold, 0, 1)
-        odd("kernel_size", kernel_size)
-        odd("enhance_kernel_size", enhance_kernel_size)
-        whole_number("zoom", zoom)
-        one_of("enhance", enhance, ("conv", "none"))
-        one_of("upsample", upsample, ("zeros", "bilinear", "nearest"))
-        one_of("gate", gate, ("threshold", "sigmoid", "hard", "none"))
+        number("attention.threshold", threshold, 0, 1)
+        odd("attention.kernel_size", kernel_size)
+        odd("attention.enhance_kernel_size", enhance_kernel_size)
+        whole("attention.zoom", zoom)
+        one_of("attention.enhance", enhance, ("conv", "none"))
+        one_of("attention.upsample", upsample, ("zeros", "bilinear", "nearest"))
+        one_of("attention.gate", gate, ("threshold", "sigmoid", "hard", "none"))
         if keep_size and enhance == "none":
             raise InputError("attention.keep_size must be false with enhance=none: only W_E can restore the size")
         self.threshold, self.zoom, self.keep_size = threshold, zoom, keep_size

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.attention.arguments import number
+from zoomexp.arguments import number
 from zoomexp.errors import InputError
 
 
@@ -58,5 +58,5 @@ def branch_weight(gamma: str | float, residual: bool) -> nn.Parameter | float:
         return nn.Parameter(torch.tensor(0.0 if residual else 1.0))
     if isinstance(gamma, str):
         raise InputError(f"attention.gamma must be learned or a number, got {gamma!r}")
-    number("gamma", gamma)
+    number("attention.gamma", gamma)
     return float(gamma)

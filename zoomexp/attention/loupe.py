@@ -22,7 +22,7 @@ none        no gate: a residual block of the same two layers, x + (W_2 * relu(W_
 import torch
 from torch import Tensor, nn
 
-from zoomexp.attention.arguments import number, one_of, whole_number
+from zoomexp.arguments import number, one_of, whole
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -61,10 +61,10 @@ class Loupe(SpatialMap):
         self, channels: int, *, reduction: int = 4, mask: str = "learned", bias: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        whole_number("reduction", reduction)
-        one_of("mask", mask, ("learned", "constant", "random", "scalar", "none"))
-        number("bias", bias)
-        whole_number("seed", seed, at_least=0)
+        whole("attention.reduction", reduction)
+        one_of("attention.mask", mask, ("learned", "constant", "random", "scalar", "none"))
+        number("attention.bias", bias)
+        whole("attention.seed", seed, 0)
         if bias and mask not in ("learned", "scalar"):
             raise InputError(f"attention.bias must be 0 with mask={mask}, which learns no mask, got {bias!r}")
         self.mask = mask

@@ -21,7 +21,7 @@ ended that way, as exact identities.
 
 from torch import Tensor, nn
 
-from zoomexp.attention.arguments import whole_number
+from zoomexp.arguments import whole
 from zoomexp.attention.dot_product import branch_weight, channels_first, explicit_weights, fused, heads_last, received
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
@@ -71,7 +71,7 @@ class MultiHead(SpatialMap):
         keep_map: bool = False,
     ) -> None:
         super().__init__()
-        whole_number("heads", heads)
+        whole("attention.heads", heads)
         if channels % heads:
             allowed = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
             raise InputError(f"attention.heads must divide the {channels} channels ({allowed}), got {heads}")

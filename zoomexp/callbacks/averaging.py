@@ -14,5 +14,5 @@ def ema(decay: float) -> EMAWeightAveraging:
     Raises:
         InputError: A decay out of its range.
     """
-    real("callbacks.ema.decay", decay, lambda share: 0 <= share < 1, "in [0, 1)")
+    real("callbacks.ema.decay", decay, lambda share: 0 <= share < 1, "a number in [0, 1)")
     return EMAWeightAveraging(decay=decay)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import callbacks
 
-from zoomexp.arguments import real, whole
+from zoomexp.arguments import number, whole
 from zoomexp.callbacks.monitored import check_monitored
 
 
@@ -23,7 +23,7 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def __init__(self, monitor: str, mode: str = "min", patience: int = 3, min_delta: float = 0.0) -> None:
         whole("callbacks.early_stopping.patience", patience, 0)
-        real("callbacks.early_stopping.min_delta", min_delta, lambda change: change >= 0, "at least 0")
+        number("callbacks.early_stopping.min_delta", min_delta, 0)
         super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta)
 
     def _validate_condition_metric(self, logs: dict[str, Any]) -> bool:

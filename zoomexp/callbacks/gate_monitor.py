@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from zoomexp.arguments import real
+from zoomexp.arguments import number
 from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
     """
 
     def __init__(self, threshold: float = 1e-6) -> None:
-        real("callbacks.gates.threshold", threshold, lambda change: change >= 0, "at least 0")
+        number("callbacks.gates.threshold", threshold, 0)
         self.threshold = threshold
         self.warned: set[str] = set()
         self.hooks: list[RemovableHandle] = []

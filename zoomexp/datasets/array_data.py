@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, real, truth
+from zoomexp.arguments import listed, number, real, truth
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.loader import ArrayLoader, share_of_batch
@@ -197,9 +197,10 @@ def checked_channels(mean: Sequence[float], std: Sequence[float]) -> tuple[tuple
     """
     for field, values in {"mean": mean, "std": std}.items():
         listed(f"dataset.{field}", values, (int, float), "numbers, one per channel")
-        for value in values:
-            real(f"dataset.{field}", value, lambda number, least=field == "std": not least or number > 0,
-                 "numbers, std above 0, one value per channel")  # fmt: skip
+        for channel, value in enumerate(values):
+            number(f"dataset.{field}[{channel}]", value)
+    for channel, value in enumerate(std):
+        real(f"dataset.std[{channel}]", value, lambda spread: spread > 0, "a finite number above 0")
     return tuple(float(value) for value in mean), tuple(float(value) for value in std)
 
 

@@ -62,6 +62,6 @@ def check_validation(val_fraction: float, validate_on: str) -> None:
     Raises:
         InputError: `val_fraction` outside [0, 1), or `validate_on` other than "heldout" and "test".
     """
-    real("dataset.val_fraction", val_fraction, lambda share: 0 <= share < 1, "in [0, 1)")
+    real("dataset.val_fraction", val_fraction, lambda share: 0 <= share < 1, "a number in [0, 1)")
     if validate_on not in ("heldout", "test"):
         raise InputError(f"dataset.validate_on={validate_on} is unknown; heldout or test")

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, real, truth
+from zoomexp.arguments import listed, number, real, truth
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
@@ -216,8 +216,8 @@ class StreamDataModule(pl.LightningDataModule):
             raise InputError(
                 f"dataset.train_scale={list(self.train_scale)} must be [least, most], 0 < least <= most <= 1"
             )
-        real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "above 0 and at most 1")
-        real("dataset.erasing", self.erasing, lambda share: 0 <= share <= 1, "in [0, 1]")
+        real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
+        number("dataset.erasing", self.erasing, 0, 1)
         check_validation(self.val_fraction, self.validate_on)
         if self.augment not in ("basic", "randaugment", "three_augment", "none"):
             raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment, three_augment or none")

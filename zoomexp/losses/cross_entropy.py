@@ -20,7 +20,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        real("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "in [0, 1)")
+        real("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def forward(

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from zoomexp.arguments import real
-from zoomexp.errors import InputError
+from zoomexp.arguments import number, one_of
 from zoomexp.losses.cross_entropy import CrossEntropy
 
 
@@ -33,10 +32,9 @@ class SparseGate(CrossEntropy):
         self, sparsity: float = 0.05, reduction: str = "mean", warmup_epochs: float = 0, label_smoothing: float = 0.0
     ) -> None:
         super().__init__(label_smoothing)
-        real("loss.sparsity", sparsity, lambda weight: weight >= 0, "at least 0")
-        if reduction not in ("mean", "sum"):
-            raise InputError(f"loss.reduction must be mean or sum, got {reduction!r}")
-        real("loss.warmup_epochs", warmup_epochs, lambda epochs: epochs >= 0, "at least 0")
+        number("loss.sparsity", sparsity, 0)
+        one_of("loss.reduction", reduction, ("mean", "sum"))
+        number("loss.warmup_epochs", warmup_epochs, 0)
         self.sparsity, self.reduction, self.warmup_epochs = sparsity, reduction, warmup_epochs
 
     def weight(self, epoch: float) -> float:

@@ -14,7 +14,7 @@ each averaged over the batch.
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import real
+from zoomexp.arguments import number, one_of, real
 from zoomexp.errors import InputError
 from zoomexp.relevance.normalisation import min_max
 
@@ -48,12 +48,10 @@ class ZoomDistillation(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("kl_weight", kl_weight), ("dice_weight", dice_weight), ("smooth", smooth)):
-            real(f"loss.{name}", value, lambda number: number >= 0, "at least 0")
-        real("loss.epsilon", epsilon, lambda number: number > 0, "positive")
-        if kl_direction not in ("student_teacher", "teacher_student"):
-            raise InputError(f"loss.kl_direction must be student_teacher or teacher_student, got {kl_direction!r}")
-        if scale not in ("min_max", "given"):
-            raise InputError(f"loss.scale must be min_max or given, got {scale!r}")
+            number(f"loss.{name}", value, 0)
+        real("loss.epsilon", epsilon, lambda added: added > 0, "a finite number above 0")
+        one_of("loss.kl_direction", kl_direction, ("student_teacher", "teacher_student"))
+        one_of("loss.scale", scale, ("min_max", "given"))
         self.kl_weight, self.dice_weight, self.kl_direction = kl_weight, dice_weight, kl_direction
         self.epsilon, self.smooth, self.scale = epsilon, smooth, scale
 

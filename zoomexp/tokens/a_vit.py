@@ -27,10 +27,10 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import number
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
@@ -65,8 +65,8 @@ def a_vit(
     host.check_host(vit)
     given = {"gate_scale": gate_scale, "gate_center": gate_center}
     for field, value in (given | {"ponder_weight": ponder_weight, "prior_weight": prior_weight}).items():
-        number(field, value, 0, float("inf"))
-    number("eps", eps)
+        number(f"tokens.{field}", value, 0)
+    number("tokens.eps", eps, 0, 1)
     prior = _prior(target_depth, len(vit.blocks))
     method = Gate(gate_scale, gate_center, eps, (ponder_weight, prior_weight), prior, _read_by_head(vit))
     return ReducedViT(vit, method, image_size=image_size)

@@ -23,8 +23,8 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
+from zoomexp.arguments import one_of, whole
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import one_of, whole_number
 from zoomexp.tokens.moves import keep
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -57,9 +57,9 @@ def ats(
     host.check_host(vit)
     depth = len(vit.blocks)
     locations = blocks(range(min(3, depth), depth) if locations is None else locations, depth)
-    one_of("order", order, ORDERS)
+    one_of("tokens.order", order, ORDERS)
     if samples is not None:
-        whole_number("samples", samples)
+        whole("tokens.samples", samples)
     make = partial(ATS, samples, locations, prefix=vit.num_prefix_tokens, order=order)
     return ReducedViT(vit, make, image_size=image_size)
 

@@ -23,10 +23,10 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.arguments import multiple, number, whole
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import multiple, number, whole_number
 from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.patches import halved
 from zoomexp.tokens.ragged import Ragged
@@ -73,10 +73,10 @@ class CFViT(Passing, nn.Module):
     ) -> None:
         super().__init__()
         for field, value in {"alpha": alpha, "threshold": threshold, "momentum": momentum}.items():
-            number(field, value)
+            number(f"tokens.{field}", value, 0, 1)
         self.side = patches_per_side(vit, image_size) // 2
-        multiple("image_size", image_size, 2 * vit.patch_embed.patch_size[0])
-        whole_number("first_block", first_block, 0, len(vit.blocks) - 1)
+        multiple("tokens.image_size", image_size, 2 * vit.patch_embed.patch_size[0])
+        whole("tokens.first_block", first_block, 0, len(vit.blocks) - 1)
         self.image_size, self.threshold, self.momentum, self.first_block = image_size, threshold, momentum, first_block
         self.cells, self.prefix = self.side**2, vit.num_prefix_tokens
         self.refined = kept_of(self.cells, alpha)

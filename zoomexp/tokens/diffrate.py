@@ -28,9 +28,9 @@ from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoomexp.arguments import whole
 from zoomexp.errors import InputError
 from zoomexp.tokens import merging
-from zoomexp.tokens.arguments import whole_number
 from zoomexp.tokens.evit import ranked, with_prefix
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
@@ -60,8 +60,8 @@ def diffrate(
     Raises:
         InputError: an argument outside these ranges, a file that cannot be read, or a host that cannot be run.
     """
-    whole_number("prune", prune, 0)
-    whole_number("merge", merge, 0)
+    whole("tokens.prune", prune, 0)
+    whole("tokens.merge", merge, 0)
     tokens, depth = patches_per_side(vit, image_size) ** 2 + vit.num_prefix_tokens, len(vit.blocks)
     least = vit.num_prefix_tokens + 1
     kept = uniform(tokens, depth, prune, merge, least) if rates is None else _given(rates, depth, least)

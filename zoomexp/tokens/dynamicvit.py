@@ -29,9 +29,9 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.arguments import number
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number
 from zoomexp.tokens.evit import with_prefix
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
@@ -65,8 +65,8 @@ def dynamicvit(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    number("ratio_weight", ratio_weight, 0, float("inf"))
-    number("distillation", distillation, 0, float("inf"))
+    number("tokens.ratio_weight", ratio_weight, 0)
+    number("tokens.distillation", distillation, 0)
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
     teacher = Teacher(vit, image_size, distillation) if distillation else None
     method = Predictors(vit.embed_dim, rate, locations, vit.num_prefix_tokens, ratio_weight, teacher)

@@ -27,10 +27,10 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import number
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number
 from zoomexp.tokens.moves import rows_of
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -65,8 +65,8 @@ def evo_vit(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    number("momentum", momentum)
-    number("class_weight", class_weight, 0, float("inf"))
+    number("tokens.momentum", momentum, 0, 1)
+    number("tokens.class_weight", class_weight, 0)
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
     if 0 in locations:
         raise InputError(f"tokens.locations must leave out block 0, which no attention goes before, got {locations}")

@@ -25,8 +25,8 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.arguments import multiple, whole
 from zoomexp.errors import InputError
-from zoomexp.tokens.arguments import multiple
 from zoomexp.tokens.cells import cell_scores, fine_place
 from zoomexp.tokens.patches import cut, embed_patches
 from zoomexp.tokens.scorers.grid import built, resized
@@ -70,11 +70,11 @@ class ZoomFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.threshold = Threshold(alpha, alpha_range, test_alpha)
-        multiple("image_size", image_size, 1)
+        whole("tokens.image_size", image_size)
         self.image_size, self.channels = image_size, _channels(net)
         self.layout, self.grid = _grid(net, self.channels, image_size)
-        multiple("cell", cell, image_size // self.grid)
-        multiple("image_size", image_size, cell)
+        multiple("tokens.cell", cell, image_size // self.grid)
+        multiple("tokens.image_size", image_size, cell)
         self.side = image_size // cell
         self.net = net
         self.scorer = built(scorer, image_size=image_size, patch_size=cell, in_chans=self.channels)

@@ -29,9 +29,9 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.arguments import number
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number
 from zoomexp.tokens.moves import keep
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -62,8 +62,8 @@ def ia_red2(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    number("threshold", threshold)
-    number("tau", tau, 0, float("inf"))
+    number("tokens.threshold", threshold, 0, 1)
+    number("tokens.tau", tau, 0)
     locations = sorted(blocks(locations, len(vit.blocks)))
     heads = vit.blocks[0].attn.num_heads
     method = Interpreters(vit.embed_dim, heads, locations, vit.num_prefix_tokens, threshold, tau)

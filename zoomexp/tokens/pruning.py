@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from zoomexp.arguments import number, one_of, whole
 from zoomexp.errors import InputError
-from zoomexp.tokens.arguments import number, one_of, whole_number
 from zoomexp.tokens.cells import CellScores
 from zoomexp.tokens.selection import Selection, keep_above
 
@@ -46,13 +46,13 @@ class Pruning:
     group: str = "all"
 
     def __post_init__(self) -> None:
-        one_of("pruning", self.rule, RULES)
-        one_of("prune_order", self.order, ORDERS)
-        one_of("prune_group", self.group, GROUPS)
+        one_of("tokens.pruning", self.rule, RULES)
+        one_of("tokens.prune_order", self.order, ORDERS)
+        one_of("tokens.prune_group", self.group, GROUPS)
         if self.rule == "top_n":
-            whole_number("prune_n", self.count, 0)
+            whole("tokens.prune_n", self.count, 0)
         if self.rule == "match_alpha":
-            number("prune_alpha", self.alpha)
+            number("tokens.prune_alpha", self.alpha, 0, 1)
         for name, value, rule in (("prune_n", self.count, "top_n"), ("prune_alpha", self.alpha, "match_alpha")):
             if value is not None and self.rule != rule:
                 raise InputError(f"tokens.{name} must be null unless tokens.pruning={rule}, got {value!r}")

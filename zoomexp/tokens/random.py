@@ -12,8 +12,8 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import whole
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import whole_number
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -42,7 +42,7 @@ def random(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    whole_number("seed", seed, 0)
+    whole("tokens.seed", seed, 0)
     make = RandomDrops(checked_rate(keep_rate), blocks(locations, len(vit.blocks)), vit.num_prefix_tokens, seed)
     return ReducedViT(vit, make, image_size=image_size)
 

@@ -11,9 +11,9 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import multiple
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import multiple
 from zoomexp.tokens.moves import followed
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduction import Context, Reducer
@@ -44,7 +44,7 @@ def patches_per_side(vit: VisionTransformer, image_size: int) -> int:
     height, patch = vit.patch_embed.patch_size
     if height != patch:
         raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
-    multiple("image_size", image_size, patch)
+    multiple("tokens.image_size", image_size, patch)
     return image_size // patch
 
 

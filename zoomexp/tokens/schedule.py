@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from zoomexp.arguments import whole
 from zoomexp.errors import InputError
-from zoomexp.tokens.arguments import whole_number
 
 
 def checked_rate(value: object) -> float:
@@ -27,15 +27,15 @@ def blocks(value: object, depth: int) -> tuple[int, ...]:
 def per_block(field: str, value: object, depth: int) -> tuple[int, ...]:
     """A whole number of at least 0 for every block, from one for all or a list of `depth`.
 
-    >>> per_block("r", 8, 3)
+    >>> per_block("tokens.r", 8, 3)
     (8, 8, 8)
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
         value = [value] * depth
     if len(value) != depth:
-        raise InputError(f"tokens.{field} must be a whole number or a list of {depth}, one per block, got {len(value)}")
+        raise InputError(f"{field} must be a whole number or a list of {depth}, one per block, got {len(value)}")
     for number in value:
-        whole_number(field, number, 0)
+        whole(field, number, 0)
     return tuple(value)
 
 

@@ -29,10 +29,10 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.arguments import number, one_of
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number, one_of
 from zoomexp.tokens.dynamicvit import SMALLEST, Predictor
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -68,9 +68,9 @@ def spvit(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    one_of("package", package, PACKAGES)
-    one_of("select", select, SELECTIONS)
-    number("ratio_weight", ratio_weight, 0, float("inf"))
+    one_of("tokens.package", package, PACKAGES)
+    one_of("tokens.select", select, SELECTIONS)
+    number("tokens.ratio_weight", ratio_weight, 0)
     heads = vit.blocks[0].attn.num_heads
     if vit.embed_dim < 4 * heads:
         raise InputError(f"tokens: spvit needs a host with at least 4 channels a head, got {vit.embed_dim // heads}")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from zoomexp.arguments import number
 from zoomexp.errors import InputError
-from zoomexp.tokens.arguments import number
 
 DRAWS = {"random": (0.0, 1.0), "random_log": (0.001, 1.0)}  # with the ranges they have unless others are given
 
@@ -38,11 +38,11 @@ class Threshold:
         if drawn and self.alpha not in DRAWS:
             raise InputError(f"tokens.alpha must be in [0, 1], random or random_log, got {self.alpha!r}")
         if not drawn:
-            number("alpha", self.alpha)
+            number("tokens.alpha", self.alpha, 0, 1)
         if drawn and self.test_alpha is None:
             raise InputError(f"tokens.test_alpha must be in [0, 1] with alpha={self.alpha}, got None")
         if self.test_alpha is not None:
-            number("test_alpha", self.test_alpha)
+            number("tokens.test_alpha", self.test_alpha, 0, 1)
         if self.span is not None:
             self._check_span(drawn)
 

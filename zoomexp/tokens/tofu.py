@@ -20,8 +20,8 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
+from zoomexp.arguments import whole
 from zoomexp.tokens import host, merging
-from zoomexp.tokens.arguments import whole_number
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -52,8 +52,8 @@ def tofu(
     host.check_host(vit)
     depth = len(vit.blocks)
     prune_blocks = depth // 2 if prune_blocks is None else prune_blocks
-    whole_number("prune_blocks", prune_blocks, 0, depth)
-    r = per_block("r", r, depth)
+    whole("tokens.prune_blocks", prune_blocks, 0, depth)
+    r = per_block("tokens.r", r, depth)
     make = partial(ToFu, r, prune_blocks, prefix=vit.num_prefix_tokens, proportional=proportional)
     return ReducedViT(vit, make, image_size=image_size)
 

@@ -40,7 +40,7 @@ def tome(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    r = per_block("r", r, len(vit.blocks))
+    r = per_block("tokens.r", r, len(vit.blocks))
     make = partial(ToMe, r, prefix=vit.num_prefix_tokens, proportional=proportional)
     return ReducedViT(vit, make, image_size=image_size)
 

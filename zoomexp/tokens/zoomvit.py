@@ -22,9 +22,9 @@ from timm.layers import PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import number, one_of, whole
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
-from zoomexp.tokens.arguments import number, one_of, whole_number
 from zoomexp.tokens.cells import ETAS, cell_scores, cells_per_side, coarse_place, fine_place
 from zoomexp.tokens.layout import Group, compact_rows, groups, paper_rows
 from zoomexp.tokens.patches import cut, embed_patches, halved, scattered
@@ -99,18 +99,18 @@ class ZoomViT(nn.Module):
     ) -> None:
         super().__init__()
         host.check_host(vit)
-        one_of("eta", eta, ETAS)
-        one_of("coverage", coverage, COVERAGES)
-        one_of("positions", positions, POSITIONS)
-        one_of("zfe", zfe, ZFES)
-        one_of("zfe_direction", zfe_direction, DIRECTIONS)
-        one_of("mode", mode, host.MODES)
-        number("omega", omega, 0, float("inf"))
+        one_of("tokens.eta", eta, ETAS)
+        one_of("tokens.coverage", coverage, COVERAGES)
+        one_of("tokens.positions", positions, POSITIONS)
+        one_of("tokens.zfe", zfe, ZFES)
+        one_of("tokens.zfe_direction", zfe_direction, DIRECTIONS)
+        one_of("tokens.mode", mode, host.MODES)
+        number("tokens.omega", omega, 0)
         patch = _patch_size(vit, image_size, eta)
         self.grid, self.side = image_size // patch, cells_per_side(image_size // patch, eta)
         _check_together(PAPER | {"coverage": coverage, "positions": positions, "zfe": zfe}, mode, budget, pruning)
         if budget is not None:
-            whole_number("budget", budget, 0, self.side**2)
+            whole("tokens.budget", budget, 0, self.side**2)
         self.image_size, self.eta, self.coverage, self.budget = image_size, eta, coverage, budget
         self.zfe, self.omega, self.mode = zfe, omega, mode
         learned = zfe != "none" and zfe_direction == "learned"

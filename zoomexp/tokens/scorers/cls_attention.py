@@ -4,9 +4,9 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import one_of
 from zoomexp.relevance.normalisation import min_max
 from zoomexp.relevance.rollout import attention
-from zoomexp.tokens.arguments import one_of
 from zoomexp.tokens.scorers.grid import patches_per_side, resized
 
 
@@ -25,7 +25,7 @@ class ClsAttention(nn.Module):
 
     def __init__(self, vit: VisionTransformer, *, image_size: int, patch_size: int, layers: str = "last") -> None:
         super().__init__()
-        one_of("scorer.layers", layers, ("last", "mean"))
+        one_of("tokens.scorer.layers", layers, ("last", "mean"))
         self.side, self.layers = patches_per_side(image_size, patch_size), layers
         self.vit = vit.requires_grad_(False)
         self.eval()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.tokens.arguments import multiple, whole_number
+from zoomexp.arguments import multiple, whole
 
 
 def patches_per_side(image_size: int, patch_size: int) -> int:
@@ -19,8 +19,8 @@ def patches_per_side(image_size: int, patch_size: int) -> int:
     Raises:
         InputError: a side that is no multiple of the patch.
     """
-    whole_number("scorer.patch_size", patch_size)
-    multiple("scorer.image_size", image_size, patch_size)
+    whole("tokens.scorer.patch_size", patch_size)
+    multiple("tokens.scorer.image_size", image_size, patch_size)
     return image_size // patch_size
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoomexp.tokens.arguments import whole_number
+from zoomexp.arguments import whole
 from zoomexp.tokens.scorers.grid import patches_per_side
 
 
@@ -22,7 +22,7 @@ class Random(nn.Module):
 
     def __init__(self, *, image_size: int, patch_size: int, seed: int = 0) -> None:
         super().__init__()
-        whole_number("scorer.seed", seed, 0)
+        whole("tokens.scorer.seed", seed, 0)
         self.side, self.seed, self.batches = patches_per_side(image_size, patch_size), seed, 0
 
     def train(self, mode: bool = True) -> "Random":

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from zoomexp.arguments import one_of
 from zoomexp.errors import InputError
 from zoomexp.relevance.normalisation import min_max
-from zoomexp.tokens.arguments import one_of
 from zoomexp.tokens.scorers.grid import patches_per_side, resized
 
 
@@ -24,7 +24,7 @@ class TeacherMaps(nn.Module):
 
     def __init__(self, *, image_size: int, patch_size: int, scale: str = "min_max") -> None:
         super().__init__()
-        one_of("scorer.scale", scale, ("min_max", "given"))
+        one_of("tokens.scorer.scale", scale, ("min_max", "given"))
         self.side, self.scale = patches_per_side(image_size, patch_size), scale
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
