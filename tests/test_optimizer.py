@@ -130,11 +130,11 @@ def test_lion():
     ("arguments", "message"),
     [
         ({"opt": "adamx"}, r"optimizer\.opt=adamx: timm has no such optimizer; try sgd, momentum, adam"),
-        ({"lr": 0}, r"optimizer\.lr=0 must be a number > 0"),
-        ({"lr": float("nan")}, r"optimizer\.lr=nan must be a number > 0"),
-        ({"lr": float("inf")}, r"optimizer\.lr=inf must be a number > 0"),
-        ({"lr": "fast"}, r"optimizer\.lr=fast must be a number > 0"),
-        ({"weight_decay": -1e-9}, r"optimizer\.weight_decay=-1e-09 must be a number >= 0"),
+        ({"lr": 0}, r"optimizer\.lr=0 must be a finite number above 0"),
+        ({"lr": float("nan")}, r"optimizer\.lr=nan must be a finite number above 0"),
+        ({"lr": float("inf")}, r"optimizer\.lr=inf must be a finite number above 0"),
+        ({"lr": "fast"}, r"optimizer\.lr='fast' must be a finite number above 0"),
+        ({"weight_decay": -1e-9}, r"optimizer\.weight_decay=-1e-09 must be a finite number, at least 0"),
         (
             {"no_decay": ["norm", "gates"]},
             r"optimizer\.no_decay: unknown \['gates'\]; allowed: norm, bias, gate, module",

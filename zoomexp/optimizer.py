@@ -1,6 +1,5 @@
 """timm's optimizers, with a choice of which parameters are exempt from weight decay."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import timm.optim
 from torch import nn
 from torch.optim import Optimizer
 
-from zoomexp.arguments import listed, number, truth
+from zoomexp.arguments import listed, number, real, truth
 from zoomexp.errors import InputError
 
 KINDS = ("norm", "bias", "gate", "module")
@@ -33,10 +32,8 @@ def make_optimizer(
     """
     if not isinstance(opt, str) or opt not in timm.optim.list_optimizers():
         raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
-    for field, value, least in (("lr", lr, 1e-30), ("weight_decay", weight_decay, 0)):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not least <= value < math.inf:
-            raise InputError(f"optimizer.{field}={value} must be a number {'>' if field == 'lr' else '>='} 0")
+    real("optimizer.lr", lr, lambda rate: rate >= 1e-30, "a finite number above 0")
+    number("optimizer.weight_decay", weight_decay, 0)
     _check_kwargs(**kwargs)
     listed("optimizer.no_decay", no_decay, str, f"kinds of parameters; allowed: {', '.join(KINDS)}")
     if unknown := set(no_decay) - set(KINDS):

@@ -114,7 +114,7 @@ def test_image_size():
     [
         ({"batch_size": 0}, "dataset.batch_size=0 must be a whole number, at least 1"),
         ({"batch_size": 1.5}, "dataset.batch_size=1.5"),
-        ({"eval_batch_size": "x"}, "dataset.eval_batch_size=x"),
+        ({"eval_batch_size": "x"}, "dataset.eval_batch_size='x'"),
         ({"image_size": -1}, "dataset.image_size=-1"),
         ({"crop_padding": -1}, "dataset.crop_padding=-1"),
         ({"seed": -1}, "dataset.seed=-1"),

@@ -13,10 +13,10 @@ KEEPING = ("evit", "topk", "random", "dynamicvit", "evo_vit", "spvit")
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        *[(n, {"keep_rate": 0}, r"keep_rate must be in \(0, 1\], got 0") for n in KEEPING],
-        *[(n, {"keep_rate": 1.1}, r"keep_rate must be in \(0, 1\], got 1\.1") for n in KEEPING],
-        ("evit", {"keep_rate": True}, r"keep_rate must be in \(0, 1\], got True"),
-        ("evit", {"keep_rate": float("nan")}, r"keep_rate must be in \(0, 1\], got nan"),
+        *[(n, {"keep_rate": 0}, r"keep_rate=0 must be a number in \(0, 1\]") for n in KEEPING],
+        *[(n, {"keep_rate": 1.1}, r"keep_rate=1\.1 must be a number in \(0, 1\]") for n in KEEPING],
+        ("evit", {"keep_rate": True}, r"keep_rate=True must be a number in \(0, 1\]"),
+        ("evit", {"keep_rate": float("nan")}, r"keep_rate=nan must be a number in \(0, 1\]"),
         *[
             (n, {"locations": [1, 4]}, r"locations must be different blocks in 0\.\.3, got \[1, 4\]")
             for n in (*KEEPING, "ats")

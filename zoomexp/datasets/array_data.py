@@ -7,11 +7,10 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, number, real, truth
+from zoomexp.arguments import listed, number, real, truth, whole
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.loader import ArrayLoader, share_of_batch
-from zoomexp.errors import InputError
 
 LEAST = {
     "batch_size": 1,
@@ -211,5 +210,5 @@ def check_whole(values: dict[str, object], least: dict[str, int]) -> None:
         InputError: it is not; the message names the field.
     """
     for field, value in values.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least[field]):
-            raise InputError(f"dataset.{field}={value} must be a whole number, at least {least[field]}")
+        if value is not None:
+            whole(f"dataset.{field}", value, least[field])

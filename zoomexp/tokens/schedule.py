@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import real, whole
 from zoomexp.errors import InputError
 
 
 def checked_rate(value: object) -> float:
     """The share of patches that stay, once it is known to be in (0, 1]."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-        raise InputError(f"tokens.keep_rate must be in (0, 1], got {value!r}")
+    real("tokens.keep_rate", value, lambda share: 0 < share <= 1, "a number in (0, 1]")
     return float(value)
 
 
