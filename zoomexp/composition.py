@@ -27,6 +27,8 @@ from zoomexp.results.record import run_path
 PASSED_ON = ("data_dir=", "output_dir=", "seed=", "logger", "trainer=", "trainer.accelerator", "trainer.devices",
              "trainer.num_nodes", "trainer.strategy", "trainer.precision")  # fmt: skip
 
+COMPILE_MODES = ("reduce-overhead", "max-autotune")
+
 
 def make(node: Any, **arguments: Any) -> Any:
     """Instantiate a config node; plain lists and dicts, so that nothing below sees a config object.
@@ -173,7 +175,6 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     Raises:
         InputError, and whatever is raised by what is built: nothing has been written then.
     """
-    from zoomexp.arguments import truth
     from zoomexp.running import make_ready, prepare, shape_of
 
     prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
@@ -183,12 +184,27 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     data.setup("fit")
     parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
     task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
-    truth("compile", cfg.compile)
-    if cfg.compile:
-        task.model.compile()
+    compile_network(task.model, cfg.compile)
     trainer = _trainer(cfg, folder)
     make_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
     return trainer, task, data
+
+
+def compile_network(net: Any, how: bool | str) -> None:
+    """`torch.compile` a network in place, or leave it as it is.
+
+    Args:
+        net: the network (`nn.Module`).
+        how: False; True; or one of COMPILE_MODES, PyTorch's names: "reduce-overhead" replays CUDA graphs on a GPU, and
+            "max-autotune" besides tries several kernels.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(how, bool) and how not in COMPILE_MODES:
+        raise InputError(f"compile={how!r} must be false, true, {' or '.join(COMPILE_MODES)}")
+    if how:
+        net.compile(mode="default" if how is True else how)
 
 
 def _trainer(cfg: DictConfig, folder: Path) -> Any:

@@ -4,7 +4,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,6 +19,7 @@ from zoomexp.results.record import processor
 
 OPTIONS = {"jobs": "4", "rounds": "3"}
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+SMOKE, JOB, IMPORTS = "trainer=smoke", "one more job of a sweep", "importing torch, Lightning and timm"
 SMALL = ("-m", "trainer=smoke", "dataset=digits", "attention=none")
 
 
@@ -32,14 +33,15 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     table = Table(
         "", "CPU seconds", "least", "most", title=f"{rounds} rounds, {processor()}, children's user and system"
     )
-    rows = []
+    rows = {}
     for name, found in seconds.items():
-        rows.append({"name": name, "cpu_s": median(found), "least": min(found), "most": max(found)})
-        table.add_row(name, *(f"{value:.2f}" for value in list(rows[-1].values())[1:]))
+        rows[name] = {"name": name, "cpu_s": median(found), "least": min(found), "most": max(found)}
+        table.add_row(name, *(f"{value:.2f}" for value in list(rows[name].values())[1:]))
     Console(width=110).print(table)
-    _, _, run_alone, job, *_ = rows
-    print(f"ratio {run_alone['cpu_s'] / job['cpu_s']:.1f}: a run in a process of its own to one more job of a sweep")
-    return rows
+    alone, job, imports = (rows[name]["cpu_s"] for name in (SMOKE, JOB, IMPORTS))
+    print(f"ratio {alone / job:.1f}: a run in a process of its own to one more job of a sweep")
+    print(f"ratio {alone / imports:.2f}: a run in a process of its own to the imports alone")
+    return list(rows.values())
 
 
 def measures(jobs: int, overrides: list[str]) -> dict[str, Callable[[], float]]:
@@ -47,8 +49,9 @@ def measures(jobs: int, overrides: list[str]) -> dict[str, Callable[[], float]]:
     return {
         "train.py --help": partial(spent, "--help"),
         "a misspelt choice": partial(spent, "attention=louper", code=2),
-        "trainer=smoke": partial(spent, "trainer=smoke", *overrides),
-        "one more job of a sweep": partial(one_more, jobs, "logger=none", *overrides),
+        SMOKE: partial(spent, "trainer=smoke", *overrides),
+        IMPORTS: imports,
+        JOB: partial(one_more, jobs, "logger=none", *overrides),
         "one more job, W&B offline": partial(one_more, jobs, "logger=wandb", *overrides),
     }
 
@@ -67,10 +70,22 @@ def spent(*arguments: str, code: int = 0) -> float:
     """
     with tempfile.TemporaryDirectory() as folder:
         outputs = [] if "--help" in arguments else [f"output_dir={folder}"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, str(TRAIN), *arguments, *outputs], capture_output=True, text=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds, done = timed([sys.executable, str(TRAIN), *arguments, *outputs])
     if done.returncode != code:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"train.py {' '.join(arguments)} ended with code {done.returncode}: {last}")
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return seconds
+
+
+def imports() -> float:
+    """CPU seconds of Python and the libraries that every run needs: no run can take less."""
+    libraries = "import zoomexp, torch, pytorch_lightning, timm"  # zoomexp itself is empty, but for a repair
+    return timed([sys.executable, "-c", libraries], cwd=TRAIN.parent)[0]
+
+
+def timed(command: Sequence[str], **options: Any) -> tuple[float, subprocess.CompletedProcess]:
+    """CPU seconds of a command and of what it starts and waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, done

@@ -16,7 +16,7 @@ from benchmarks.machine import pick_device, where
 from benchmarks.options import whole
 from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.command_line import building
-from zoomexp.composition import build, compose_run, make
+from zoomexp.composition import build, compile_network, compose_run, make
 from zoomexp.errors import InputError
 from zoomexp.metrics.speed import clock
 from zoomexp.results.record import RunRecord
@@ -66,11 +66,10 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
 class Stretches(NoBatchHooks, pl.Callback):
     """Times each epoch's steps, and after them the same number of a bare loop's."""
 
-    def __init__(self, task: pl.LightningModule, precision: str, compiled: bool) -> None:
+    def __init__(self, task: pl.LightningModule, precision: str, compiled: bool | str) -> None:
         self.ours, self.bare, self.precision = [], [], precision
         self.model = copy.deepcopy(task.model)
-        if compiled:
-            self.model.compile()
+        compile_network(self.model, compiled)
         self.optimizer = task._make_optimizer(self.model)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -108,6 +108,32 @@ def test_zoomvit(run):
     assert "encoder of 3 blocks, batch 2, training step" in printed
 
 
+def test_precision(run):
+    printed, rows = run("precision", "dataset=digits", "attention=none", "batch_size=4", "rounds=1", "forms=bf16,fp32")
+    assert list(rows) == ["fp32-nchw", "bf16", "fp32"] and rows["fp32-nchw"]["ratio"] == 1
+    assert "training step of resnet20, 8 pixels, batch 4" in printed
+
+
+def test_the_forms_of_a_step_differ_by_rounding(script):
+    from benchmarks.precision import FORMS, stepper
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5))
+    images, labels = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
+    trained = {}
+    for name in ("fp32-nchw", "fp32", "bf16-nchw", "bf16"):
+        step = stepper(net, lambda own: torch.optim.SGD(own.parameters(), lr=0.1), images, labels, *FORMS[name])
+        own, _, given, *_ = step.args
+        assert given.is_contiguous(memory_format=torch.contiguous_format) == name.endswith("nchw")
+        step(), step()
+        trained[name] = torch.cat([weight.flatten() for weight in own.parameters()]).detach()
+    plain, before = trained.pop("fp32-nchw"), torch.cat([weight.flatten() for weight in net.parameters()]).detach()
+    assert (plain - before).abs().max() > 1e-3
+    for name, weights in trained.items():
+        torch.testing.assert_close(weights, plain, rtol=0, atol=1e-6 if name == "fp32" else 1e-3)
+    assert not torch.equal(trained["bf16"], trained["fp32"])
+
+
 def test_data(run):
     printed, rows = run("data", "dataset=digits", "images=130", "rounds=2")
     ours, theirs = rows.values()
@@ -151,6 +177,7 @@ def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
     assert rows["one more job of a sweep"]["cpu_s"] == pytest.approx(0.02, abs=0.01)
     assert rows["one more job, W&B offline"]["cpu_s"] == pytest.approx(0.04, abs=0.01)
     assert rows["train.py --help"]["cpu_s"] >= 0.02 and "ratio" in printed
+    assert rows["importing torch, Lightning and timm"]["cpu_s"] > 0.5
 
 
 def test_a_command_of_startup_that_fails_is_named(script, tmp_path, monkeypatch):
@@ -190,6 +217,7 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
         ("tokens methods=toem", r"^methods=toem is unknown; allowed: .*tome.*zoomvit$"),
         ("tokens depth=none", r"^depth=none must be a whole number, at least 1$"),
         ("zoomvit dtypes=fp8", r"^dtypes=fp8 is unknown; allowed: fp32, bf16$"),
+        ("precision forms=fp16", r"^forms=fp16 is unknown; allowed: fp32-nchw, fp32, .*bf16-graphs$"),
         ("data dataset=digits images=3", r"^images=3 leave no batch of 64$"),
         ("data images=few", r"^images=few must be a whole number, at least 1$"),
         ("startup jobs=0", r"^jobs=0 must be a whole number, at least 1$"),

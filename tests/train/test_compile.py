@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from zoomexp.attention.loupe import Loupe
 from zoomexp.callbacks.gate_monitor import GateMonitor
+from zoomexp.composition import compile_network
 from zoomexp.insertion import attention_maps, insert
 from zoomexp.losses.sparse_gate import SparseGate
 from zoomexp.optimizer import make_optimizer
@@ -46,7 +47,7 @@ def traced(monkeypatch):
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **mode: compile(self, backend=backend))
     yield graphs
     torch._dynamo.reset()
 
@@ -123,6 +124,18 @@ def test_the_same_run_by_its_hash():
     assert config_hash(quick) == config_hash(config)
 
 
-def test_anything_but_true_and_false_is_refused(train):
-    ended = train("compile=perhaps")
-    assert (ended.code, ended.err) == (2, "error: compile='perhaps' must be true or false\n")
+@pytest.mark.parametrize("how", ["perhaps", "1", "null", "[true]"])
+def test_anything_else_is_refused(train, how):
+    ended = train(f"compile={how}")
+    told = {"null": "None", "[true]": "[True]"}.get(how, how if how == "1" else repr(how))
+    message = f"error: compile={told} must be false, true, reduce-overhead or max-autotune\n"
+    assert (ended.code, ended.err) == (2, message)
+
+
+def test_what_torch_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
+    for how in (False, True, "reduce-overhead", "max-autotune"):
+        compile_network(nn.Identity(), how)
+    assert asked == [{"mode": "default"}, {"mode": "reduce-overhead"}, {"mode": "max-autotune"}]
+    assert {options["mode"] for options in asked} - {"default"} <= set(torch._inductor.list_mode_options())
