@@ -34,6 +34,11 @@ def main(cfg: DictConfig) -> None:
 
 def run_all(run: "Run") -> dict:
     """Do the runs that `run` needs, where they have not been done, and then `run`; returns its record's facts."""
+    from zoomexp.composition import check_ahead
+
+    if run.used:
+        with building():
+            check_ahead(run.cfg, run.folder)
     for one in run.chain():
         facts = experiment(one, rerun=one is run and run.cfg.rerun)
     return facts

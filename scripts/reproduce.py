@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> None:
     if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
+        if not any(table.counts()["measured"] for table in done):
+            raise InputError(f"output_dir={folder_of(overrides)}: no finished run of any table; nothing was written")
         command = f"python scripts/reproduce.py {' '.join(arguments)}"
         speed = tokens_speed(folder_of(overrides) / "benchmarks")
         path = write_document(done, ROOT / "docs" / "results.md", command, speed)

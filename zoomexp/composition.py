@@ -20,6 +20,7 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from zoomexp.arguments import truth
 from zoomexp.errors import InputError
 from zoomexp.results.record import run_path
 
@@ -58,7 +59,7 @@ class Run:
         cfg: its config, its needs replaced by folders.
         choices: the config groups' choices.
         overrides: what was typed.
-        needs: the runs it needs, by name, in the config's order.
+        needs: the runs that its config names, in its order.
         composed: its config as Hydra composed it.
     """
 
@@ -88,11 +89,17 @@ class Run:
     @property
     def depth(self) -> int:
         """How many runs have to be done one after the other before this one."""
-        return max((1 + need.depth for need in self.needs.values()), default=0)
+        return max((1 + need.depth for need in self.used), default=0)
+
+    @property
+    def used(self) -> list["Run"]:
+        """Those of its needs that something in its config refers to: with other tokens there is no Zoomer to train."""
+        text = OmegaConf.to_yaml(self.composed)
+        return [need for name, need in self.needs.items() if f"${{needs.{name}}}" in text]
 
     def chain(self) -> Iterator["Run"]:
-        """The runs it needs, each after its own needs, and then the run itself."""
-        for need in self.needs.values():
+        """The runs it builds on, each after its own needs, and then the run itself."""
+        for need in self.used:
             yield from need.chain()
         yield self
 
@@ -115,6 +122,7 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     Raises:
         InputError: If a need is neither overrides nor the folder of a finished run.
     """
+    truth("rerun", cfg.rerun)
     if not isinstance(cfg.needs, DictConfig):
         raise InputError(f"needs={cfg.needs} must name runs: needs={{teacher: [overrides of train.py]}}")
     if not cfg.needs:
@@ -188,6 +196,25 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     trainer = _trainer(cfg, folder)
     make_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
     return trainer, task, data
+
+
+def check_ahead(cfg: DictConfig, folder: Path) -> None:
+    """Make what of a run needs neither network nor data: its mistakes show before the runs it builds on are done.
+
+    Raises:
+        InputError, and whatever is raised by what is made.
+    """
+    from torch.nn import Linear
+
+    from zoomexp.running import prepare
+
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    for name in ("loss", "mixing"):
+        make(cfg[name])
+    optimizer = make(cfg.optimizer)(Linear(1, 1))
+    if cfg.scheduler:
+        make(cfg.scheduler)(optimizer)
+    _trainer(cfg, folder)
 
 
 def compile_network(net: Any, how: bool | str) -> None:

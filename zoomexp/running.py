@@ -158,6 +158,8 @@ def fit_and_test(
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
     started, trainer.logger = time.perf_counter(), logger
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
     weights, metrics, history = None, {}, []
     if evaluate != "start":
         weights, metrics, history = fit(trainer, task, data, record, evaluate)
@@ -205,8 +207,8 @@ def run_cost(
 ) -> dict[str, Any]:
     """What the run took: counts of the model, time and speed of training, memory, and on what.
 
-    `peak_mib` is the GPU's peak allocation, or the process's peak resident memory on a CPU (in a multirun that of the
-    largest job so far).
+    `peak_mib` is the GPU's peak allocation in this run, or the process's peak resident memory on a CPU (in a multirun
+    that of the largest job so far).
     """
     seconds = sum(row["epoch_s"] for row in history)
     images = sum(row["epoch_s"] * row["img_per_s"] for row in history)
@@ -229,12 +231,11 @@ def run_cost(
 
 def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
     """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
+    like = next(task.model.parameters())  # in single precision, or whatever else trainer.precision made of it
     if not hasattr(task.model, "lengths"):
-        return {
-            "macs": macs(task.model, torch.zeros(1, data.channels, data.image_size, data.image_size).to(task.device))
-        }
+        return {"macs": macs(task.model, like.new_zeros(1, data.channels, data.image_size, data.image_size))}
     batch = next(iter(data.test_dataloader()))
-    inputs = [batch[name][:COUNTED].to(task.device).split(1) for name in task.model.inputs]
+    inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs]
     return macs_over(task.model, list(zip(*inputs, strict=True)))
 
 

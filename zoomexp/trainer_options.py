@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from zoomexp.arguments import real, truth, whole
+from zoomexp.arguments import number, real, truth, whole
 from zoomexp.errors import InputError
 
 LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_sanity_val_steps": -1}
@@ -20,6 +20,12 @@ def check_trainer(options: Mapping[str, object]) -> None:
     for name in LIMITS:
         if options.get(name) is not None:
             real(f"trainer.{name}", options[name], lambda share: share >= 0, "a share, or a number of batches")
+    if options.get("gradient_clip_val") is not None:
+        number("trainer.gradient_clip_val", options["gradient_clip_val"], 0)
+    if options.get("max_steps", -1) != -1:
+        whole("trainer.max_steps", options["max_steps"])
+    if options.get("deterministic") is not None and options["deterministic"] != "warn":
+        truth("trainer.deterministic", options["deterministic"])
     for name in ("enable_model_summary", "use_distributed_sampler"):
         truth(f"trainer.{name}", options.get(name, False))
     for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):

@@ -93,8 +93,9 @@ class Stretches(NoBatchHooks, pl.Callback):
         """The same number of steps without anything around them."""
         autocast = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
         for _, batch in zip(range(self.steps), loader, strict=False):
+            images, labels = (batch[name].to(device, non_blocking=True) for name in ("image", "label"))
             with autocast:
-                loss = torch.nn.functional.cross_entropy(self.model(batch["image"]), batch["label"])
+                loss = torch.nn.functional.cross_entropy(self.model(images), labels)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -179,11 +179,11 @@ def test_fine_patches_are_fused_into_it():
     ("options", "message"),
     [
         ({"pretrained": True}, r"pretrained=true: lv_vit has no pretrained weights here; only false is possible"),
-        ({"patch_size": 7}, r"patch_size must be a multiple of 2, at least 2, got 7"),
-        ({"image_size": 36}, r"image_size must be a multiple of 8, at least 8, got 36"),
-        ({"embed_dim": 25}, r"embed_dim must be a multiple of 2, at least 2, got 25"),
-        ({"depth": 0}, r"depth must be a multiple of 1, at least 1, got 0"),
-        ({"drop_path_rate": 1.0}, r"drop_path_rate must be in \[0, 1\), got 1\.0"),
+        ({"patch_size": 7}, r"patch_size=7 must be a positive multiple of 2"),
+        ({"image_size": 36}, r"image_size=36 must be a positive multiple of 8"),
+        ({"embed_dim": 25}, r"embed_dim=25 must be a positive multiple of 2"),
+        ({"depth": 0}, r"depth=0 must be a whole number, at least 1"),
+        ({"drop_path_rate": 1.0}, r"drop_path_rate=1\.0 must be a number in \[0, 1\)"),
     ],
 )
 def test_arguments_that_are_refused(options, message):

@@ -6,7 +6,7 @@ from zoomexp.datasets.batches import ShardedBatches
 
 
 @pytest.mark.parametrize("count", [50, 49, 48, 47])
-@pytest.mark.parametrize("batch_size", [4, 6, 12, 100])
+@pytest.mark.parametrize("batch_size", [2, 4, 6, 12, 100])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_evaluation_shards_hold_every_image_once(count, batch_size, world_size):
     made = [ShardedBatches(count, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]

@@ -134,7 +134,7 @@ def test_global_randomness_is_left_alone():
 
 
 @pytest.mark.parametrize("count", [50, 49, 48, 47])
-@pytest.mark.parametrize("batch_size", [4, 6, 12, 100])
+@pytest.mark.parametrize("batch_size", [2, 4, 6, 12, 100])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_evaluation_shards_hold_every_image_once(count, batch_size, world_size):
     made = [loader(arrays(count), batch_size=batch_size, rank=r, world_size=world_size) for r in range(world_size)]
@@ -177,6 +177,10 @@ def test_refusals():
         ArrayLoader(arrays(), batch_size=8, mean=[0.5], std=[1])
     with pytest.raises(InputError, match="cannot be shared by 51 processes"):
         loader(arrays(), world_size=51)
+    with pytest.raises(
+        InputError, match=r"dataset\.eval_batch_size=1 must be at least 2 with 50 images on 4 processes"
+    ):
+        loader(arrays(), batch_size=1, world_size=4)
 
 
 @pytest.mark.gpu

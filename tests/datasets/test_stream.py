@@ -161,6 +161,21 @@ def test_none_means_no_augmentation(folder):
     assert torch.equal(boxes, boxes[:1].expand_as(boxes))
 
 
+def test_central_is_the_test_view_mirrored_half_the_time(folder):
+    plain = by_index(epoch_of(ready(folder, augment="none").train_dataloader()))
+    data = ready(folder, augment="central")
+    data.views = True
+    seen, mirror = by_index(epoch_of(data.train_dataloader())), torch.tensor([[-1.0, 0, SIDE], [0, 1, 0], [0, 0, 1]])
+    flipped = (seen["image"] != plain["image"]).flatten(1).any(1)
+    assert 10 < flipped.sum() < 44
+    expected = torch.where(flipped[:, None, None, None], plain["image"].flip(3), plain["image"])
+    assert torch.equal(seen["image"], expected)
+    views = torch.where(flipped[:, None, None], mirror, torch.eye(3))
+    torch.testing.assert_close(seen["view"], views, rtol=0, atol=1e-5)
+    still = ready(folder, augment="central", flip=False)
+    assert torch.equal(by_index(epoch_of(still.train_dataloader()))["image"], plain["image"])
+
+
 def test_copies_of_an_image_are_augmented_each_in_its_own_way(folder):
     options = {"batch_size": 9, "train_scale": (0.5, 1)}
     epoch = epoch_of(ready(folder, repeats=3, **options).train_dataloader(), 1)
@@ -235,7 +250,7 @@ def test_sixteen_bits_are_refused(tmp_path):
         ({"batch_size": 0}, "dataset.batch_size=0 must be a whole number, at least 1"),
         ({"num_workers": -1}, "dataset.num_workers=-1"),
         ({"image_size": 4}, "dataset.image_size=4 must be a whole number, at least 8"),
-        ({"augment": "all"}, "dataset.augment=all is unknown; basic, randaugment, three_augment or none"),
+        ({"augment": "all"}, "dataset.augment='all' must be one of basic, randaugment, three_augment, central, none"),
         ({"erasing": 1.5}, "dataset.erasing=1.5 must be a number in [0, 1]"),
         ({"repeats": 0}, "dataset.repeats=0 must be a whole number, at least 1"),
         ({"train_scale": [0, 1]}, "dataset.train_scale=[0.0, 1.0]"),

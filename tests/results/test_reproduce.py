@@ -163,6 +163,17 @@ def test_bad_input_is_one_line(script, arguments, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_report_of_nothing_is_refused_and_the_old_one_stays(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    document = tmp_path / "docs" / "results.md"
+    document.parent.mkdir()
+    document.write_text("measured")
+    with pytest.raises(InputError, match=r"^output_dir=.*typo: no finished run of any table; nothing was written$"):
+        script.main(["--report", f"output_dir={tmp_path / 'typo'}"])
+    assert document.read_text() == "measured" and not (tmp_path / "typo").exists()
+
+
 def test_another_commit_is_stale_and_kept(script, tmp_path, monkeypatch):
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
     options = [f"output_dir={tmp_path}"]

@@ -105,8 +105,8 @@ def test_a_teacher_without_attention_maps_is_one_line(train, tmp_path):
 
 def test_seeds_go_down_the_chain_and_folders_do_not_depend_on_where_they_lie(composing):
     one = compose_run(["experiment=zoomvit/digits", "seed=3", "output_dir=here"])
-    assert [run.cfg.seed for run in one.chain()] == [3] * 5 and one.depth == 2
-    assert len({run.folder for run in one.chain()}) == 3  # the network and both teachers are one run
+    assert [run.cfg.seed for run in one.chain()] == [3] * 4 and one.depth == 2
+    assert len({run.folder for run in one.chain()}) == 3  # the network and the Zoomer's teacher are one run
     other = compose_run(["experiment=zoomvit/digits", "output_dir=there"]).with_seed(3)
     root = one.folder.parents[3], other.folder.parents[3]
     assert one.folder.relative_to(root[0]) == other.folder.relative_to(root[1])
@@ -115,6 +115,32 @@ def test_seeds_go_down_the_chain_and_folders_do_not_depend_on_where_they_lie(com
         ["experiment=zoomvit/digits", "seed=3", "needs.network=['experiment=zoomvit/digits_teacher','seed=0']"]
     )
     assert pinned.needs["network"].cfg.seed == 0 and pinned.folder.name != one.folder.name
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("optimizer.lr=0", "optimizer.lr=0 must be a finite number above 0"),
+        ("scheduler.warmup_epochs=9", "scheduler.warmup_epochs=9 must be in [0, 4), the epochs of the run"),
+        ("loss.label_smoothing=2", "loss.label_smoothing=2 must be a number in [0, 1)"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1 must be a finite number, at least 0"),
+        ("seed=-1", "seed=-1 must be a whole number, at least 0"),
+    ],
+)
+def test_a_mistake_is_found_before_what_the_run_needs_is_done(train, tmp_path, mistake, message):
+    ended = train(mistake, base=("experiment=zoomvit/digits", "logger=none"))
+    assert (ended.code, ended.err) == (2, f"error: {message}\n")
+    assert not list((tmp_path / "out").rglob("metrics.json"))
+
+
+def test_a_need_that_nothing_refers_to_is_not_done(composing):
+    def chain(*overrides):
+        run = compose_run(["experiment=zoomvit/digits", *overrides])
+        return [one.choices["backbone"] for one in run.chain()]
+
+    assert chain() == ["vit_digits", "vit_digits", "zoomer", "trained"]
+    assert chain("tokens=tome", "tokens.r=6") == ["vit_digits", "trained"]
+    assert chain("tokens=tome", "tokens.r=6", "backbone=vit_digits") == ["vit_digits"]
 
 
 def test_a_network_of_other_data_is_refused(train, tmp_path):

@@ -247,3 +247,9 @@ def test_checkpoints_hold_plain_objects_only(train, optimizer, scheduler, tmp_pa
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     state = torch.load(checkpoint, weights_only=True)
     assert all(type(group.get("betas", ())) in (tuple, list) for group in state["optimizer_states"][0]["param_groups"])
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_network_in_another_precision_is_counted_too(train, facts, precision):
+    assert train("attention=none", f"trainer.precision={precision}").code == 0
+    assert (facts()["cost"]["macs"], facts()["cost"]["dtype"]) == (2_516_608, precision)  # by hand

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import number, odd, one_of, whole
+from zoomexp.arguments import number, odd, one_of, truth, whole
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -82,6 +82,7 @@ class AttZoom(SpatialMap):
         odd("attention.kernel_size", kernel_size)
         odd("attention.enhance_kernel_size", enhance_kernel_size)
         whole("attention.zoom", zoom)
+        truth("attention.keep_size", keep_size)
         one_of("attention.enhance", enhance, ("conv", "none"))
         one_of("attention.upsample", upsample, ("zeros", "bilinear", "nearest"))
         one_of("attention.gate", gate, ("threshold", "sigmoid", "hard", "none"))

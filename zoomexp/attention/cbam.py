@@ -18,7 +18,7 @@ outputs nothing and M_c is the constant 0.5.
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import odd, whole
+from zoomexp.arguments import odd, truth, whole
 from zoomexp.attention.spatial_map import SpatialMap
 
 
@@ -53,6 +53,7 @@ class CBAM(SpatialMap):
         super().__init__()
         whole("attention.reduction", reduction)
         odd("attention.kernel_size", kernel_size)
+        truth("attention.residual", residual)
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Linear(channels, hidden, bias=False)
         self.expand = nn.Linear(hidden, channels, bias=False)

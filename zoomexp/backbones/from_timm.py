@@ -6,6 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from zoomexp.arguments import truth
 from zoomexp.errors import InputError
 
 SHAPE = ("num_classes", "in_chans", "img_size")  # what the data and the config's image_size say
@@ -27,6 +28,7 @@ def from_timm(name: str, pretrained: bool = False, image_size: int | None = None
     if not isinstance(name, str) or not timm.is_model(name):
         near = difflib.get_close_matches(str(name).split(".")[0], timm.list_models(), n=4)
         raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
+    truth("backbone.pretrained", pretrained)
     default = timm.get_pretrained_cfg(name)
     fixed = default is not None and default.fixed_input_size
     if fixed and image_size is None:

@@ -28,6 +28,7 @@ from timm.layers import LayerNorm, PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp.arguments import multiple, real, truth, whole
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 
@@ -136,19 +137,15 @@ def lv_vit(
     Raises:
         InputError: an argument outside these ranges.
     """
+    truth("backbone.pretrained", pretrained)
     if pretrained:
         raise InputError("backbone.pretrained=true: lv_vit has no pretrained weights here; only false is possible")
-    for field, value, multiple in (
-        ("patch_size", patch_size, 2),
-        ("image_size", image_size, patch_size),
-        ("depth", depth, 1),
-        ("num_heads", num_heads, 1),
-        ("embed_dim", embed_dim, num_heads),
-    ):
-        if not isinstance(value, int) or value < 1 or value % multiple:
-            raise InputError(f"backbone.{field} must be a multiple of {multiple}, at least {multiple}, got {value!r}")
-    if not 0 <= drop_path_rate < 1:
-        raise InputError(f"backbone.drop_path_rate must be in [0, 1), got {drop_path_rate}")
+    multiple("backbone.patch_size", patch_size, 2)
+    multiple("backbone.image_size", image_size, patch_size)
+    whole("backbone.depth", depth)
+    whole("backbone.num_heads", num_heads)
+    multiple("backbone.embed_dim", embed_dim, num_heads)
+    real("backbone.drop_path_rate", drop_path_rate, lambda rate: 0 <= rate < 1, "a number in [0, 1)")
     return LVViT(
         num_classes=num_classes,
         in_chans=in_chans,

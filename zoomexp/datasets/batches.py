@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from zoomexp.datasets.loader import EpochSampler, too_large
+from zoomexp.datasets.loader import EpochSampler, check_eval_batch, too_large
 from zoomexp.errors import InputError
 
 Key = tuple[int, int]  # draw, its epoch's unless images repeat; position in the part
@@ -51,6 +51,8 @@ class ShardedBatches(EpochSampler):
             raise InputError(f"trainer.devices: {size} images cannot be shared by {world_size} processes")
         if training and batch_size > shard:
             raise too_large(batch_size, size, world_size)
+        if not training:
+            check_eval_batch(batch_size, size, world_size)
 
     def __len__(self) -> int:
         """Return the number of batches an epoch, the same on every rank."""

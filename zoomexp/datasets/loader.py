@@ -52,6 +52,16 @@ def too_large(share: int, size: int, world_size: int) -> InputError:
     return InputError(f"dataset.batch_size={share * world_size} {told}")
 
 
+def check_eval_batch(batch_size: int, size: int, world_size: int) -> None:
+    """Refuse evaluation batches of which one process would have one more than another has images.
+
+    Raises:
+        InputError: single images of a set that does not divide by the processes.
+    """
+    if batch_size == 1 and size % world_size:
+        raise InputError(f"dataset.eval_batch_size=1 must be at least 2 with {size} images on {world_size} processes")
+
+
 class ArrayLoader:
     """Iterates over batches of `arrays`; a plain loop calls `loader.sampler.set_epoch(epoch)` itself.
 
@@ -154,6 +164,8 @@ class ArrayLoader:
             raise InputError(f"trainer.devices: {self.size} images cannot be shared by {self.world_size} processes")
         if self.shuffle and self.batch_size > shard:
             raise too_large(self.batch_size, self.size, self.world_size)
+        if not self.shuffle:
+            check_eval_batch(self.batch_size, self.size, self.world_size)
 
     def _keep(self, arrays: ImageArrays, device: torch.device) -> None:
         """Put the padded images, as (N * H * W, C) pixels, and everything else on the device."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, number, real, truth
+from zoomexp.arguments import listed, number, one_of, real, truth
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
@@ -48,7 +48,8 @@ class StreamDataModule(pl.LightningDataModule):
         image_size: side of the images the model gets, in pixels; None: 224.
         mean, std: per channel, on the scale 0..1.
         augment: of training images: "basic", a random window and a flip; "randaugment", these and timm's
-            rand-m9-mstd0.5; "three_augment", these and DeiT III's; "none", seen as test images are.
+            rand-m9-mstd0.5; "three_augment", these and DeiT III's; "central", seen as test images are, and a flip;
+            "none", no flip either.
         train_scale: least and most share of an image's area that a random window has.
         flip: mirror left-right, half the time.
         crop_pct: what a test image keeps of its short side, centred.
@@ -79,7 +80,7 @@ class StreamDataModule(pl.LightningDataModule):
         std: Sequence[float],
         eval_batch_size: int = 100,
         image_size: int | None = None,
-        augment: Literal["basic", "randaugment", "three_augment", "none"] = "basic",
+        augment: Literal["basic", "randaugment", "three_augment", "central", "none"] = "basic",
         train_scale: Sequence[float] = (0.08, 1.0),
         flip: bool = True,
         crop_pct: float = 0.875,
@@ -185,8 +186,8 @@ class StreamDataModule(pl.LightningDataModule):
         return StreamLoader(images, ShardedBatches(len(files), batch_size), num_workers=self.num_workers)
 
     def _train_view(self) -> View:
-        if self.augment == "none":
-            return CentralView(self.image_size, self.crop_pct)
+        if self.augment in ("central", "none"):
+            return CentralView(self.image_size, self.crop_pct, flip=self.flip and self.augment == "central")
         augment = None
         if self.augment == "randaugment":
             augment = RandAugment(self.image_size, self.mean)
@@ -219,5 +220,4 @@ class StreamDataModule(pl.LightningDataModule):
         real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
         number("dataset.erasing", self.erasing, 0, 1)
         check_validation(self.val_fraction, self.validate_on)
-        if self.augment not in ("basic", "randaugment", "three_augment", "none"):
-            raise InputError(f"dataset.augment={self.augment} is unknown; basic, randaugment, three_augment or none")
+        one_of("dataset.augment", self.augment, ("basic", "randaugment", "three_augment", "central", "none"))

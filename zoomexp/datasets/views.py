@@ -36,15 +36,20 @@ class View(Protocol):
 
 
 class CentralView:
-    """The central square, always the same: resize the short side to `side` / `crop_pct`, crop `side` x `side`."""
+    """The central square: resize the short side to `side` / `crop_pct`, crop `side` x `side`.
 
-    def __init__(self, side: int, crop_pct: float) -> None:
-        self.side, self.crop_pct = side, crop_pct
+    Always the same, but for `flip`: mirrored half the time, as torch's global generator draws.
+    """
+
+    def __init__(self, side: int, crop_pct: float, flip: bool = False) -> None:
+        self.side, self.crop_pct, self.flip = side, crop_pct, flip
 
     def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
         """See `View`."""
-        window = central_window(*image.size, self.side, self.crop_pct)
-        return np.asarray(cut(image, window, self.side, path)), [window_matrix(window, self.side)]
+        matrix = self.matrix(*image.size)
+        image = cut(image, central_window(*image.size, self.side, self.crop_pct), self.side, path)
+        image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
+        return np.asarray(image), [matrix]
 
     def matrix(self, width: int, height: int) -> np.ndarray:
         """Return the (3, 3) step of an image of that size."""
@@ -67,13 +72,19 @@ class RandomView:
         top, left, height, width = RandomResizedCrop.get_params(image, self.scale, RATIO)
         window = (left, top, width, height)
         image, matrix = cut(image, window, self.side, path), window_matrix(window, self.side)
-        if self.flip and torch.rand(()) < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            matrix = np.array([[-1.0, 0, self.side], [0, 1, 0], [0, 0, 1]]) @ matrix
+        image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         if self.augment is None:
             return np.asarray(image), [matrix]
         image, steps = self.augment(image)
         return np.asarray(image), [matrix, *steps]
+
+
+def perhaps_mirrored(image: Image.Image, matrix: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """Mirror an image and its step (3, 3), half the time."""
+    if torch.rand(()) >= 0.5:
+        return image, matrix
+    mirror = np.array([[-1.0, 0, image.size[0]], [0, 1, 0], [0, 0, 1]])
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), mirror @ matrix
 
 
 def central_window(width: int, height: int, side: int, crop_pct: float) -> Window:

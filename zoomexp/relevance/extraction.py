@@ -1,5 +1,6 @@
 """A teacher's maps of a whole data set, made once and kept on disk."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -72,16 +73,24 @@ def extract(
     Yields:
         (maps done, maps to do) after each batch.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = teacher.to(device).float()
     todo, done = writer.missing()[shard[0] :: shard[1]], 0
     if len(todo) == 0:
         return
+    device = own_device(shard[0])
+    teacher.to(device).float()
     for batch in data.plain_batches(part, todo, batch_size):
         maps = min_max(method(teacher, batch["image"].to(device), batch["label"].to(device)))
         writer.write(todo[done : done + len(maps)], maps)
         done += len(maps)
         yield done, len(todo)
+    teacher.cpu()  # the GPU's memory is for what is trained with the maps
+
+
+def own_device(share: int) -> torch.device:
+    """The GPU of this process, which may be one of several on the machine: by its rank there, or by its share."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", share)) % torch.cuda.device_count())
 
 
 def ensure_maps(folder: Path, teacher: nn.Module, method: Method, data: Any, part: str, batch_size: int) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 
@@ -89,7 +90,8 @@ def verdict(reported: float | None, values: Sequence[float], comparable_reason: 
     """What a cell may claim.
 
     Without runs nothing; without a reported value there is nothing to compare; then come the reasons that forbid a
-    comparison; one seed has no interval to be inside of.
+    comparison; one seed has no interval to be inside of. The paper's value has been rounded, and so have parameters and
+    the work of a network, whose interval has no width: the interval is half a unit of the last reported digit wider.
 
     Args:
         reported: the paper's value, or None where it is not known.
@@ -98,6 +100,8 @@ def verdict(reported: float | None, values: Sequence[float], comparable_reason: 
 
     >>> verdict(91.4, [91.3, 91.6]), verdict(95.0, [91.3, 91.6, 91.4]), verdict(91.4, [91.4])
     ('reproduced', 'differs', 'one seed: no interval')
+    >>> verdict(4.6, [4.6079, 4.6079]), verdict(4.6, [4.66, 4.66])
+    ('reproduced', 'differs')
     >>> verdict(91.4, []), verdict(None, [91.4]), verdict(91.4, [80.0, 81.0], "shortened schedule (scale=small)")
     ('not run', 'no reported value', 'not comparable: shortened schedule (scale=small)')
     """
@@ -109,7 +113,16 @@ def verdict(reported: float | None, values: Sequence[float], comparable_reason: 
         return NOT_COMPARABLE + comparable_reason
     if len(values) == 1:
         return ONE_SEED
-    return REPRODUCED if mean_interval(values).contains(reported) else DIFFERS
+    return REPRODUCED if mean_interval(values).contains(reported, half_a_unit(reported)) else DIFFERS
+
+
+def half_a_unit(reported: float) -> float:
+    """How far the value that was rounded to a reported one may be from it: half a unit of its last digit.
+
+    >>> half_a_unit(91.4), half_a_unit(0.31), half_a_unit(1000)
+    (0.05, 0.005, 0.5)
+    """
+    return 0.5 * 10.0 ** min(0, Decimal(str(reported)).as_tuple().exponent)
 
 
 def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_sha: str) -> FilledTable:

@@ -22,9 +22,9 @@ class Interval:
     half_width: float | None
     n: int
 
-    def contains(self, value: float) -> bool:
-        """Whether `value` lies inside; an interval that does not exist contains nothing."""
-        return self.half_width is not None and abs(value - self.mean) <= self.half_width + 1e-9
+    def contains(self, value: float, tolerance: float = 0.0) -> bool:
+        """Whether `value` lies inside, or nearer than `tolerance`; an interval that does not exist contains nothing."""
+        return self.half_width is not None and abs(value - self.mean) <= self.half_width + tolerance + 1e-9
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ class Classifier(TrainedModel):
         self.keep_predictions(index=batch["index"], label=batch["label"], top1=logits.argmax(1))
         self.map_scores.update(maps_of(self.model), batch)
         if hasattr(self.model, "tokens_per_block"):
-            self.tokens.update(torch.stack(self.model.tokens_per_block).float().mean(0))
+            lengths = [block.to(self.device) for block in self.model.tokens_per_block]  # some are known on the CPU
+            self.tokens.update(torch.stack(lengths).float().mean(0))
         elif hasattr(self.model, "lengths"):
             self.tokens.update(self.model.lengths.float())
 

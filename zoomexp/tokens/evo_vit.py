@@ -27,7 +27,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import number
+from zoomexp.arguments import number, truth
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
@@ -67,6 +67,7 @@ def evo_vit(
     host.check_host(vit)
     number("tokens.momentum", momentum, 0, 1)
     number("tokens.class_weight", class_weight, 0)
+    truth("tokens.representative", representative)
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
     if 0 in locations:
         raise InputError(f"tokens.locations must leave out block 0, which no attention goes before, got {locations}")

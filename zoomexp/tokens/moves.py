@@ -42,13 +42,15 @@ def keep_places(tokens: Ragged, places: Tensor) -> Step:
     return keep(tokens, rows_of(places, tokens.dense().shape[1]), torch.full((count,), kept))
 
 
-def followed(steps: Sequence[Tensor], tokens: int) -> Tensor:
+def followed(steps: Sequence[Tensor], tokens: int, device: torch.device | None = None) -> Tensor:
     """(T0,) int64: the row in which each of the first T0 tokens is after all steps, -1 where it was dropped.
+
+    `device` is that of the steps, which may be none.
 
     >>> followed([torch.tensor([0, -1, 1]), torch.tensor([0, 0])], 3).tolist()
     [0, -1, 0]
     """
-    rows = torch.arange(tokens, device=steps[0].device if steps else None)
+    rows = torch.arange(tokens, device=device)
     for moves in steps:
         rows = torch.where(rows < 0, rows, moves[rows.clamp(min=0)])
     return rows

@@ -85,7 +85,9 @@ def mean_row(q: Tensor, k: Tensor, layout: Ragged, *, skipped: int = 0, log_size
 
 def _takes_varlen(v: Tensor) -> bool:
     half = v.dtype in (torch.float16, torch.bfloat16)
-    return varlen_attn is not None and v.is_cuda and half and v.shape[2] % 8 == 0
+    if varlen_attn is None or not v.is_cuda or not half or v.shape[2] % 8:
+        return False
+    return torch.cuda.get_device_capability(v.device) >= (8, 0)  # the kernel is for Ampere and later
 
 
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, sizes: list[int], bias: Tensor | None, dropout: float) -> Tensor:

@@ -111,7 +111,7 @@ class ReducedViT(nn.Module):
         Tokens at one place were merged. P prefix tokens come first, then S x S patches row by row.
         """
         first = self.side**2 + self.vit.num_prefix_tokens
-        rows = followed(self._steps, len(self.lengths) * first).view(-1, first)
+        rows = followed(self._steps, len(self.lengths) * first, self._last.device).view(-1, first)
         return torch.where(rows < 0, rows, rows - self._last[:-1, None])
 
     @property
