@@ -25,6 +25,17 @@ def test_readme_is_short():
     assert len(README.splitlines()) <= 150
 
 
+def test_every_choice_of_every_group_is_named():
+    text = README + (ROOT / "docs/options.md").read_text()
+    paths = [path.relative_to(ROOT / "configs") for path in ROOT.glob("configs/*/**/*.yaml")]
+    left_out = {"experiment", "table", "sweep", "trainer/final"}  # many files each, or not to be chosen
+    choices = {path for path in paths if not left_out & {path.parts[0], str(path.parent)}}
+    assert len(choices) > 80
+    assert [str(path) for path in sorted(choices) if not re.search(rf"\b{path.stem}\b", text)] == []
+    named = set(re.findall(r"^\| `([\w/]+)` \|", text, re.M))
+    assert named == {str(path.parent) for path in choices}
+
+
 def test_the_two_files_of_a_new_module_work():
     scope: dict = {}
     exec(indented_after("`zoomexp/attention/mean_gate.py`"), scope)
