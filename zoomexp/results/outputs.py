@@ -46,8 +46,7 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str, spee
         "run records.",
         f"    {command}",
         f"Made on {time.strftime('%Y-%m-%d')} on {processor()}, Python {platform.python_version()}. "
-        "`stale`: measured by another commit. Times and speeds are wall-clock, and runs may have shared the machine: "
-        "compare cost by MACs.",
+        "Times and speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
         *([speed] if speed else []),
         "## Not run",

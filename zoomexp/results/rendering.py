@@ -118,16 +118,17 @@ def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
     for row in filled.rows:
         numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
         for i, cell in enumerate(row.cells):
-            lines.append(_line(cell, row.name if i == 0 else "", f"({numbers})" if numbers and i == 0 else "", row))
+            first, mark = i == 0, cell.stale and not _all_stale(filled)
+            lines.append(_line(cell, row.name if first else "", f"({numbers})" if numbers and first else "", row, mark))
     return lines, [f"({number}) {text}" for number, text in enumerate(notes, start=1)] + list(filled.caveats)
 
 
-def _line(cell: Cell, system: str, notes: str, row: FilledRow) -> Line:
+def _line(cell: Cell, system: str, notes: str, row: FilledRow, mark: bool) -> Line:
     number = f"{{:,.{cell.column.decimals}f}}".format
     reported = "-" if cell.reported is None else number(cell.reported)
     span = len(row.cells) if system else 0
     kind = cell.verdict.partition(":")[0].replace(" ", "-")
-    measured = _measured(cell, number)
+    measured = _measured(cell, number) + " stale" * mark
     return Line(system, notes, cell.column.title, reported, measured, _against(cell), cell.verdict, kind, span)
 
 
@@ -143,7 +144,7 @@ def _measured(cell: Cell, number: Callable[[float], str]) -> str:
     if cell.mean is None:
         return "-"
     half = "" if cell.half_width is None else f" ± {number(cell.half_width)}"
-    return f"{number(cell.mean)}{half} (n={cell.n}{', no interval' if cell.n == 1 else ''}){' stale' * cell.stale}"
+    return f"{number(cell.mean)}{half} (n={cell.n}{', no interval' if cell.n == 1 else ''})"
 
 
 def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | None) -> str:
@@ -156,9 +157,22 @@ def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | N
     if escape:
         page.filters["e"] = escape
     lines, notes = _lines(filled)
-    stale = any(cell.stale for row in filled.rows for cell in row.cells)
-    texts = {"heading": heading(filled), "source": filled.source, "headings": HEADINGS, "stale": stale}
-    return page.get_template(template).render(lines=lines, notes=notes, git_sha=filled.git_sha, **texts)
+    texts = {"heading": heading(filled), "source": filled.source, "headings": HEADINGS, "age": _age(filled)}
+    return page.get_template(template).render(lines=lines, notes=notes, **texts)
+
+
+def _all_stale(filled: FilledTable) -> bool:
+    """Whether every measured cell is from another commit: then it is said once, and not in each of them."""
+    return all(cell.stale for row in filled.rows for cell in row.cells if cell.n)
+
+
+def _age(filled: FilledTable) -> str:
+    """What a table says of the commits that its cells were measured by; empty if all are of the present one."""
+    if not any(cell.stale for row in filled.rows for cell in row.cells):
+        return ""
+    if _all_stale(filled):
+        return f"Measured by other commits than {filled.git_sha}."
+    return f"stale: measured by another commit than {filled.git_sha}."
 
 
 def _escaped(text: str, table: dict[str, str]) -> str:
