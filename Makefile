@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data test-slurm lint format clean
+.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DA
 
 test-slurm: .venv/installed  ## sweeps on a real SLURM, started here (Debian: apt-get install slurmctld slurmd munge)
 	$(BIN)/python -m pytest -m slurm -rs tests/slurm
+
+test-gpu: .venv/installed  ## the tests that need a GPU; scripts/dev/gpu.sh also measures
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: .venv/installed  ## formatting and lint
 	$(BIN)/ruff format --check --quiet .

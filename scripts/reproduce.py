@@ -11,7 +11,7 @@
     rerun=false                  true: do finished runs again
     data_dir=data output_dir=outputs
     hydra/launcher=joblib        how the runs are started; hydra.* settings go along
-    trainer=gpu logger=none      hardware and logging of all runs: trainer=, trainer.precision=, logger...
+    trainer=gpu logger=none      hardware and logging of all runs: trainer=, trainer.precision=, compile=, logger...
 
 Finished runs are never repeated and interrupted ones resume, so the command can be killed and given again.
 """

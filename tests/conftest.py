@@ -14,6 +14,12 @@ import zoomexp  # noqa: F401  prepares `import torchvision`, before any test imp
 torch.set_num_threads(1)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none, and say so."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The folder with real data sets; the test is skipped, and says so, where there is none."""

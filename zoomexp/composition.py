@@ -26,7 +26,7 @@ from zoomexp.results.record import run_path
 
 # What a run hands on to the runs it needs.
 PASSED_ON = ("data_dir=", "output_dir=", "seed=", "logger", "trainer=", "trainer.accelerator", "trainer.devices",
-             "trainer.num_nodes", "trainer.strategy", "trainer.precision")  # fmt: skip
+             "trainer.num_nodes", "trainer.strategy", "trainer.precision", "compile=")  # fmt: skip
 
 COMPILE_MODES = ("reduce-overhead", "max-autotune")
 

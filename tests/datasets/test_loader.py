@@ -184,7 +184,6 @@ def test_refusals():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_same_batches_on_a_gpu():
     data = arrays(boxes=True)
     here = together(loader(data, image_size=20, **AUGMENT))

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.gpu
 
 RUN = ("trainer=smoke", "trainer.accelerator=gpu", "trainer.precision=bf16-mixed", "logger=none", "dataset=digits")
 VIT = (*RUN[:-1], "dataset=cluttered_digits", "dataset.canvas=48", "backbone=vit_digits", "attention=none")
