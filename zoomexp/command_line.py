@@ -31,7 +31,8 @@ def _check_flags() -> None:
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
-        raise InputError(f"{message}; allowed: name=value, and before these -m and the flags that --hydra-help lists")
+        allowed = "; allowed: name=value, and before these -m and the flags that --hydra-help lists"
+        raise InputError(message + allowed * message.startswith("unrecognized"))
 
     parser = get_args_parser()
     parser.error = refuse

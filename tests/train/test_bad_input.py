@@ -24,6 +24,7 @@ BAD = {
     "listed choice": (["callbacks=[default,emma]"], r"callbacks/emma: .*allowed: default, early_stopping, ema$"),
     "choice of a sweep": (["-m", "attention=loupe,cbamm"], r"attention/cbamm.*attzoom.*cbam.*loupe"),
     "flag": (["--foo"], r"unrecognized arguments: --foo; allowed: name=value, and before these -m"),
+    "value of a flag": (["--info=x"], r"--info/-i: invalid choice: 'x' \(choose from .*plugins.*\)$"),
     "site": (["insertion=stage4"], r"insertion\.at=stage4: no site 'stage4'; allowed: .*0=layer1.*2=layer3"),
     "site index": (["insertion.at=[7]"], r"insertion\.at=\[7\]: no site 7; allowed: .*0=layer1"),
     "no site": (["insertion.at=[]"], r"insertion\.at=\[\]: names no site; allowed"),
