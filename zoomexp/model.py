@@ -58,9 +58,11 @@ def default_place(attention: Callable[[int], nn.Module]) -> str:
 
 
 def _check_size(net: nn.Module, image_size: int) -> None:
-    """Refuse a transformer that is built for images of another size; it would do so itself, but only in a run."""
+    """Refuse a transformer that is built for images of another size, or of none; in a run it would do so itself."""
     embed = getattr(net, "patch_embed", None)
     size = embed.img_size if getattr(embed, "strict_img_size", False) else None
+    if size and 0 in embed.grid_size:
+        raise InputError(f"backbone.image_size={size[0]} must be at least {embed.patch_size[0]}, a patch's side")
     if size and tuple(size) != (image_size, image_size):
         raise InputError(f"dataset.image_size={image_size} must be backbone.image_size={size[0]}, as it is by default")
 

@@ -35,6 +35,10 @@ BAD = {
         ["backbone=vit_digits", "attention=none", "dataset.image_size=10"],
         r"dataset\.image_size=10 must be backbone\.image_size=48, as it is by default$",
     ),
+    "no patch": (
+        ["backbone=vit_digits", "attention=none", "backbone.image_size=4"],
+        r"backbone\.image_size=4 must be at least 8, a patch's side$",
+    ),
     "tokens of a CNN": (["attention=none", "tokens=tome"], r"tokens: the backbone must be a Vision.*, got ResNet20$"),
     "trained run": (["backbone=trained", "backbone.run=/x"], r"backbone\.run=/x: no run folder"),
     "train size": (["dataset.train_size=100000"], r"dataset\.train_size=100000"),
