@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
+from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
 from hydra.core.override_parser.types import Override, Transformer, ValueType  # noqa: E402
 
@@ -80,6 +81,7 @@ def sweep_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for override in parsed([*(f"{key}={value}" for key, value in sweep_params(path).items()), *overrides]):
         found = values(override)
         parameters[override.get_key_element()] = {"values": found} if len(found) > 1 else {"value": found[0]}
+    check(parameters)
     return {
         "name": path.stem,
         "program": "train.py",
@@ -88,6 +90,18 @@ def sweep_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "parameters": parameters,
         "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
     }
+
+
+def check(parameters: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compose jobs until every value has had its turn, so that a mistake shows before the sweep.
+
+    Raises:
+        HydraException: If one does not compose.
+    """
+    found = {key: entry.get("values", [entry.get("value")]) for key, entry in parameters.items()}
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for turn in range(max(map(len, found.values()))):
+            compose("train", [f"{key}={given[turn % len(given)]}" for key, given in found.items()])
 
 
 def sweep_params(path: Path) -> dict[str, Any]:

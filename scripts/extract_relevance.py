@@ -29,9 +29,11 @@ sys.path.insert(0, str(ROOT))
 from hydra import initialize_config_dir  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 
+from zoomexp.arguments import whole  # noqa: E402
 from zoomexp.command_line import building, reported  # noqa: E402
 from zoomexp.composition import compose_run, finished_facts, make, network, restored  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"run": "", "parts": "train,val,test", "processes": "1", "shard": "0/1", "out": ""}
 
@@ -45,12 +47,16 @@ def main(arguments: list[str]) -> None:
     processes, shard = int(options["processes"]), tuple(int(number) for number in options["shard"].split("/"))
     with building():
         cfg = config(options["run"], overrides)
+        if not cfg.relevance:
+            raise InputError("relevance=none must be one of attention, grad_attn, lrp, rollout")
+        whole("relevance.batch_size", cfg.relevance.batch_size)
         data = make(cfg.dataset)
         data.prepare_data()
         data.setup()
         teacher = make_teacher(cfg, options["run"], data)
         folder = Path(options["out"] or Path(options["run"]) / "maps")
-        work = list(files(teacher, cfg, data, folder, options["parts"].split(",")))
+        with writing("out", folder):
+            work = list(files(teacher, cfg, data, folder, options["parts"].split(",")))
     if processes == 1:
         for path, method, part, writer in work:
             extract_one(path, teacher, method, data, part, writer, cfg.relevance.batch_size, shard)

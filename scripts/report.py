@@ -12,7 +12,10 @@ The page needs neither network nor server: send it to anyone, open it from disk,
 table is remembered beside it in folders.json until code or configs change, so the next call is quicker.
 """
 
+import errno
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -33,6 +36,7 @@ from zoomexp.results.report.page import Facts, page  # noqa: E402
 from zoomexp.results.report.remembered import Remembered, state_of  # noqa: E402
 from zoomexp.results.report.runs import read_runs  # noqa: E402
 from zoomexp.results.table import SCALES, Row, Table, load_tables  # noqa: E402
+from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
 
@@ -45,6 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = parse(arguments)
     output_dir = Path(options["output_dir"]).resolve()
     out = Path(options["out"] or output_dir / "report" / "index.html").resolve()
+    if not output_dir.is_dir():
+        raise InputError(f"output_dir={options['output_dir']} must be a folder that holds runs")
+    check(out)
     with console.status("reading runs"):
         runs, skipped = read_runs(output_dir / "runs")
         sheets, broken = read_sheets(runs)
@@ -57,17 +64,19 @@ def main(arguments: Sequence[str]) -> None:
         made=time.strftime("%Y-%m-%d %H:%M"),
         command=" ".join(["python scripts/report.py", *arguments]),
     )
-    write(out, page(tables, runs, sheets, [*skipped, *broken, *unfilled], facts, out.parent))
+    with writing("out", out):
+        write_text(out, page(tables, runs, sheets, [*skipped, *broken, *unfilled], facts, out.parent))
     console.print(f"written: {out}", soft_wrap=True, markup=False, highlight=False)
 
 
-def write(out: Path, text: str) -> None:
-    """Write the page, whole or not at all."""
-    try:
+def check(out: Path) -> None:
+    """Refuse a page that cannot be written, before a minute of work."""
+    with writing("out", out):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, text)
-    except OSError as error:
-        raise InputError(f"out: cannot write {out} ({error.strerror}); name a writable file") from error
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

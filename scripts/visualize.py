@@ -32,6 +32,7 @@ from rich.status import Status  # noqa: E402
 
 from zoomexp.command_line import building, reported  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"run": "", "baseline": "", "images": "", "count": "8", "data_dir": "", "out": ""}
 console = Console(width=None if sys.stdout.isatty() else 200)
@@ -80,8 +81,9 @@ def main(arguments: list[str]) -> None:
         if not pairs:
             raise InputError("images: none of them can be drawn")
         out = Path(options["out"]) if options["out"] else run.folder / "figures"
-        out.mkdir(parents=True, exist_ok=True)
-        files = draw(run, baseline, pairs, out, status)
+        with writing("out", out):
+            out.mkdir(parents=True, exist_ok=True)
+            files = draw(run, baseline, pairs, out, status)
     for file in files:
         print(file)
 

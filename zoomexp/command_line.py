@@ -17,7 +17,26 @@ def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra entry point; what is wrong with the command line itself is said in one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them and exiting with 1
     with reported(), composing():
-        main()
+        _check_flags()
+        try:
+            main()
+        except Exception:
+            if sweep := sys.modules.get("zoomexp.results.sweep"):  # imported where a multirun has begun
+                sweep.leave_nothing()
+            raise
+
+
+def _check_flags() -> None:
+    """Say in one line what argparse, which Hydra leaves the flags to, would say in ten."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        allowed = "; allowed: name=value, and before these -m and the flags that --hydra-help lists"
+        raise InputError(message + allowed * message.startswith("unrecognized"))
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args()
 
 
 @contextlib.contextmanager
@@ -67,7 +86,7 @@ def explain(error: BaseException) -> str:
 
     Hydra says "Could not override 'a.b'" or "Error in call to target" and hides the reason in the causes.
     """
-    from hydra.errors import InstantiationException, OverrideParseException
+    from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
     from omegaconf import DictConfig
     from omegaconf.errors import (
         ConfigAttributeError,
@@ -82,6 +101,8 @@ def explain(error: BaseException) -> str:
             return _flat(cause)
         if isinstance(cause, OverrideParseException):
             return f"'{cause.override}' is no option and its value; allowed: name=value, what is special in quotes"
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and not cause.options:
+            return f"{cause.missing_cfg_file}: no such choice; allowed: {', '.join(_choices(cause))}"
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
             allowed = ", ".join(str(name) for name in cause.parent_node if not str(name).startswith("_"))
             return f"{cause.full_key or cause.key}: no such option; allowed: {allowed}"
@@ -99,6 +120,16 @@ def explain(error: BaseException) -> str:
         text = re.sub(r"^\w+ raised while resolving interpolation: ", "", text)
         return f"{key.split()[0]}: {text}" if key else text
     return text if _call(error) else f"{type(error).__name__}: {text}"
+
+
+def _choices(error: BaseException) -> list[str]:
+    """What stands beside the config that is missing, or beside its folder if that is missing, too."""
+    folders = [Path(path) for path in re.findall(r"path=file://([^\s,)]+)", str(error))]
+    group = Path(error.missing_cfg_file).parent
+    while group.name and not any((folder / group).is_dir() for folder in folders):
+        group = group.parent
+    beside = sorted(path for folder in folders for path in (folder / group).glob("*"))
+    return [f"{path.name}/..." if path.is_dir() else path.stem for path in beside]
 
 
 def _of_target(error: BaseException) -> str:

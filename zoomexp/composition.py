@@ -44,10 +44,11 @@ def make(node: Any, **arguments: Any) -> Any:
 def _check_targets(node: Any) -> None:
     if not isinstance(node, DictConfig) or "_target_" in node or not node:
         return
-    children = [node._get_node(name) for name in node]
-    if not all(isinstance(child, DictConfig) for child in children):
-        raise InputError(f"{node._get_full_key(None)}._target_: must be given, the class or function to call")
-    for child in children:
+    group = node._get_full_key(None)
+    for name in node:
+        if not isinstance(child := node._get_node(name), DictConfig):
+            allowed = f"none, unless {group}._target_ names a class or function to call"
+            raise InputError(f"{group}.{name}: no such option; allowed: {allowed}")
         _check_targets(child)
 
 
@@ -144,11 +145,12 @@ def _needed(overrides: tuple[str, ...]) -> Run:
     return compose_run(overrides)
 
 
-def restored(run: str | Path, **shape: int) -> Any:
+def restored(run: str | Path, field: str = "run", **shape: int) -> Any:
     """The network of a finished run, as it was tested.
 
     Args:
         run: the run folder.
+        field: the option that names it.
         shape: what it must have been built for: some of `num_classes`, `in_chans`, `image_size`.
 
     Returns:
@@ -157,10 +159,10 @@ def restored(run: str | Path, **shape: int) -> Any:
     Raises:
         InputError: If the folder holds no finished run, or one of another shape.
     """
-    facts = finished_facts(run, "run")
+    facts = finished_facts(run, field)
     for name, wanted in shape.items():
         if facts["shape"][name] != wanted:
-            raise InputError(f"run={run}: its network has {name} {facts['shape'][name]}, wanted {wanted}")
+            raise InputError(f"{field}={run}: its network has {name} {facts['shape'][name]}, wanted {wanted}")
     cfg = OmegaConf.load(Path(run) / "config.yaml")
     weights = Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint
     return rebuilt(cfg, facts["shape"], weights).requires_grad_(False)
@@ -183,8 +185,10 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     Raises:
         InputError, and whatever is raised by what is built: nothing has been written then.
     """
+    from zoomexp.online import check_mode
     from zoomexp.running import make_ready, prepare, shape_of
 
+    check_mode(cfg.logger.get("mode"))
     prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
     data = make(cfg.dataset)
     data = make(cfg.relevance)(data=data) if cfg.relevance else data

@@ -39,6 +39,8 @@ def build_model(
         InputError: If the host, the module and the place do not fit together.
     """
     net = backbone(num_classes=num_classes, in_chans=in_chans)
+    if tokens is None:  # else the images are cut into patches by what makes the tokens
+        _check_size(net, image_size)
     example = torch.zeros(1, in_chans, image_size, image_size)
     net.insertion_sites = []
     if attention is not None:
@@ -53,6 +55,16 @@ def build_model(
 def default_place(attention: Callable[[int], nn.Module]) -> str:
     """The place that a module's class names as its paper's; "last" for a module that names none."""
     return getattr(getattr(attention, "func", attention), "default_at", "last")
+
+
+def _check_size(net: nn.Module, image_size: int) -> None:
+    """Refuse a transformer that is built for images of another size, or of none; in a run it would do so itself."""
+    embed = getattr(net, "patch_embed", None)
+    size = embed.img_size if getattr(embed, "strict_img_size", False) else None
+    if size and 0 in embed.grid_size:
+        raise InputError(f"backbone.image_size={size[0]} must be at least {embed.patch_size[0]}, a patch's side")
+    if size and tuple(size) != (image_size, image_size):
+        raise InputError(f"dataset.image_size={image_size} must be backbone.image_size={size[0]}, as it is by default")
 
 
 def _checked(attention: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:

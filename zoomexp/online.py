@@ -1,16 +1,30 @@
-"""W&B online: where it does not answer, the run is kept offline, and nothing waits."""
+"""W&B's modes; online, where it does not answer, the run is kept offline, and nothing waits."""
 
 import os
 import sys
 
 from pytorch_lightning.loggers import WandbLogger
 
+from zoomexp.arguments import one_of
+
+MODES = ("online", "offline", "disabled", "shared")
+
 # Seconds for W&B to begin a run, and to take what is left of it at the end; who has set them otherwise is heeded.
 PATIENCE = {"WANDB_INIT_TIMEOUT": "20", "WANDB_FINISH_TIMEOUT": "300"}
 
 
+def check_mode(mode: object) -> None:
+    """Refuse a `logger.mode` that W&B does not know, before it does; None is one that is not given.
+
+    Raises:
+        InputError: Another one.
+    """
+    if mode is not None:
+        one_of("logger.mode", mode, MODES)
+
+
 def begin(logger: WandbLogger, folder: str) -> None:
-    """Begin the run of a logger that is to be online; where that cannot be, make it offline and say so.
+    """Begin the run of a logger that is to reach W&B; where that cannot be, make it offline and say so.
 
     Args:
         logger: not used yet.
@@ -20,7 +34,7 @@ def begin(logger: WandbLogger, folder: str) -> None:
 
     for name, seconds in PATIENCE.items():
         os.environ.setdefault(name, seconds)
-    if logger._wandb_init.get("mode") != "online":
+    if logger._wandb_init.get("mode") not in ("online", "shared"):
         return
     try:
         _ = logger.experiment

@@ -105,6 +105,8 @@ def make_ready(
         return
     if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
+    if getattr(task, "mixing", None):
+        task.mixing.check(data.batch_size // trainer.world_size)
     if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
         raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
 

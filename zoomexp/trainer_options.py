@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
+
 from zoomexp.arguments import number, real, truth, whole
 from zoomexp.errors import InputError
 
@@ -31,3 +33,14 @@ def check_trainer(options: Mapping[str, object]) -> None:
     for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):
         if not isinstance(options.get(name, example), str | int):
             raise InputError(f"trainer.{name}={options[name]} must be a word, for example {example}")
+    _check_hardware(options.get("accelerator", "cpu"), options.get("devices", 1))
+
+
+def _check_hardware(accelerator: str | int, devices: object) -> None:
+    no_gpu = not (CUDAAccelerator.is_available() or MPSAccelerator.is_available())
+    if accelerator in ("gpu", "cuda") and no_gpu:
+        raise InputError(f"trainer.accelerator={accelerator}: no GPU here that PyTorch can use; allowed: cpu, auto")
+    count = devices == "auto" or (str(devices).isdigit() and int(str(devices)) >= 1)
+    if not count and (accelerator == "cpu" or devices == 0):
+        allowed = "a whole number, at least 1, or auto; of GPUs also a list of their numbers, or -1 for all"
+        raise InputError(f"trainer.devices={devices} must be {allowed}")

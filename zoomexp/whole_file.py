@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoomexp.errors import InputError
+
 FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk, or the user's share of it
 
 
@@ -29,3 +31,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
             error.filename = str(path)  # a failed write does not say of which file
         raise
+
+
+@contextlib.contextmanager
+def writing(option: str, place: Path) -> Iterator[None]:
+    """Say in one line that what an option names cannot be written.
+
+    Raises:
+        InputError: in the place of an OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{option}: cannot write {place} ({error.strerror or error}); name a writable place"
+        ) from error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from omegaconf import DictConfig
 
 from zoomexp.errors import InputError
 
@@ -46,6 +47,17 @@ def some_of(options: dict[str, str], name: str, allowed: Sequence[str]) -> list[
     if len(set(found)) < len(found):
         raise InputError(f"{name}={options[name]}: one is named twice")
     return found
+
+
+def check_transformer(cfg: DictConfig) -> None:
+    """Refuse a config whose backbone says no image size: those of vision transformers do.
+
+    Raises:
+        InputError: Another backbone.
+    """
+    if not cfg.backbone.image_size:
+        name = cfg.backbone.get("name")
+        raise InputError(f"backbone: must be a vision transformer (deit, deit3, vit) of an image_size, got {name}")
 
 
 def of_variants(overrides: Sequence[str], names: Sequence[str], group: str) -> tuple[list[str], dict[str, list[str]]]:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.options import whole
+from benchmarks.options import check_transformer, whole
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, network
 from zoomexp.metrics.speed import interleaved, ratio
@@ -34,6 +34,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         size = {"num_classes": 1000, "in_chans": 3}
         given = ["backbone=deit_s", "backbone.pretrained=false", "attention=none", *overrides]
         cfg = compose_run(given).cfg
+        check_transformer(cfg)
         model = network(cfg, {**size, "image_size": cfg.backbone.image_size}).to(device).eval().requires_grad_(False)
     side = cfg.backbone.image_size
     images = torch.randn(batch_size, 3, side, side, device=device)

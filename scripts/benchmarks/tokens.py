@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks.machine import pick_device, where
-from benchmarks.options import DTYPES, MODES, of_variants, some_of, whole
+from benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of, whole
 from benchmarks.table import show, timed
 from benchmarks.zoomvit import fold
 from zoomexp.command_line import building, explain
@@ -49,6 +49,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     given = ["backbone=deit_s", "backbone.pretrained=false", f"++backbone.depth={depth}", "attention=none", *overrides]
     with building():
         cfg = compose_run(given).cfg
+        check_transformer(cfg)
         shape = {"num_classes": 1000, "in_chans": 3, "image_size": cfg.backbone.image_size}
         plain = network(cfg, shape)
     side = shape["image_size"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.machine import pick_device, where
-from benchmarks.options import DTYPES, some_of, whole
+from benchmarks.options import DTYPES, check_transformer, some_of, whole
 from benchmarks.table import Line, show, timed
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, network
@@ -34,6 +34,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     with building():
         given = ["backbone=deit_s", "backbone.pretrained=false", f"++backbone.depth={depth}", "attention=none"]
         cfg = compose_run([*given, *overrides]).cfg
+        check_transformer(cfg)
         size = cfg.backbone.image_size
         vit = network(cfg, {"num_classes": 1000, "in_chans": 3, "image_size": size})
     for name in dtypes:

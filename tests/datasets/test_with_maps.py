@@ -117,6 +117,11 @@ def test_a_teacher_that_does_not_fit_is_one_line(tmp_path, net, message):
     assert not list(tmp_path.glob("*.npy"))
 
 
+def test_no_images_at_a_time(tmp_path):
+    with pytest.raises(InputError, match=r"^relevance\.batch_size=0 must be a whole number, at least 1$"):
+        WithMaps(with_maps(tmp_path).data, teacher=teacher(), method=counted, folder=tmp_path, batch_size=0)
+
+
 def test_what_is_not_said_is_asked_of_the_data(tmp_path):
     data = with_maps(tmp_path)
     assert (data.num_classes, data.channels, data.image_size, data.batch_size) == (4, 1, 16, 8)

@@ -220,6 +220,9 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
         ("precision forms=fp16", r"^forms=fp16 is unknown; allowed: fp32-nchw, fp32, .*bf16-graphs$"),
         ("data dataset=digits images=3", r"^images=3 leave no batch of 64$"),
         ("data images=few", r"^images=few must be a whole number, at least 1$"),
+        ("tokens backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
+        ("zoomvit backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
+        ("relevance backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
         ("startup jobs=0", r"^jobs=0 must be a whole number, at least 1$"),
     ],
 )

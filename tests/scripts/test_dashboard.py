@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from zoomexp.errors import InputError
 from zoomexp.running import make_logger
@@ -57,7 +58,13 @@ def test_a_sweep_file_has_the_jobs_of_hydra(script, path):
 
 
 def test_further_overrides_are_parameters_too(script, capsys):
-    more = ["seed=4,5", "insertion.at=[0,2]", "attention.gate=null,true,'1',a", "x=range(1,4)", "backbone=resnet50"]
+    more = [
+        "seed=4,5",
+        "insertion.at=[0,2]",
+        "attention.threshold=null,true,'1',a",
+        "trainer.max_epochs=range(1,4)",
+        "backbone=resnet50",
+    ]
     script.main(["--emit", str(SWEEPS[0]), *more])
     emitted = yaml.safe_load(capsys.readouterr().out)
     params = yaml.safe_load(SWEEPS[0].read_text())["hydra"]["sweeper"]["params"]
@@ -72,6 +79,10 @@ def test_what_wandb_cannot_go_through_is_refused(script, tmp_path):
         script.sweep_file(tmp_path / "more.yaml")
     with pytest.raises(InputError, match=r"nothing\.yaml: no sweep file with hydra\.sweeper\.params"):
         script.sweep_file(tmp_path / "nothing.yaml")
+    with pytest.raises(HydraException, match="Could not override 'backbon'"):
+        script.sweep_file(SWEEPS[0], ["backbon=resnet50"])
+    with pytest.raises(HydraException, match="Could not find 'backbone/resnet51'"):
+        script.sweep_file(SWEEPS[0], ["backbone=resnet50,resnet51"])
     for override in ("attention=glob(*)", "~attention"):
         with pytest.raises(InputError, match="a W&B sweep needs values"):
             script.sweep_file(SWEEPS[0], [override])

@@ -130,6 +130,7 @@ def test_image_files_and_those_that_cannot_be_decoded(loupe, tmp_path, capsys):
         (["run=RUN", "images=changed"], "images=changed: needs baseline="),
         (["run=nowhere"], "run=nowhere: no run's folder"),
         (["run=RUN", "baseline=nowhere"], "baseline=nowhere: no run's folder"),
+        (["run=RUN", "count=1", "out=/dev/null/x"], r"out: cannot write /dev/null/x \(Not a directory\)"),
         (["run=RUN", "images=999"], "none of them can be drawn"),
     ],
 )

@@ -237,7 +237,7 @@ def test_arguments_that_are_refused(small_vit, options, message):
 
 
 def test_hosts_and_images_that_are_refused(small_vit):
-    with pytest.raises(InputError, match=r"^host: must be a VisionTransformer of timm"):
+    with pytest.raises(InputError, match=r"^tokens: the backbone must be a VisionTransformer of timm"):
         CFViT(nn.Linear(2, 2), image_size=48)
     with pytest.raises(InputError, match=r"^tokens: images must be \(B, 3, 48, 48\), got \(1, 3, 48, 64\)$"):
         CFViT(small_vit(), image_size=48)(torch.zeros(1, 3, 48, 64))

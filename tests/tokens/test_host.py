@@ -158,7 +158,7 @@ def test_hosts_that_are_refused(make_host, message):
 def test_what_was_put_into_a_host_is_refused():
     model = make()
     model.inserted = nn.ModuleDict()
-    with pytest.raises(InputError, match=r"^host: modules are inserted"):
+    with pytest.raises(InputError, match=r"^tokens: modules are inserted"):
         encode(model, random_tokens())
     model = make()
     model.blocks[1].mlp = timm.layers.GlobalResponseNormMlp(48)
@@ -166,7 +166,7 @@ def test_what_was_put_into_a_host_is_refused():
         encode(model, random_tokens())
     model = make()
     model.blocks[1].attn.gate = nn.Linear(48, 48)
-    with pytest.raises(InputError, match=r"^host: attention must be plain, got gated attention$"):
+    with pytest.raises(InputError, match=r"^backbone: attention must be plain, got gated attention$"):
         encode(model, random_tokens())
 
 

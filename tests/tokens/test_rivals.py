@@ -251,6 +251,6 @@ def test_multiply_accumulates_on_deit_s_are_those_of_the_released_code(deit_s, n
 @pytest.mark.parametrize("name", METHODS)
 def test_hosts_that_are_refused(name):
     with pytest.raises(
-        InputError, match=r"^host: must be a VisionTransformer of timm \(deit, deit3, vit\), got Linear$"
+        InputError, match=r"^tokens: the backbone must be a VisionTransformer of timm \(deit, deit3, vit\), got Linear$"
     ):
         METHODS[name](nn.Linear(2, 2), image_size=48)

@@ -49,6 +49,7 @@ def test_a_fixed_threshold_draws_nothing():
         ((0.1, (0, 1)), r"tokens\.alpha_range must be null unless alpha is random"),
         (("random", (0.6, 0.2), 0.1), r"tokens\.alpha_range must be \[low, high\] with low at least 0"),
         (("random", (0.5,), 0.1), r"tokens\.alpha_range must be"),
+        (("random", 5, 0.1), r"tokens\.alpha_range must be \[low, high\] .*, got 5$"),
         (("random_log", (0, 0.2), 0.1), r"low above 0 and high at most 1, got \(0, 0\.2\)"),
     ],
 )

@@ -68,7 +68,7 @@ def test_refused_arguments(arguments, message):
 @pytest.mark.parametrize(
     ("vit", "arguments", "message"),
     [
-        (nn.Linear(2, 2), {}, "host: must be a VisionTransformer of timm"),
+        (nn.Linear(2, 2), {}, "tokens: the backbone must be a VisionTransformer of timm"),
         (
             VisionTransformer(**(TINY | {"pos_embed": "none"})),
             {},

@@ -18,11 +18,29 @@ BAD = {
     "threshold": (["attention=attzoom", "attention.threshold=1.5"], r"attention\.threshold=1\.5 must be .* \[0, 1\]"),
     "threshold word": (["attention=attzoom", "attention.threshold=big"], r"attention\.threshold='big' must be"),
     "heads": (["attention=multi_head", "attention.heads=3"], r"attention\.heads must divide the 16 channels .*got 3"),
+    "no option": (["attention=none", "+attention.foo=1"], r"attention\.foo: no such option; allowed: none, unless"),
+    "nested choice": (["experiment=loupe/cub"], r"experiment/loupe/cub: no such choice; allowed: cub200, cub2"),
+    "folder of choices": (["experiment=cub"], r"experiment/cub: .*allowed: attzoom/\.\.\., cnntention/\.\.\., "),
+    "listed choice": (["callbacks=[default,emma]"], r"callbacks/emma: .*allowed: default, early_stopping, ema$"),
+    "choice of a sweep": (["-m", "attention=loupe,cbamm"], r"attention/cbamm.*attzoom.*cbam.*loupe"),
+    "flag": (["--foo"], r"unrecognized arguments: --foo; allowed: name=value, and before these -m"),
+    "value of a flag": (["--info=x"], r"--info/-i: invalid choice: 'x' \(choose from .*plugins.*\)$"),
     "site": (["insertion=stage4"], r"insertion\.at=stage4: no site 'stage4'; allowed: .*0=layer1.*2=layer3"),
     "site index": (["insertion.at=[7]"], r"insertion\.at=\[7\]: no site 7; allowed: .*0=layer1"),
     "no site": (["insertion.at=[]"], r"insertion\.at=\[\]: names no site; allowed"),
     "batch": (["dataset.batch_size=129"], r"dataset\.batch_size=129 is larger than .*at most 128"),
     "batch zero": (["dataset.batch_size=0"], r"dataset\.batch_size=0 must be a whole number, at least 1"),
+    "mixed batch": (["mixing=mixup", "dataset.batch_size=3"], r"dataset\.batch_size: mixing needs an even number .*3$"),
+    "image size": (
+        ["backbone=vit_digits", "attention=none", "dataset.image_size=10"],
+        r"dataset\.image_size=10 must be backbone\.image_size=48, as it is by default$",
+    ),
+    "no patch": (
+        ["backbone=vit_digits", "attention=none", "backbone.image_size=4"],
+        r"backbone\.image_size=4 must be at least 8, a patch's side$",
+    ),
+    "tokens of a CNN": (["attention=none", "tokens=tome"], r"tokens: the backbone must be a Vision.*, got ResNet20$"),
+    "trained run": (["backbone=trained", "backbone.run=/x"], r"backbone\.run=/x: no run folder"),
     "train size": (["dataset.train_size=100000"], r"dataset\.train_size=100000"),
     "seed": (["seed=-1"], r"seed=-1 must be a whole number"),
     "evaluate": (["evaluate=first"], r"evaluate=first is unknown; allowed: best, last"),
@@ -54,7 +72,8 @@ BAD = {
     "keep map": (["attention=multi_head", "attention.keep_map=on"], r"attention\.keep_map='on' must be true or false"),
     "weights, a word": (["backbone.pretrained=no"], r"backbone\.pretrained='no' must be true or false"),
     "precision": (["trainer.precision=31"], r"trainer.*31"),
-    "trainer": (["trainer=gpu"], r"trainer.*(CUDA|GPU|gpu|accelerator)"),
+    "no GPU": (["trainer=gpu"], r"trainer\.accelerator=gpu: no GPU here .*allowed: cpu, auto$"),
+    "no device": (["trainer.devices=0"], r"trainer\.devices=0 must be a whole number, at least 1, or auto"),
     "missing checkpoint": (["checkpoint=nowhere.ckpt"], r"checkpoint=nowhere\.ckpt: no such file"),
     "mean": (["dataset.mean=[0.1,0.2]"], r"dataset\.mean has 2 values; these images have 1 channels"),
     "crop": (["dataset.crop_size=99"], r"dataset\.crop_size=99 is larger than the padded image; at most 10"),
@@ -78,6 +97,13 @@ def assert_refused(ended, message, tmp_path, left=()):
     assert ended.code == 2
     assert ended.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(left)
+
+
+def test_a_mode_that_wandb_does_not_know(train, tmp_path):
+    base = ("dataset=digits", "logger.mode=offlin")
+    assert_refused(
+        train(base=base), r"logger\.mode='offlin' must be one of online, offline, disabled, shared$", tmp_path
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100"])

@@ -22,5 +22,5 @@ def trained(
     Raises:
         InputError: If the folder holds no finished run, or one of other data.
     """
-    net = restored(run, num_classes=num_classes, in_chans=in_chans)
+    net = restored(run, "backbone.run", num_classes=num_classes, in_chans=in_chans)
     return net.requires_grad_(True).train()

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from zoomexp.arguments import whole
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
 from zoomexp.relevance.following import follow
 from zoomexp.relevance.host import grid_side
@@ -31,7 +32,7 @@ class WithMaps(pl.LightningDataModule):
         batch_size: images the teacher explains at a time.
 
     Raises:
-        InputError: a teacher that does not fit the images, or a file of other maps (in `prepare_data`).
+        InputError: no batch size; a teacher that does not fit the images, or a file of other maps (in `prepare_data`).
     """
 
     has_maps = True
@@ -47,6 +48,7 @@ class WithMaps(pl.LightningDataModule):
         batch_size: int = 32,
     ) -> None:
         super().__init__()
+        whole("relevance.batch_size", batch_size)
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
         self.files: dict[tuple[str, str], Path] = {}

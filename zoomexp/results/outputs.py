@@ -84,7 +84,10 @@ def log_to_wandb(filled: FilledTable, output_dir: Path, settings: Sequence[str])
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
+    from zoomexp.online import check_mode
+
     mode = next((s.partition("=")[2] for s in settings if s.startswith("logger.mode=")), "offline")
+    check_mode(mode)
     paper = filled.name.partition("/")[0]
     tags = [f"table:{filled.name}", f"scale:{filled.scale}"]
     with wandb.init(

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from rich.console import Console
@@ -63,16 +63,29 @@ def remove_own(folder: Path) -> None:
         folder.rmdir()
 
 
+def leave_nothing() -> None:
+    """Remove what Hydra made for a multirun of which no job could begin: it looks at the jobs only after that."""
+    with contextlib.suppress(OSError):  # not made yet, or something else has come to lie there
+        if SweepTable.made and [file.name for file in SweepTable.made[0].iterdir()] == ["multirun.yaml"]:
+            (SweepTable.made[0] / "multirun.yaml").unlink()
+            for folder in SweepTable.made:
+                folder.rmdir()
+
+
 class SweepTable(Callback):
     """Hydra callback: prints the table of a multirun and exits with 1 if a job failed."""
+
+    made: ClassVar[list[Path]] = []  # the folders that were not there before this process's multirun, the deepest first
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         """Let go of the job's configs; Hydra would keep those of every job until the end."""
         job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """See to it that the launcher waits for every job."""
+        """See to it that the launcher waits for every job, and note which folders are about to be made."""
         repair_submitit(config.hydra.launcher._target_)
+        folder = Path(config.hydra.sweep.dir)
+        SweepTable.made = [one for one in (folder, *folder.parents) if not one.exists()]
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Read the jobs' files, whichever process wrote them."""

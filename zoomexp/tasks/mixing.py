@@ -46,12 +46,16 @@ class Mixing:
         if not (isinstance(smoothing, Real) and 0 <= smoothing < 1):
             raise InputError(f"mixing.label_smoothing must be in [0, 1), got {smoothing}")
 
+    def check(self, images: int) -> None:
+        """Refuse an odd number of images a batch: one would have itself as its partner."""
+        if images % 2:
+            raise InputError(f"dataset.batch_size: mixing needs an even number of images a batch, got {images}")
+
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and labels (B,) int64 to mixed images and targets (B, K) float32, rows summing to one.
 
         Raises:
-            InputError: For an odd B: an image would have itself as its partner.
+            InputError: For an odd B.
         """
-        if len(images) % 2:
-            raise InputError(f"dataset.batch_size: mixing needs an even number of images a batch, got {len(images)}")
+        self.check(len(images))
         return self.mixup(images.clone(), labels)  # timm works in place, on what may be the data set's own

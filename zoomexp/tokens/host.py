@@ -40,7 +40,8 @@ def check_host(model: nn.Module) -> None:
             another kind than DeiT's; pooling other than token and avg; patch dropout; inserted modules.
     """
     if not isinstance(model, VisionTransformer):
-        raise InputError(f"host: must be a VisionTransformer of timm (deit, deit3, vit), got {type(model).__name__}")
+        allowed = "a VisionTransformer of timm (deit, deit3, vit)"
+        raise InputError(f"tokens: the backbone must be {allowed}, got {type(model).__name__}")
     parts = [part for block in model.blocks for part in (block, *_parts(block))]
     allowed = (PatchEmbed, Block, Attention, *TOKENWISE)
     foreign = {type(part).__name__ for part in parts if type(part) not in allowed}
@@ -48,15 +49,17 @@ def check_host(model: nn.Module) -> None:
         foreign.add(type(model.patch_embed).__name__)
     if foreign:
         names = ", ".join(kind.__name__ for kind in allowed)
-        raise InputError(f"host: patch embedding and blocks must be made of {names}, got {', '.join(sorted(foreign))}")
+        raise InputError(
+            f"backbone: patch embedding and blocks must be made of {names}, got {', '.join(sorted(foreign))}"
+        )
     if any(getattr(block.attn, "gate", None) is not None for block in model.blocks):
-        raise InputError("host: attention must be plain, got gated attention")
+        raise InputError("backbone: attention must be plain, got gated attention")
     if model.global_pool not in POOLS:
-        raise InputError(f"host: global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
+        raise InputError(f"backbone.global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
     if not isinstance(model.patch_drop, nn.Identity):
-        raise InputError(f"host: patch_drop_rate must be 0, got {model.patch_drop.prob}")
+        raise InputError(f"backbone.patch_drop_rate must be 0, got {model.patch_drop.prob}")
     if hasattr(model, "inserted"):
-        raise InputError("host: modules are inserted, which need a full grid of patches; take attention=none")
+        raise InputError("tokens: modules are inserted, which need a full grid of patches; take attention=none")
 
 
 def encode(model: VisionTransformer, tokens: Ragged, *, mode: str = "ragged", reduce: Reducer | None = None) -> Ragged:

@@ -46,6 +46,7 @@ def test_the_script_finds_the_runs_of_a_table(script, tmp_path, capsys, record, 
 
 
 def test_the_script_without_runs(script, tmp_path, parse):
+    (tmp_path / "none").mkdir()
     script.main([f"output_dir={tmp_path / 'none'}", f"out={tmp_path / 'page.html'}"])
     shown = parse((tmp_path / "page.html").read_text())
     assert "Nothing has been run yet" in [text for _, text in shown.all("h2")]
@@ -64,6 +65,15 @@ def test_the_script_without_runs(script, tmp_path, parse):
 def test_bad_input_is_one_line(script, tmp_path, argument, message):
     with pytest.raises(InputError, match=message):
         script.main([f"output_dir={tmp_path}", argument])
+
+
+def test_nothing_to_read_and_nowhere_to_write_is_said_first(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "read_runs", lambda folder: pytest.fail("runs were read"))
+    with pytest.raises(InputError, match=r"^output_dir=.*/typo must be a folder that holds runs$"):
+        script.main([f"output_dir={tmp_path / 'typo'}"])
+    with pytest.raises(InputError, match=r"^out: cannot write .* \(Is a directory\); name a writable place$"):
+        script.main([f"output_dir={tmp_path}", f"out={tmp_path}"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_that_cannot_be_filled_is_one_line(script, tmp_path, record, parse):
