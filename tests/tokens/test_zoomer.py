@@ -46,10 +46,10 @@ def test_the_head_is_pool_convolution_relu_linear_sigmoid():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"blocks": 3}, r"zoomer\.blocks must be one of 2, 4, 6, got 3"),
-        ({"blocks": 8}, r"zoomer\.blocks must be one of 2, 4, 6, got 8"),
-        ({"image_size": 100}, r"zoomer\.image_size must be a multiple of 16, got 100"),
-        ({"image_size": 0}, r"zoomer\.image_size must be a multiple of 16, got 0"),
+        ({"blocks": 3}, r"zoomer\.blocks=3 must be one of 2, 4, 6"),
+        ({"blocks": 8}, r"zoomer\.blocks=8 must be one of 2, 4, 6"),
+        ({"image_size": 100}, r"zoomer\.image_size=100 must be a positive multiple of 16"),
+        ({"image_size": 0}, r"zoomer\.image_size=0 must be a positive multiple of 16"),
     ],
 )
 def test_refusals(arguments, message):

@@ -54,6 +54,8 @@ class Classifier(TrainedModel):
         seed: int,
         mixing: Callable | None = None,
     ) -> None:
+        if getattr(model, "gives_maps", False):
+            raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
         if getattr(loss, "compares_maps", False):
             raise InputError(f"loss={type(loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
         map_sites = list(attention_maps(model))

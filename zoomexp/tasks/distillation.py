@@ -31,7 +31,7 @@ class ZoomerDistillation(TrainedModel):
     `random_prior`.
 
     Args:
-        model: Images (B, C, H, W) to scores (B, S, S) in [0, 1].
+        model: Images (B, C, H, W) to scores (B, S, S) in [0, 1]; says so with an attribute `gives_maps`.
         loss: Called with scores and maps; returns its terms by name.
         optimizer: Builds the optimizer from the model.
         scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
@@ -40,7 +40,7 @@ class ZoomerDistillation(TrainedModel):
         mixing: None; see `Raises`.
 
     Raises:
-        InputError: If images are to be mixed: their maps would not be.
+        InputError: For a model that gives no maps, or if images are to be mixed: their maps would not be.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class ZoomerDistillation(TrainedModel):
         seed: int,
         mixing: Callable | None = None,
     ) -> None:
+        if not getattr(model, "gives_maps", False):
+            raise InputError(f"task=distill_zoomer: needs backbone=zoomer, got {type(model).__name__}")
         if mixing is not None:
             raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
         if not getattr(loss, "compares_maps", False):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from zoomexp.arguments import multiple, one_of, whole
 from zoomexp.errors import InputError
 
 PATCH = 16
@@ -25,7 +26,7 @@ BLOCKS = (2, 4, 6)
 
 
 class Zoomer(nn.Module):
-    """Importance scores of an image's patches.
+    """Importance scores of an image's patches; `gives_maps` tells tasks that these are no logits.
 
     Args:
         blocks: basic blocks n: 2, 4 or 6.
@@ -40,18 +41,17 @@ class Zoomer(nn.Module):
         InputError: another number of blocks, a size that is no multiple of the patch's, or images of another size.
     """
 
+    gives_maps = True
+
     def __init__(self, blocks: int = 2, image_size: int = 224, *, patch_size: int = PATCH, in_chans: int = 3) -> None:
         super().__init__()
-        if blocks not in BLOCKS or isinstance(blocks, bool):
-            raise InputError(f"zoomer.blocks must be one of {', '.join(map(str, BLOCKS))}, got {blocks!r}")
-        if not isinstance(patch_size, int) or patch_size < 1:
-            raise InputError(f"zoomer.patch_size must be a whole number, at least 1, got {patch_size!r}")
-        if not isinstance(image_size, int) or image_size < patch_size or image_size % patch_size:
-            raise InputError(f"zoomer.image_size must be a multiple of {patch_size}, got {image_size!r}")
+        one_of("zoomer.blocks", blocks, BLOCKS)
+        whole("zoomer.patch_size", patch_size)
+        multiple("zoomer.image_size", image_size, patch_size)
         self.image_size, self.side = image_size, image_size // patch_size
-        whole = resnet18(weights=None)
-        stem = (_first(whole.conv1, in_chans), whole.bn1, whole.relu, whole.maxpool)
-        stages = (whole.layer1, whole.layer2, whole.layer3)[: blocks // 2]
+        resnet = resnet18(weights=None)
+        stem = (_first(resnet.conv1, in_chans), resnet.bn1, resnet.relu, resnet.maxpool)
+        stages = (resnet.layer1, resnet.layer2, resnet.layer3)[: blocks // 2]
         self.features = nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(2 * self.side))
         self.squeeze = nn.Conv2d(stages[-1][-1].conv2.out_channels, 1, 1)
         self.scores = nn.Linear((2 * self.side) ** 2, self.side**2)
