@@ -31,6 +31,7 @@ from zoomexp.command_line import reported  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
 from zoomexp.results.record import write_text  # noqa: E402
 from zoomexp.results.table import table_names  # noqa: E402
+from zoomexp.script_options import split  # noqa: E402
 
 OPTIONS = {"entity": "", "project": "zoomexp", "name": "zoomexp", "tags": ""}
 LABELS = ("dataset", "backbone", "attention", "insertion", "experiment", "seed")  # that logged runs are tagged with
@@ -59,13 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
     """The options of the workspace."""
-    options = dict(OPTIONS)
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name not in OPTIONS or not equals:
-            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), "--json FILE", "--emit FILE"])
-            raise InputError(f"{argument}: not an option here; allowed: {allowed}")
-        options[name] = value
+    options, _ = split(arguments, OPTIONS, flags=("--json FILE", "--emit FILE"))
     tags_by_label(options["tags"])  # a mistake is said before anything is imported
     return options
 

@@ -33,6 +33,7 @@ from zoomexp.arguments import whole  # noqa: E402
 from zoomexp.command_line import building, reported  # noqa: E402
 from zoomexp.composition import compose_run, finished_facts, make, network, restored  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.script_options import split, whole_numbers  # noqa: E402
 from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"run": "", "parts": "train,val,test", "processes": "1", "shard": "0/1", "out": ""}
@@ -69,17 +70,8 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """This script's own options, and the overrides of the config."""
-    options, overrides = dict(OPTIONS), []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals:
-            raise InputError(f"{argument}: not an option here; allowed: {', '.join(f'{key}=' for key in OPTIONS)}")
-        if name in OPTIONS:
-            options[name] = value
-        else:
-            overrides.append(argument)
-    if not options["processes"].isdigit() or int(options["processes"]) < 1:
-        raise InputError(f"processes={options['processes']} must be a whole number, at least 1")
+    options, overrides = split(arguments, OPTIONS, passed_on=("",))
+    whole_numbers(options, "processes")
     first, _, count = options["shard"].partition("/")
     if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
         raise InputError(f"shard={options['shard']} must be k/n with 0 <= k < n, for example 0/8")

@@ -36,6 +36,7 @@ from zoomexp.results.report.page import Facts, page  # noqa: E402
 from zoomexp.results.report.remembered import Remembered, state_of  # noqa: E402
 from zoomexp.results.report.runs import read_runs  # noqa: E402
 from zoomexp.results.table import SCALES, Row, Table, load_tables  # noqa: E402
+from zoomexp.script_options import check_choice, split, whole_numbers  # noqa: E402
 from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
@@ -81,20 +82,9 @@ def check(out: Path) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """This script's options, and the hardware settings of the tables' runs."""
-    options, overrides = dict(OPTIONS), []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name in OPTIONS and equals:
-            options[name] = value
-        elif argument.startswith(("trainer=", "trainer.precision=")):
-            overrides.append(argument)
-        else:
-            allowed = ", ".join([*(f"{key}=" for key in OPTIONS), "trainer=", "trainer.precision="])
-            raise InputError(f"{argument}: not an option here; allowed: {allowed}")
-    if not options["seeds"].isdigit() or int(options["seeds"]) < 1:
-        raise InputError(f"seeds={options['seeds']} must be a whole number, at least 1")
-    if options["scale"] not in SCALES:
-        raise InputError(f"scale={options['scale']} is unknown; allowed: {', '.join(SCALES)}")
+    options, overrides = split(arguments, OPTIONS, passed_on=("trainer=", "trainer.precision="))
+    whole_numbers(options, "seeds")
+    check_choice(options, "scale", SCALES)
     return options, overrides
 
 

@@ -42,6 +42,7 @@ from zoomexp.results.outputs import list_table, log_to_wandb, write_document, wr
 from zoomexp.results.record import git_state  # noqa: E402
 from zoomexp.results.rendering import terminal  # noqa: E402
 from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables, table_names  # noqa: E402
+from zoomexp.script_options import check_choice, split, whole_numbers  # noqa: E402
 
 OPTIONS = {"seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
 ALLOWED = ("hydra", *(name for name in PASSED_ON if name != "seed="))
@@ -76,22 +77,10 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """This script's own options, and the overrides that every run gets."""
-    options, overrides = dict(OPTIONS), []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name in OPTIONS and equals:
-            options[name] = value
-        elif argument.startswith(ALLOWED):
-            overrides.append(argument)
-        elif argument not in ("--list", "--report"):
-            allowed = ", ".join(["table=", *(f"{key}=" for key in OPTIONS), *ALLOWED, "--list", "--report"])
-            raise InputError(f"{argument}: not an option here, rows say what is run; allowed: {allowed}")
-    if not options["seeds"].isdigit() or int(options["seeds"]) < 1:
-        raise InputError(f"seeds={options['seeds']} must be a whole number, at least 1")
-    if options["scale"] not in SCALES:
-        raise InputError(f"scale={options['scale']} is unknown; allowed: {', '.join(SCALES)}")
-    if options["rerun"] not in ("true", "false"):
-        raise InputError(f"rerun={options['rerun']} is unknown; allowed: true, false")
+    options, overrides = split(arguments, OPTIONS, ALLOWED, flags=("table=", "--list", "--report"))
+    whole_numbers(options, "seeds")
+    check_choice(options, "scale", SCALES)
+    check_choice(options, "rerun", ("true", "false"))
     return options, overrides
 
 

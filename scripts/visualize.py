@@ -32,6 +32,7 @@ from rich.status import Status  # noqa: E402
 
 from zoomexp.command_line import building, reported  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
+from zoomexp.script_options import split, whole_numbers  # noqa: E402
 from zoomexp.whole_file import writing  # noqa: E402
 
 OPTIONS = {"run": "", "baseline": "", "images": "", "count": "8", "data_dir": "", "out": ""}
@@ -106,16 +107,10 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: For an unknown one, or a value that cannot be.
     """
-    options = dict(OPTIONS)
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name not in OPTIONS or not equals:
-            raise InputError(f"{argument}: no such option; allowed: {', '.join(f'{key}=' for key in OPTIONS)}")
-        options[name] = value
+    options, _ = split(arguments, OPTIONS)
     if not options["run"]:
         raise InputError("run: must be given, the folder of a run: run=outputs/runs/<data set>/<model>/<seed>")
-    if not options["count"].isdigit() or int(options["count"]) < 1:
-        raise InputError(f"count={options['count']} must be a whole number, at least 1")
+    whole_numbers(options, "count")
     if options["images"] == "changed" and not options["baseline"]:
         raise InputError("images=changed: needs baseline=FOLDER, the run to compare with")
     return options

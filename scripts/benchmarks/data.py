@@ -11,20 +11,20 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.options import whole
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, make
 from zoomexp.datasets.array_data import ArrayDataModule
 from zoomexp.errors import InputError
 from zoomexp.metrics.speed import interleaved, ratio
 from zoomexp.results.record import processor
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"images": "5000", "rounds": "5"}
 
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Time an epoch of ours, and as many images of the other side, in turn."""
-    count, rounds = whole(options, "images", "rounds")
+    count, rounds = whole_numbers(options, "images", "rounds")
     with building():
         data = make(compose_run(["dataset=cifar10", *overrides]).cfg.dataset)
         if not isinstance(data, ArrayDataModule):

@@ -10,13 +10,14 @@ from torch import nn
 
 from benchmarks.footprint import footprints
 from benchmarks.machine import pick_device, where
-from benchmarks.options import DTYPES, MODES, of_variants, some_of, whole, wholes
+from benchmarks.options import DTYPES, MODES, of_variants, some_of, wholes
 from benchmarks.table import show, timed
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, make, network
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs, parameters
 from zoomexp.running import shape_of
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"attention": "none,loupe,cbam", "batch_sizes": "1,32,128", "dtypes": "fp32", "modes": "eager",
            "rounds": "5", "shape": ""}  # fmt: skip
@@ -26,7 +27,7 @@ STRETCH = 0.1  # seconds; a small network on one image takes milliseconds
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """One table for every mode, dtype and batch size; the plain backbone comes first."""
-    (rounds,), batch_sizes = whole(options, "rounds"), wholes(options, "batch_sizes")
+    (rounds,), batch_sizes = whole_numbers(options, "rounds"), wholes(options, "batch_sizes")
     dtypes, modes = some_of(options, "dtypes", list(DTYPES)), some_of(options, "modes", MODES)
     names = ["none", *(name for name in some_of(options, "attention", KNOWN) if name != "none")]
     everywhere, own = of_variants(overrides, names, "attention")

@@ -11,18 +11,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MODES = ("eager", "compiled")
 
 
-def whole(options: dict[str, str], *names: str) -> list[int]:
-    """The options of these names as whole numbers.
-
-    Raises:
-        InputError: If one is not a whole number of at least 1.
-    """
-    for name in names:
-        if not options[name].isdigit() or int(options[name]) < 1:
-            raise InputError(f"{name}={options[name]} must be a whole number, at least 1")
-    return [int(options[name]) for name in names]
-
-
 def wholes(options: dict[str, str], name: str) -> list[int]:
     """An option as whole numbers separated by commas.
 

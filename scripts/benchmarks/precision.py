@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from benchmarks.machine import pick_device, where
 from benchmarks.model import given_shape, shape_of_data, untrained
-from benchmarks.options import some_of, whole
+from benchmarks.options import some_of
 from benchmarks.table import show, timed
 from zoomexp.command_line import building
 from zoomexp.composition import compile_network, compose_run, make
 from zoomexp.metrics.cost import macs
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"batch_size": "128", "rounds": "7", "forms": "fp32,bf16,bf16-compiled", "shape": ""}
 NCHW = "fp32-nchw"
@@ -32,7 +33,7 @@ FORMS = {  # autocast, channels last, `compile` as train.py takes it
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Time every form of the config's network with its optimizer on one batch of random images."""
-    batch_size, rounds = whole(options, "batch_size", "rounds")
+    batch_size, rounds = whole_numbers(options, "batch_size", "rounds")
     names = [NCHW, *(name for name in some_of(options, "forms", list(FORMS)) if name != NCHW)]
     with building():
         cfg = compose_run(overrides).cfg

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.options import check_transformer, whole
+from benchmarks.options import check_transformer
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, network
 from zoomexp.metrics.speed import interleaved, ratio
@@ -20,6 +20,7 @@ from zoomexp.relevance.lrp import lrp
 from zoomexp.relevance.rollout import attention, rollout
 from zoomexp.relevance.store import MapReader, MapWriter, Source
 from zoomexp.results.record import processor
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"batch_size": "8", "rounds": "5"}
 METHODS = {"lrp": lrp, "grad_attn": grad_attn, "rollout": rollout, "attention": attention}
@@ -28,7 +29,7 @@ MAPS, BATCH = 20_000, 128
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Time every method on a batch and image by image, and the reading of maps; returns a row for each."""
-    batch_size, rounds = whole(options, "batch_size", "rounds")
+    batch_size, rounds = whole_numbers(options, "batch_size", "rounds")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with building():
         size = {"num_classes": 1000, "in_chans": 3}

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.options import whole
 from zoomexp.errors import InputError
 from zoomexp.results.record import processor
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"jobs": "4", "rounds": "3"}
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -25,7 +25,7 @@ SMALL = ("-m", "trainer=smoke", "dataset=digits", "attention=none")
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Run everything once a round; further overrides go to the runs that train."""
-    jobs, rounds = whole(options, "jobs", "rounds")
+    jobs, rounds = whole_numbers(options, "jobs", "rounds")
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, measure in measures(jobs, overrides).items():

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from benchmarks.machine import pick_device, where
-from benchmarks.options import whole
 from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.command_line import building
 from zoomexp.composition import build, compile_network, compose_run, make
@@ -21,6 +20,7 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.speed import clock
 from zoomexp.results.record import RunRecord
 from zoomexp.running import make_logger
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
 TINY = ("dataset=digits", "dataset.batch_size=4", "attention=none", "backbone=timm", "backbone.name=tiny",
@@ -44,7 +44,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     Raises:
         InputError: For an unknown model, or options that are no whole numbers.
     """
-    steps, rounds = whole(options, "steps", "rounds")
+    steps, rounds = whole_numbers(options, "steps", "rounds")
     if options["model"] not in ("config", "tiny"):
         raise InputError(f"model={options['model']} is unknown; allowed: config, tiny")
     overrides = [*TINY, *overrides] if options["model"] == "tiny" else overrides

@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks.machine import pick_device, where
-from benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of, whole
+from benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of
 from benchmarks.table import show, timed
 from benchmarks.zoomvit import fold
 from zoomexp.command_line import building, explain
 from zoomexp.composition import compose_run, make, network
 from zoomexp.metrics.cost import macs
 from zoomexp.model import build_model
+from zoomexp.script_options import whole_numbers
 
 OPTIONS = {"methods": "all", "batch_size": "16", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16", "modes": "eager"}
 FILES = Path(__file__).resolve().parents[2] / "configs" / "tokens"
@@ -41,7 +42,7 @@ class Method:
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Count and time every method on one batch, in every dtype and mode; what fails is left out, and said."""
-    batch_size, rounds, depth = whole(options, "batch_size", "rounds", "depth")
+    batch_size, rounds, depth = whole_numbers(options, "batch_size", "rounds", "depth")
     known = [*methods(), "zoomvit"]
     names = known if options["methods"] == "all" else some_of(options, "methods", known)
     dtypes, modes = some_of(options, "dtypes", list(DTYPES)), some_of(options, "modes", MODES)

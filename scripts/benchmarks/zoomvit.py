@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.machine import pick_device, where
-from benchmarks.options import DTYPES, check_transformer, some_of, whole
+from benchmarks.options import DTYPES, check_transformer, some_of
 from benchmarks.table import Line, show, timed
 from zoomexp.command_line import building
 from zoomexp.composition import compose_run, network
+from zoomexp.script_options import whole_numbers
 from zoomexp.tokens import host
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.scorers.teacher import TeacherMaps
@@ -29,7 +30,7 @@ SHARE = (1.68, 2.90)  # of the Beta distribution of the zoomed share: at eta 0.5
 
 def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     """Time the encoder, and ZoomViT at several numbers of zoomed cells, in every dtype."""
-    batch_size, encoder_batch, rounds, depth = whole(options, "batch_size", "encoder_batch", "rounds", "depth")
+    batch_size, encoder_batch, rounds, depth = whole_numbers(options, "batch_size", "encoder_batch", "rounds", "depth")
     dtypes, device, found = some_of(options, "dtypes", list(DTYPES)), pick_device(), []
     with building():
         given = ["backbone=deit_s", "backbone.pretrained=false", f"++backbone.depth={depth}", "attention=none"]
