@@ -323,6 +323,13 @@ def test_the_newest_speeds_stand_in_the_document(tmp_path):
     assert tokens_speed(tmp_path / "nothing") == ""
 
 
+@pytest.mark.parametrize(("values", "scale"), [([5, 51], "log"), ([5, 50], "linear"), ([0, 50], "linear")])
+def test_a_wide_axis_is_logarithmic(values, scale):
+    axes = figure.Canvas().add_subplot()
+    figure._scale(axes, values)
+    assert axes.get_xscale() == scale
+
+
 def test_a_figure_of_one_measured_row_is_not_drawn(tmp_path):
     filled = fill(load(tmp_path, with_figure()), {"plain": runs([70, 72])}, "small", "abc")
     assert [path.suffix for path in write_table(filled, tmp_path)] == [".md", ".tex", ".csv", ".html"]

@@ -5,12 +5,14 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from zoomexp.results.filling import Cell, FilledTable
 
 # Text stays text, and the same numbers give the same file.
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
 MARKERS = "os^Dv<>Pp*Xhd8"
+WIDE = 10  # the x axis is logarithmic where its largest value is more than so many times the smallest
 
 
 def draw(filled: FilledTable, path: Path) -> Path | None:
@@ -31,6 +33,7 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
         for i, (name, points) in enumerate(measured.items()):
             _draw_series(axes, name, points, i)
         _label(axes, filled)
+        _scale(axes, [x.mean for points in measured.values() for x, _ in points])
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None})
     return path
@@ -64,3 +67,12 @@ def _label(axes: Axes, filled: FilledTable) -> None:
     axes.set_title(f"{filled.title} [scale={filled.scale}]", wrap=True)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _scale(axes: Axes, xs: list[float]) -> None:
+    """Make the x axis logarithmic where one row would press all others against its side."""
+    if min(xs) > 0 and max(xs) > WIDE * min(xs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
