@@ -72,6 +72,9 @@ def test_a_run_can_be_tested_without_training(train, tmp_path, facts):
     assert not (again / "checkpoints").exists()
 
 
+ZOOMER = ("backbone=zoomer", "backbone.image_size=16", "backbone.patch_size=4")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -80,14 +83,16 @@ def test_a_run_can_be_tested_without_training(train, tmp_path, facts):
         (("needs=5",), "needs=5 must name runs"),
         (("tokens=zoomvit",), "needs.zoomer: must be given, since tokens.scorer.checkpoint is made of it"),
         (
-            ("task=distill_zoomer", "loss=zoom_distillation"),
+            ("task=distill_zoomer", "loss=zoom_distillation", *ZOOMER),
             "relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp",
         ),
+        (("task=distill_zoomer", "loss=zoom_distillation"), "needs backbone=zoomer, got VisionTransformer"),
         (("evaluate=first",), "evaluate=first is unknown; allowed: best, last, start"),
     ],
 )
 def test_what_is_missing_is_one_line(train, tmp_path, words, message):
-    ended = train(*words, "attention=none", "backbone=vit_digits")
+    host = () if set(ZOOMER) <= set(words) else ("backbone=vit_digits",)
+    ended = train(*words, "attention=none", *host)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
     assert message in ended.err
     assert not (tmp_path / "out").exists()
