@@ -1,23 +1,21 @@
 """A small host with random weights, and its forward of one image written out, for the token-reduction methods."""
 
+import copy
+
 import pytest
 import torch
 from timm.models import VisionTransformer
+
+from tests.tokens.hosts import randomised
 
 
 @pytest.fixture
 def small_vit():
     """Makes a host of 4 blocks on images of 48 pixels: 36 patches."""
 
-    def make(seed=0, **options):
+    def make(seed=0, kind=VisionTransformer, **options):
         sizes = {"img_size": 48, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 7}
-        generator = torch.Generator().manual_seed(seed)
-        model = VisionTransformer(**sizes | options).eval()
-        for parameter in model.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-            if parameter.dim() == 1:
-                parameter.data += 0.5
-        return model
+        return randomised(kind(**sizes | options), seed)
 
     return make
 
@@ -76,3 +74,21 @@ def own_losses():
         return losses
 
     return train
+
+
+@pytest.fixture
+def bf16_and_copies(six_images):
+    """A network's copy gives the same logits, and bf16 logits near them: autocast, and the network's own."""
+
+    def check(net):
+        with torch.no_grad():
+            exact = net(six_images)
+            assert torch.equal(copy.deepcopy(net)(six_images), exact)
+            with torch.autocast("cpu", torch.bfloat16):
+                autocast = net(six_images)
+            for half in (autocast, net.bfloat16()(six_images.bfloat16())):
+                assert half.dtype == torch.bfloat16
+                # other tokens may be taken where scores are close; on these images logits stay near
+                assert (half.float() - exact).norm() < 0.25 * exact.norm()
+
+    return check

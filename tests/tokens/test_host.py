@@ -3,16 +3,15 @@
 import pytest
 import timm
 import torch
-from timm.models import VisionTransformer
 from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
+from tests.tokens.hosts import Nothing, close, random_tokens, randomised, tiny_host
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.host import embed, encode, patch_positions, prefix, read_out
 from zoomexp.tokens.ragged import Ragged
 
-TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 5}
 HOSTS = {
     "deit": {},
     "deit3": {"init_values": 1e-6, "no_embed_class": True},
@@ -26,20 +25,10 @@ HOSTS = {
     "no positions": {"pos_embed": "none"},
     "swiglu": {"mlp_layer": timm.layers.SwiGLU},
 }
-LENGTHS = torch.tensor([9, 1, 17, 4, 9])
 
 
-def randomised(model):
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-        if parameter.dim() == 1:
-            parameter.data += 0.5
-    return model
-
-
-def make(name="deit", kind=VisionTransformer, **changes):
-    return randomised(kind(**TINY | HOSTS[name] | changes)).eval()
+def make(name="deit", **changes):
+    return tiny_host(**HOSTS[name] | changes)
 
 
 def images(side=32):
@@ -49,26 +38,6 @@ def images(side=32):
 def from_images(model, x):
     patches = embed(model, x)
     return torch.cat([prefix(model, len(x)), patches + patch_positions(model, round(patches.shape[1] ** 0.5))], 1)
-
-
-def random_tokens(lengths=LENGTHS):
-    return Ragged(torch.randn(int(lengths.sum()), 48, generator=torch.Generator().manual_seed(3)), lengths)
-
-
-class Nothing:
-    """A reducer that does nothing, but takes the ragged path."""
-
-    log_sizes = None
-
-    def before(self, i, tokens):
-        return tokens
-
-    def between(self, i, tokens, context):
-        return tokens
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("reduce", [None, Nothing()], ids=["dense", "ragged"])
@@ -82,7 +51,7 @@ def test_images_through_the_host_equal_the_plain_forward(name, reduce):
 
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit3_small_patch16_224", "vit_tiny_patch16_224"])
 def test_published_hosts(name):
-    model = randomised(timm.create_model(name, depth=2, num_classes=5)).eval()
+    model = randomised(timm.create_model(name, depth=2, num_classes=5))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         tokens = Ragged.from_dense(from_images(model, x))

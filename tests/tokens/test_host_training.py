@@ -5,13 +5,12 @@ import copy
 import pytest
 import timm
 import torch
-from timm.models import VisionTransformer
 
+from tests.tokens.hosts import LENGTHS, Nothing, close, random_tokens, tiny_host
 from zoomexp.tokens import host
 from zoomexp.tokens.host import encode, read_out
 from zoomexp.tokens.ragged import Ragged
 
-TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 5}
 HOSTS = {
     "deit": {},
     "deit3": {"init_values": 1e-6, "no_embed_class": True},
@@ -19,35 +18,6 @@ HOSTS = {
     "average of all": {"global_pool": "avg", "pool_include_prefix": True},
     "norm before": {"pre_norm": True, "final_norm": False},
 }
-LENGTHS = torch.tensor([9, 1, 17, 4, 9])
-
-
-def make(**options):
-    torch.manual_seed(0)
-    model = VisionTransformer(**TINY | options).eval()
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape) * 0.2 + 0.5 * (parameter.dim() == 1)
-    return model
-
-
-def random_tokens(lengths=LENGTHS):
-    return Ragged(torch.randn(int(lengths.sum()), 48, generator=torch.Generator().manual_seed(3)), lengths)
-
-
-class Nothing:
-    """A reducer that does nothing, but takes the ragged path."""
-
-    log_sizes = None
-
-    def before(self, i, tokens):
-        return tokens
-
-    def between(self, i, tokens, context):
-        return tokens
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def gradients(model, tokens, **options):
@@ -60,7 +30,7 @@ def gradients(model, tokens, **options):
 
 
 def test_drop_path_keeps_or_drops_an_image_as_a_whole():
-    model, tokens = make(depth=1).train(), random_tokens()
+    model, tokens = tiny_host(depth=1).train(), random_tokens()
     block = model.blocks[0]
     block.drop_path1, block.drop_path2 = timm.layers.DropPath(0.5), timm.layers.DropPath(0.2)
     torch.manual_seed(5)
@@ -85,7 +55,7 @@ def test_drop_path_has_the_right_expected_value():
 
 
 def test_training_draws_are_those_of_the_padded_forward():
-    model = make(drop_path_rate=0.5, proj_drop_rate=0.0).train()
+    model = tiny_host(drop_path_rate=0.5, proj_drop_rate=0.0).train()
     results = []
     for mode in ("ragged", "padded"):
         torch.manual_seed(6)
@@ -99,7 +69,7 @@ def test_training_draws_are_those_of_the_padded_forward():
 )
 @pytest.mark.parametrize("reduce", [None, Nothing()], ids=["none", "reduce"])
 def test_every_dropout_of_the_host_works_in_training_only(path, reduce):
-    model = make()
+    model = tiny_host()
     before = encode(model, random_tokens()).values
     model.get_submodule(path).p = 0.3
     close(encode(model, random_tokens(), reduce=reduce).values, before)
@@ -111,7 +81,7 @@ def test_every_dropout_of_the_host_works_in_training_only(path, reduce):
 @pytest.mark.parametrize("lengths", [LENGTHS, torch.tensor([6, 6])], ids=["ragged", "equal"])
 @pytest.mark.parametrize("mode", host.MODES)
 def test_gradient_checkpointing_changes_nothing(mode, lengths):
-    model, runs = make(drop_path_rate=0.3).train(), []
+    model, runs = tiny_host(drop_path_rate=0.3).train(), []
     tokens = random_tokens(lengths)
     for block in model.blocks:
         block.norm2.register_forward_hook(lambda *_: runs.append(1))
@@ -128,7 +98,7 @@ def test_gradient_checkpointing_changes_nothing(mode, lengths):
 @pytest.mark.parametrize("name", HOSTS)
 @pytest.mark.parametrize("mode", ["ragged", "padded"])
 def test_bf16_autocast_is_close_forward_and_backward(name, mode):
-    model = make(**HOSTS[name])
+    model = tiny_host(**HOSTS[name])
     exact = [x.clone() for x in gradients(model, random_tokens(), mode=mode)]
     with torch.autocast("cpu", torch.bfloat16):
         half = gradients(model, random_tokens(), mode=mode)
@@ -139,7 +109,7 @@ def test_bf16_autocast_is_close_forward_and_backward(name, mode):
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_ragged_equals_padded_forward_and_backward(name):
-    model = make(**HOSTS[name])
+    model = tiny_host(**HOSTS[name])
     pairs = zip(
         gradients(model, random_tokens(), mode="ragged"), gradients(model, random_tokens(), mode="padded"), strict=True
     )
@@ -148,7 +118,7 @@ def test_ragged_equals_padded_forward_and_backward(name):
 
 
 def test_tokens_reach_every_parameter_of_the_blocks():
-    model = make(**HOSTS["deit3"])
+    model = tiny_host(**HOSTS["deit3"])
     gradients(model, random_tokens())
     assert all(p.grad is not None and p.grad.any() for p in model.blocks.parameters())
 
@@ -156,7 +126,7 @@ def test_tokens_reach_every_parameter_of_the_blocks():
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ragged_equals_padded_on_cuda(dtype):
-    model, tokens = make(num_heads=6).cuda(), random_tokens()
+    model, tokens = tiny_host(num_heads=6).cuda(), random_tokens()
     tokens = Ragged(tokens.values.cuda(), tokens.lengths)
     results = []
     for mode in ("ragged", "padded"):

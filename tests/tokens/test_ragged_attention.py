@@ -5,12 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from tests.tokens.hosts import close
 from zoomexp.tokens import ragged_attention
 from zoomexp.tokens.ragged import Ragged
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def dense_attention(q, k, v, bias):

@@ -2,42 +2,10 @@
 
 import pytest
 import torch
-from timm.models import VisionTransformer
 
+from tests.tokens.hosts import Nothing, close, random_tokens, tiny_host
 from zoomexp.errors import InputError
 from zoomexp.tokens.host import encode
-from zoomexp.tokens.ragged import Ragged
-
-TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 5}
-LENGTHS = torch.tensor([9, 1, 17, 4, 9])
-
-
-def make(**options):
-    torch.manual_seed(0)
-    model = VisionTransformer(**TINY | options).eval()
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape) * 0.2 + 0.5 * (parameter.dim() == 1)
-    return model
-
-
-def random_tokens(lengths=LENGTHS):
-    return Ragged(torch.randn(int(lengths.sum()), 48, generator=torch.Generator().manual_seed(3)), lengths)
-
-
-class Nothing:
-    """A reducer that does nothing, but takes the ragged path."""
-
-    log_sizes = None
-
-    def before(self, i, tokens):
-        return tokens
-
-    def between(self, i, tokens, context):
-        return tokens
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 class DropLast(Nothing):
@@ -62,7 +30,7 @@ def shortened(tokens):
 
 @pytest.mark.parametrize("lengths", [[5, 2, 7], [4, 4]])
 def test_dropping_the_last_token_is_running_a_shorter_sequence_from_there(lengths):
-    model, tokens = make(init_values=1e-6), random_tokens(torch.tensor(lengths))
+    model, tokens = tiny_host(init_values=1e-6), random_tokens(torch.tensor(lengths))
     with torch.no_grad():
         before = encode(model, tokens, reduce=DropLast(1, "before"))
         between = encode(model, tokens, reduce=DropLast(1, "between"))
@@ -79,7 +47,7 @@ class Sizes(Nothing):
 
 
 def test_a_bias_of_zero_changes_nothing_and_log_2_doubles_a_token():
-    model, tokens = make(init_values=1e-6), random_tokens(torch.tensor([4, 3]))
+    model, tokens = tiny_host(init_values=1e-6), random_tokens(torch.tensor([4, 3]))
     doubled = tokens.take(torch.tensor([0, 1, 2, 2, 3, 4, 5, 6]), torch.tensor([5, 3]))
     log_sizes = torch.zeros(7)
     with torch.no_grad():
@@ -101,7 +69,7 @@ class Watch(Sizes):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_context_of_a_block(checkpointing):
-    model, tokens = make(qk_norm=True), random_tokens()
+    model, tokens = tiny_host(qk_norm=True), random_tokens()
     log_sizes = torch.linspace(-1, 1, len(tokens.values))
     watch = Watch(log_sizes)
     model.set_grad_checkpointing(checkpointing)
@@ -119,6 +87,6 @@ def test_the_context_of_a_block(checkpointing):
 
 
 def test_a_host_without_a_class_token_has_no_class_attention():
-    model = make(global_pool="avg", class_token=False)
+    model = tiny_host(global_pool="avg", class_token=False)
     with pytest.raises(InputError, match=r"^reduce: the attention of the class token was asked for; .*no class token$"):
         encode(model, random_tokens(), reduce=Watch(None))

@@ -1,6 +1,5 @@
 """What every token-reduction method of configs/tokens keeps to, found by its file."""
 
-import copy
 import inspect
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from timm.models import VisionTransformer
 from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
+from tests.tokens.hosts import close
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs
 from zoomexp.model import build_model
@@ -81,17 +81,6 @@ def the_same_learnt_parameters():
     torch.manual_seed(0)
 
 
-def randomised(vit):
-    generator = torch.Generator().manual_seed(1)
-    for parameter in vit.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2 + 0.5 * (parameter.dim() == 1)
-    return vit.eval()
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
-
-
 def test_all_methods_are_found():
     assert set(METHODS) == set(NEUTRAL) == set(SOME)
     assert all(function.__name__ == name for name, function in METHODS.items())
@@ -110,9 +99,8 @@ def test_reducing_nothing_is_the_plain_forward(small_vit, six_images, name, host
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_both_tokens_of_a_distilled_host_stay(six_images, name):
-    sizes = {"img_size": 48, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 7}
-    vit = randomised(VisionTransformerDistilled(**sizes))
+def test_both_tokens_of_a_distilled_host_stay(small_vit, six_images, name):
+    vit = small_vit(kind=VisionTransformerDistilled)
     net = METHODS[name](vit, image_size=48, **SOME[name]).eval()
     assert net(six_images).shape == (6, 7)
     assert (net.places[:, :2] == torch.arange(2)).all() and (net.sizes[:, :2] == 1).all()
@@ -182,17 +170,8 @@ def test_the_gradient_is_that_of_finite_differences(small_vit, six_images, name)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_bf16_and_copies(small_vit, six_images, name):
-    net = METHODS[name](small_vit(), image_size=48, **SOME[name]).eval()
-    with torch.no_grad():
-        exact = net(six_images)
-        assert torch.equal(copy.deepcopy(net)(six_images), exact)
-        with torch.autocast("cpu", torch.bfloat16):
-            autocast = net(six_images)
-        for half in (autocast, net.bfloat16()(six_images.bfloat16())):
-            assert half.dtype == torch.bfloat16
-            # other tokens may be taken where scores are close; on these images logits stay near
-            assert (half.float() - exact).norm() < 0.25 * exact.norm()
+def test_bf16_and_copies(small_vit, bf16_and_copies, name):
+    bf16_and_copies(METHODS[name](small_vit(), image_size=48, **SOME[name]).eval())
 
 
 @pytest.mark.parametrize("name", METHODS)
