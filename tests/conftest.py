@@ -1,15 +1,19 @@
-"""What every test needs: the torchvision repair before anything imports torchvision, one thread, a data folder."""
+"""What every test needs: the torchvision repair before anything imports torchvision, one thread; data, processes."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallel torch processes with two threads each starve one another
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import zoomexp  # noqa: F401  prepares `import torchvision`, before any test imports timm or torchmetrics
+from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 
 torch.set_num_threads(1)
 
@@ -27,3 +31,35 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("real data: set ZOOMEXP_DATA_DIR to a folder that holds it")
     return Path(folder)
+
+
+@pytest.fixture
+def popen() -> Iterator[Callable[..., subprocess.Popen]]:
+    """`popen(command, env=..., cwd=...)` starts a process whose output can be read; ended with the test."""
+    started = []
+
+    def run(command: list[str], **options) -> subprocess.Popen:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, **pipes, **options))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def fake_mnist() -> Callable[[Path, int, int], None]:
+    """`fake_mnist(folder, train, test)` writes a `mnist.npz` of so many images of noise."""
+
+    def write(folder: Path, train: int, test: int) -> None:
+        noise = np.random.default_rng(0)
+        splits = [
+            ImageArrays(noise.integers(0, 256, (n, 28, 28, 1), np.uint8), np.arange(n, dtype=np.int64) % 10)
+            for n in (train, test)
+        ]
+        save_cache(folder / "mnist.npz", Splits(*splits, tuple("0123456789")))
+
+    return write

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -22,20 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "reproduce.py"
 
 
-def fake_mnist(folder: Path) -> Path:
-    """A data folder whose `mnist.npz` holds 60 training and 20 test images of noise."""
-    generator = np.random.default_rng(0)
-    splits = [
-        ImageArrays(generator.integers(0, 256, (n, 28, 28, 1), np.uint8), np.arange(n, dtype=np.int64) % 10)
-        for n in (60, 20)
-    ]
-    save_cache(folder / "mnist.npz", Splits(*splits, tuple("0123456789")))
-    return folder
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return fake_mnist(tmp_path_factory.mktemp("data"))
+def data(fake_mnist, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    fake_mnist(folder, 60, 20)
+    return folder
 
 
 def start(data: Path, output: Path, *arguments: str) -> subprocess.Popen:

@@ -39,21 +39,14 @@ def slurm(cluster) -> Callable[..., str]:
 
 
 @pytest.fixture
-def start(cluster, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
+def start(cluster, popen, tmp_path) -> Callable[..., subprocess.Popen]:
     """`start("train.py", "-m", ...)` starts one of our commands on the cluster, writing under `tmp_path / "out"`."""
-    started = []
 
     def run(script: str, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, str(ROOT / script), *arguments, f"output_dir={tmp_path / 'out'}", *LAUNCHER]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=cluster, cwd=tmp_path, **pipes))
-        return started[-1]
+        return popen(command, env=cluster, cwd=tmp_path)
 
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    return run
 
 
 @pytest.fixture

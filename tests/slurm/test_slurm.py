@@ -9,11 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-
-from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
@@ -36,15 +33,6 @@ def sweeps(out: Path) -> list[list[dict]]:
     ]
 
 
-def fake_mnist(folder: Path) -> None:
-    noise = np.random.default_rng(0)
-    splits = [
-        ImageArrays(noise.integers(0, 256, (n, 28, 28, 1), np.uint8), np.arange(n, dtype=np.int64) % 10)
-        for n in (2000, 1000)
-    ]
-    save_cache(folder / "mnist.npz", Splits(*splits, tuple("0123456789")))
-
-
 def process_of(slurm: Callable[..., str], job: str) -> int:
     """The process that does a job's work: the first of its step 0."""
     number = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%A")
@@ -52,8 +40,8 @@ def process_of(slurm: Callable[..., str], job: str) -> int:
     return next(int(process) for process, *_, task in processes if task == "0")
 
 
-def test_a_table_of_four_cells_one_of_whose_jobs_is_killed(start, slurm, in_epoch, tmp_path):
-    fake_mnist(tmp_path)
+def test_a_table_of_four_cells_one_of_whose_jobs_is_killed(start, slurm, in_epoch, fake_mnist, tmp_path):
+    fake_mnist(tmp_path, 2000, 1000)
     table = ("scripts/reproduce.py", "table=cnntention/mnist", "scale=small", "rows=1;4", "seeds=2", "logger=none",
              f"data_dir={tmp_path}")  # fmt: skip
     first, out = start(*table), tmp_path / "out"

@@ -5,7 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,21 +56,13 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen]]:
+def start(popen) -> Callable[..., subprocess.Popen]:
     """`start("attention=none", ...)` starts `python train.py ...` in a process of its own; ended with the test."""
-    started = []
 
     def run(*arguments: str, **extra: str) -> subprocess.Popen:
-        command = [sys.executable, str(ROOT / "train.py"), *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment(**extra), cwd=ROOT, **pipes))
-        return started[-1]
+        return popen([sys.executable, str(ROOT / "train.py"), *arguments], env=environment(**extra), cwd=ROOT)
 
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return run
 
 
 @pytest.fixture

@@ -9,10 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -61,13 +58,8 @@ def test_a_multirun(tmp_path, launcher):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_table(tmp_path, launcher):
-    noise = np.random.default_rng(0)
-    splits = [
-        ImageArrays(noise.integers(0, 256, (n, 28, 28, 1), np.uint8), np.arange(n, dtype=np.int64) % 10)
-        for n in (60, 20)
-    ]
-    save_cache(tmp_path / "mnist.npz", Splits(*splits, tuple("0123456789")))
+def test_a_table(fake_mnist, tmp_path, launcher):
+    fake_mnist(tmp_path, 60, 20)
     process = command(
         "scripts/reproduce.py", "table=cnntention/mnist", "scale=smoke", "seeds=1", "rows=1;4", "logger=none",
         f"data_dir={tmp_path}", f"output_dir={tmp_path / 'out'}", f"hydra/launcher={launcher}", *LAUNCHERS[launcher],

@@ -28,26 +28,21 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(popen, tmp_path):
     """`start()` starts both agents; those that still run are killed with the test."""
-    started = []
 
     def run() -> list[subprocess.Popen]:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "HYDRA", "PL_"))}
         own |= {"OMP_NUM_THREADS": "1"}
         common = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+        agents = []
         for rank in (0, 1):
             command = [sys.executable, "-m", "torch.distributed.run", *common, f"--node-rank={rank}"]
             command += [str(ROOT / "train.py"), *RUN, f"output_dir={tmp_path / 'out'}"]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            started.append(subprocess.Popen(command, env=own, cwd=ROOT, **pipes))
-        return started[-2:]
+            agents.append(popen(command, env=own, cwd=ROOT))
+        return agents
 
-    yield run
-    for agent in started:
-        if agent.poll() is None:
-            agent.kill()
-            agent.communicate()
+    return run
 
 
 @pytest.mark.slow
