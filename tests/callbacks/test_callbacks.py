@@ -2,15 +2,14 @@
 
 import csv
 import logging
-import warnings
 from functools import partial
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.host import Host
 from zoomexp.attention.self_attention import SelfAttention
 from zoomexp.callbacks.checkpoints import Checkpoints
 from zoomexp.callbacks.gate_monitor import GateMonitor
@@ -22,26 +21,12 @@ from zoomexp.optimizer import make_optimizer
 from zoomexp.scheduler import multistep
 from zoomexp.tasks.classification import Classifier
 
+pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
+
 
 @pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        torch.manual_seed(0)
-        yield
-
-
-class Host(nn.Module):
-    """One convolution and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3, padding=1)
-        self.fc = nn.Linear(4, 3)
-        self.feature_info = [{"module": "conv", "num_chs": 4, "reduction": 1}]
-
-    def forward(self, x):
-        return self.fc(self.conv(x).mean((2, 3)))
+def the_same_weights():
+    torch.manual_seed(0)
 
 
 def batches(seed: int):

@@ -5,9 +5,9 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.host import Host
 from zoomexp.attention.loupe import Loupe
 from zoomexp.callbacks.perturbation import Perturbation
 from zoomexp.errors import InputError
@@ -16,18 +16,6 @@ from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.metrics.localisation import random_prior
 from zoomexp.metrics.perturbation import area, deletion_curve, insertion_curve
 from zoomexp.tasks.classification import Classifier
-
-
-class Host(nn.Module):
-    """One convolution and a linear layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
-        self.feature_info = [{"module": "conv", "num_chs": 4, "reduction": 1}]
-
-    def forward(self, x):
-        return self.fc(self.conv(x).mean((2, 3)))
 
 
 def scored(callbacks, with_map=True):

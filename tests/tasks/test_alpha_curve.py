@@ -1,6 +1,5 @@
 """The curve over thresholds equals as many tests of the same network."""
 
-import warnings
 from functools import partial
 
 import pytest
@@ -17,14 +16,8 @@ from zoomexp.tasks.alpha_curve import AlphaCurve
 from zoomexp.tokens.scorers.teacher import TeacherMaps
 from zoomexp.tokens.zoomvit import ZoomViT
 
+pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
 ALPHAS = (1, 0.5, 0.05)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        yield
 
 
 def model(**options):

@@ -1,6 +1,5 @@
 """The task's metrics against plain numpy, with a model small enough to follow."""
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -18,6 +17,7 @@ from zoomexp.optimizer import make_optimizer
 from zoomexp.scheduler import multistep
 from zoomexp.tasks.classification import Classifier
 
+pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
 CLASSES = 7
 
 
@@ -90,11 +90,8 @@ def trainer(tmp_path, **options):
 
 
 @pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        torch.manual_seed(0)
-        yield
+def the_same_weights():
+    torch.manual_seed(0)
 
 
 def scores(model, parts):

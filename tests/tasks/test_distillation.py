@@ -1,6 +1,5 @@
 """Distillation's metrics against numpy and scipy, and what it does to a Zoomer."""
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,8 @@ from zoomexp.losses.zoom_distillation import ZoomDistillation
 from zoomexp.metrics.localisation import centre_prior, hits, random_prior
 from zoomexp.optimizer import make_optimizer
 from zoomexp.tasks.distillation import ZoomerDistillation, rank_correlation
+
+pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
 
 
 class Scores(nn.Module):
@@ -60,13 +61,6 @@ def trainer(**options):
 
 def loader(parts):
     return DataLoader(parts, batch_size=None)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        yield
 
 
 def test_test_metrics_are_means_over_images():

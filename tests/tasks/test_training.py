@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -19,15 +18,9 @@ from zoomexp.optimizer import make_optimizer
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tasks.training import total
 
+pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
 HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_optimizer_step",
          "on_before_backward", "on_after_backward")  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        yield
 
 
 def batches(count=7, size=5):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.host import Host
 from zoomexp.attention.loupe import Loupe
 from zoomexp.callbacks.gate_monitor import GateMonitor
 from zoomexp.composition import compile_network
@@ -24,18 +25,6 @@ from zoomexp.tasks.classification import Classifier
 RUN = ("dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "dataset.batch_size=32", "logger=none",
        "backbone=timm", "backbone.name=test_resnet", "attention=loupe", "trainer.max_epochs=2",
        "loss=sparse_gate", "callbacks=[default,ema]")  # fmt: skip
-
-
-class Host(nn.Module):
-    """One convolution and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
-        self.feature_info = [{"module": "conv", "num_chs": 4, "reduction": 1}]
-
-    def forward(self, x):
-        return self.fc(self.conv(x).mean((2, 3)))
 
 
 @pytest.fixture
