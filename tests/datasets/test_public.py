@@ -3,9 +3,7 @@ import hashlib
 import pickle
 import struct
 import tempfile
-import urllib.request
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -16,18 +14,10 @@ from zoomexp.datasets.cifar import CIFAR10, CIFAR100
 from zoomexp.datasets.mnist import FILES, MNIST
 from zoomexp.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("offline")
 COLOUR = {"batch_size": 4, "mean": [0.5] * 3, "std": [0.2] * 3}
 GREY = {"batch_size": 4, "mean": [0.5], "std": [0.2]}
 SETS = {"cifar10": (CIFAR10, COLOUR), "cifar100": (CIFAR100, COLOUR), "mnist": (MNIST, GREY)}
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
-    def refuse(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def files(folder):

@@ -1,9 +1,6 @@
 import shutil
-import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -13,17 +10,9 @@ from zoomexp.datasets.arrays import load_cache, save_cache
 from zoomexp.datasets.tiny_imagenet import LAYOUT, TinyImageNet
 from zoomexp.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("offline")
 SMALL = {"batch_size": 4, "mean": [0, 0, 0], "std": [1, 1, 1]}
 WNIDS = ("n03", "n01", "n02")
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
-    def refuse(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def lay_out(data_dir, train=8, val=10):
