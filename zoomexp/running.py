@@ -184,13 +184,15 @@ def fit(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
-    trainer.fit(task, datamodule=data, ckpt_path=to_resume(record.folder), weights_only=True)
+    begun = to_resume(record.folder)
+    trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History)).rows
     best = trainer.checkpoint_callback.best_model_path
     metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}
     if best:
         metrics[f"{trainer.checkpoint_callback.monitor}_best"] = float(trainer.checkpoint_callback.best_model_score)
-    weights = best if evaluate == "best" and best else trainer.checkpoint_callback.last_model_path
+    last = trainer.checkpoint_callback.last_model_path or str(begun)  # nothing is saved if only the test was missing
+    weights = best if evaluate == "best" and best else last
     return weights, metrics, history
 
 

@@ -49,3 +49,14 @@ def test_killed_in_mid_epoch(train, start, tmp_path):
         for part in ("state_dict", "current_model_state"):
             assert one[part].keys() == other[part].keys()
             assert all(torch.equal(value, other[part][key]) for key, value in one[part].items())
+
+
+def test_a_run_that_lacks_only_its_test_is_tested(train, facts, folders):
+    """Of one epoch and without validation: the checkpoint it goes on from is the one to test."""
+    words = ("attention=none", "dataset.val_fraction=0")
+    assert train(*words).code == 0
+    (folder,), whole = folders(), facts()
+    (folder / "metrics.json").write_text(json.dumps(whole | {"status": "interrupted: killed", "metrics": {}}))
+    ended = train(*words)
+    assert (ended.code, "epoch" in ended.err) == (0, False), ended.err
+    assert facts()["status"] == "finished" and facts()["metrics"] == whole["metrics"]
