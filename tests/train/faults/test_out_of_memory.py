@@ -40,7 +40,7 @@ def memory(room: int):
 )
 def test_in_a_process_of_its_own():
     """oneDNN makes no kernel any more on a thread on which it once got no memory for one: no other test must follow."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", f"{__file__}::test_out_of_memory"]
+    command = [sys.executable, "-m", "pytest", "-m", "slow", f"{__file__}::test_out_of_memory"]
     done = subprocess.run(command, env=os.environ | {ALONE: "1"}, capture_output=True, text=True)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
