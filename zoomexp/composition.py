@@ -92,9 +92,11 @@ class Run:
         """How many runs have to be done one after the other before this one."""
         return max((1 + need.depth for need in self.used), default=0)
 
-    @property
+    @cached_property
     def used(self) -> list["Run"]:
         """Those of its needs that something in its config refers to: with other tokens there is no Zoomer to train."""
+        if not self.needs:
+            return []
         text = OmegaConf.to_yaml(self.composed)
         return [need for name, need in self.needs.items() if f"${{needs.{name}}}" in text]
 

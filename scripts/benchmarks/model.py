@@ -34,7 +34,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     with building():
         cfgs = {name: compose_run([*everywhere, f"attention={name}", *own[name]]).cfg for name in names}
         cfg = cfgs["none"]
-        shape = given_shape(options["shape"]) if options["shape"] else shape_of_data(cfg.dataset)
+        shape = wanted_shape(options["shape"], cfg.dataset)
         nets = {name: untrained(cfg, shape) for name, cfg in cfgs.items()}
     rows = []
     for mode in modes:
@@ -43,6 +43,11 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
                 title = f"{cfg.backbone.name}, {shape['image_size']} pixels, batch {batch}, {dtype}, {mode}"
                 rows += compared(nets, shape, batch, dtype, mode, rounds, title)
     return rows
+
+
+def wanted_shape(text: str, dataset: Any) -> dict[str, int]:
+    """The shape that the option says, or else that of the data."""
+    return given_shape(text) if text else shape_of_data(dataset)
 
 
 def given_shape(text: str) -> dict[str, int]:

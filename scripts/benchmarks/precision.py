@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import pick_device, where
-from benchmarks.model import given_shape, shape_of_data, untrained
+from benchmarks.model import untrained, wanted_shape
 from benchmarks.options import some_of
 from benchmarks.table import show, timed
 from zoomexp.command_line import building
@@ -37,7 +37,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     names = [NCHW, *(name for name in some_of(options, "forms", list(FORMS)) if name != NCHW)]
     with building():
         cfg = compose_run(overrides).cfg
-        shape = given_shape(options["shape"]) if options["shape"] else shape_of_data(cfg.dataset)
+        shape = wanted_shape(options["shape"], cfg.dataset)
         net, optimizer = untrained(cfg, shape).train(), make(cfg.optimizer)
     device, side = pick_device(), shape["image_size"]
     draw = torch.Generator().manual_seed(0)

@@ -46,8 +46,8 @@ class CentralView:
 
     def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
         """See `View`."""
-        matrix = self.matrix(*image.size)
-        image = cut(image, central_window(*image.size, self.side, self.crop_pct), self.side, path)
+        window = central_window(*image.size, self.side, self.crop_pct)
+        image, matrix = cut(image, window, self.side, path), window_matrix(window, self.side)
         image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         return np.asarray(image), [matrix]
 

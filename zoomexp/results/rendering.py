@@ -114,11 +114,11 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
 def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
     """The lines and the numbered notes; a caveat that several rows share is written once."""
     notes = list(dict.fromkeys([caveat for row in filled.rows for caveat in row.caveats]))
-    lines = []
+    lines, all_stale = [], _all_stale(filled)
     for row in filled.rows:
         numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
         for i, cell in enumerate(row.cells):
-            first, mark = i == 0, cell.stale and not _all_stale(filled)
+            first, mark = i == 0, cell.stale and not all_stale
             lines.append(_line(cell, row.name if first else "", f"({numbers})" if numbers and first else "", row, mark))
     return lines, [f"({number}) {text}" for number, text in enumerate(notes, start=1)] + list(filled.caveats)
 
