@@ -6,12 +6,13 @@
     run=FOLDER           the folder of a run that has a checkpoint; run=latest: the last one finished under outputs/
     baseline=FOLDER      another run on the same data, drawn beside it
     images=0,5,7         numbers in the test split | paths of image files | changed: those that only one of the two
-                         runs gets right; left out: evenly spread over the test split
+                         runs gets right | worst: the wrong ones, the surest first; left out: evenly spread
     count=8              how many, where images are not named
     data_dir=DIR         where the data sets lie; left out: where the run found them
     out=FOLDER           where the pictures go; left out: figures/ in the run's folder
 
 contact_sheet.png         image, Grad-CAM of the baseline and of the run, the module's maps
+worst_mistakes.png        the same of images=worst, with file, class and confidence
 contours_and_warps.png    the highest 5 % of each map outlined on the whole image; the image warped by the map
 attention_distance.png    how far each head looks, where the model has self-attention
 patch_map.png             scores and patches, where the model is a Zoomer or has tokens=zoomvit
@@ -60,7 +61,7 @@ class LoadedRun:
         if not path.is_file():
             raise InputError(f"{self.option}={self.folder}: not tested yet (no predictions.npz); name images by number")
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in ("index", "label", "top1")}
+            return dict(stored)
 
 
 def main(arguments: list[str]) -> None:
@@ -84,7 +85,8 @@ def main(arguments: list[str]) -> None:
         out = Path(options["out"]) if options["out"] else run.folder / "figures"
         with writing("out", out):
             out.mkdir(parents=True, exist_ok=True)
-            files = draw(run, baseline, pairs, out, status)
+            sheet = "worst_mistakes.png" if options["images"] == "worst" else "contact_sheet.png"
+            files = draw(run, baseline, pairs, out / sheet, status)
     for file in files:
         print(file)
 
@@ -162,7 +164,15 @@ def weights_of(option: str, folder: Path, evaluate: str, start: str | None) -> P
 def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) -> list[int | Path]:
     """Which images are asked for: numbers in the test split, or paths."""
     from zoomexp.analysis.changed import changed, spread
+    from zoomexp.results.predictions import worst
 
+    if images == "worst":
+        predictions = run.predictions()
+        if "confidence" not in predictions:
+            raise InputError(f"run={run.folder}: its predictions say not how sure they are; repeat it with rerun=true")
+        if not (names := worst(predictions, count)):
+            raise InputError("images=worst: the run gets all test images right; name images by number")
+        return names
     if images == "changed":
         return changed(baseline.predictions(), run.predictions(), count)
     if not images:
@@ -187,8 +197,8 @@ def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[t
     return [(ours, theirs)]
 
 
-def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], out: Path, status: Status) -> list[Path]:
-    """Draw all pictures and show how far it is; returns the files."""
+def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], sheet: Path, status: Status) -> list[Path]:
+    """Draw all pictures, the main one as `sheet`, the others beside it, and show how far it is; returns the files."""
     import torch
 
     from zoomexp.analysis.attention_distance import draw_distances, head_distances
@@ -202,7 +212,7 @@ def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], out: Pa
             status.update(f"showing image {i} of {len(pairs)} to the {name}")
             yield pair[which]
 
-    zooms = isinstance(run.network, Zoomer | ZoomViT)
+    out, zooms = sheet.parent, isinstance(run.network, Zoomer | ZoomViT)
     files = [zoom_sheet(run.network, one_by_one(0, "run's network"), out / "patch_map.png")] if zooms else []
     if isinstance(run.network, Zoomer):
         return files
@@ -213,7 +223,7 @@ def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], out: Pa
         console.print("this run's model has no module with a map")
     if ours.cams is None:
         console.print("this run's model has no features on a grid for Grad-CAM")
-    files.append(contact(ours, theirs, run.data.classes, out / "contact_sheet.png"))
+    files.append(contact(ours, theirs, run.data.classes, sheet))
     files.append(contours_and_warps(ours, out / "contours_and_warps.png"))
     distances = head_distances(run.network, torch.stack([viewed.image for viewed in ours.images]))
     files.append(draw_distances(distances, out / "attention_distance.png") if distances else None)

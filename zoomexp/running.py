@@ -20,10 +20,13 @@ from torch import nn
 from zoomexp.allocator import keep_memory
 from zoomexp.callbacks.history import History
 from zoomexp.checkpoint_files import read_checkpoint, to_resume
+from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.inventory import inventory_of
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.online import begin
-from zoomexp.results.record import RunRecord, processor
+from zoomexp.results.predictions import as_table
+from zoomexp.results.record import RunRecord, first_process, processor
 
 COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
 
@@ -47,6 +50,7 @@ def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # said on every machine of a cluster
+    warnings.filterwarnings("ignore", module="PIL")  # what it says of a file names none; bad ones are named elsewhere
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last weights; not an error
     keep_memory()
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -160,6 +164,7 @@ def fit_and_test(
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
     started, trainer.logger = time.perf_counter(), logger
+    keep_inventory(data, record)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
     weights, metrics, history = None, {}, []
@@ -169,7 +174,7 @@ def fit_and_test(
     scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
     test_s = time.perf_counter() - test_started
     predictions = gathered(task.predictions)
-    record.save_predictions(predictions)
+    record.save_predictions(predictions, as_table(predictions, data.classes, file_names(data)))
     speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
@@ -178,6 +183,22 @@ def fit_and_test(
     if logger is not None:
         figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
         logger.log_metrics(metrics | figures)
+
+
+def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
+    """Record what the data set was found to hold; said once, too, where it is made of files, which may be missing."""
+    found, again = inventory_of(data), "data" in record.facts
+    record.keep_data(found.summary(), found.full())
+    if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
+        print(found.line(), flush=True)  # noqa: T201
+
+
+def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:
+    """The files of the test images by index; None where they are no files."""
+    files = data.part("test")
+    if not isinstance(files, ImageFiles):
+        return None
+    return {index: files.name(position) for position, index in enumerate(files.index.tolist())}
 
 
 def fit(

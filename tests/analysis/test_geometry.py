@@ -188,7 +188,7 @@ def test_any_file_is_seen_as_a_test_image_is(data):
     named, numbered = of_file(data, path), of_test_split(data, 1)
     torch.testing.assert_close(named.image, numbered.image)
     assert np.array_equal(named.matrix, numbered.matrix) and torch.equal(named.original, numbered.original)
-    assert (named.label, named.name, numbered.label, numbered.name) == (None, "1.png", 0, "1")
+    assert (named.label, named.name, numbered.label, numbered.name) == (None, "1.png", 0, "1: dot/1.png")
 
 
 def test_a_large_original_is_shrunk_with_its_matrix(data, tmp_path):

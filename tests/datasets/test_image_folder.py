@@ -1,4 +1,6 @@
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +87,85 @@ def test_a_folder_that_cannot_be_used(tmp_path, change):
         ready(tmp_path)
     message = str(error.value)
     assert message.startswith("dataset=image_folder: ") and expected[change] in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["val", "Val", "valid", "VALIDATION"])
+def test_validation_folders_by_other_names(tmp_path, name):
+    lay_out(tmp_path / "images", {**COUNTS, name: 2})
+    data = ready(tmp_path)
+    assert {part: len(files) for part, files in data._parts.items()} == {"train": 12, "val": 4, "test": 6}
+    assert f"/{name}/" in str(data.part("val").path(0)) and data.passed_over == {}
+
+
+def test_two_folders_for_one_split(tmp_path):
+    root = lay_out(tmp_path / "images", {**COUNTS, "val": 2, "valid": 2})
+    with pytest.raises(InputError, match=rf"{root}: val and valid are both there; there must be one val folder"):
+        ready(tmp_path)
+
+
+def test_every_suffix_in_any_case_and_folders_in_class_folders(tmp_path):
+    root = lay_out(tmp_path / "images", {"train": 1, "test": 1})
+    picture, names = Image.new("RGB", (20, 30)), ["a b.jfif", "c.JPE", "d.avif", "é.jp2", "f.TIFF", "g.webp", "h.gif"]
+    deep = root / "train" / "cat" / "more" / "and more"
+    deep.mkdir(parents=True)
+    for name in names:
+        picture.save(deep / name, format=None if Path(name).suffix.lower() != ".jpe" else "JPEG")
+    data = ready(tmp_path, val_fraction=0)
+    files = data.part("train")
+    found = [files.name(i) for i in range(len(files))]
+    assert found == ["cat/0.jpg", *(f"cat/more/and more/{name}" for name in sorted(names)), "dog/0.jpg"]
+    assert data.passed_over == {} and len(list(data.train_dataloader())) == 4
+
+
+def test_what_is_passed_over_is_named_with_the_reason(tmp_path):
+    root = lay_out(tmp_path / "images")
+    cat = root / "train" / "cat"
+    for name in (".DS_Store", "._0.jpg", "notes.txt", "photo.heic", "no_ending"):
+        (cat / name).write_text("no image")
+    (cat / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (cat / "around").symlink_to(root / "train" / "cat", target_is_directory=True)
+    os.mkfifo(cat / "pipe.jpg")
+    Image.new("L", (9, 9)).save(root / "test" / "loose.png")
+    (root / "extra").mkdir()
+    (root / "train" / "__MACOSX").mkdir()
+    assert ready(tmp_path).passed_over == {
+        "extra": "no split folder",
+        "test/loose.png": "image outside class folders",
+        "train/__MACOSX": "left by the operating system",
+        "train/cat/.DS_Store": "hidden",
+        "train/cat/._0.jpg": "hidden",
+        "train/cat/around": "link to a folder around it",
+        "train/cat/gone.jpg": "dangling link",
+        "train/cat/no_ending": "no image by its name (no ending)",
+        "train/cat/notes.txt": "no image by its name (.txt)",
+        "train/cat/photo.heic": "no image by its name (.heic)",
+        "train/cat/pipe.jpg": "no regular file",
+    }
+
+
+def test_a_class_of_nothing_but_what_is_passed_over(tmp_path):
+    root = lay_out(tmp_path / "images")
+    for path in (root / "train" / "dog").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(
+        InputError, match=rf"{root}/train/dog has no images \(6 passed over: no image by its name \(.hei"
+    ):
+        ready(tmp_path)
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path):
+    lay_out(tmp_path / "store")
+    (tmp_path / "images").symlink_to(tmp_path / "store", target_is_directory=True)
+    inside = tmp_path / "store" / "train" / "cat" / "linked.jpg"
+    inside.symlink_to(tmp_path / "store" / "train" / "cat" / "0.jpg")
+    assert len(ready(tmp_path, val_fraction=0).part("train")) == 13
+
+
+def test_names_that_are_no_text(tmp_path):
+    root = lay_out(tmp_path / "images")
+    for split in ("train", "test"):
+        os.rename(os.fsencode(root / split / "dog"), os.fsencode(root / split) + b"/d\xffg")  # noqa: PTH104
+    data = ready(tmp_path)
+    assert data.classes == ("cat", "d\\xffg")
+    assert data.part("test").name(3) == "d\\xffg/0.jpg"
+    assert len(next(iter(data.test_dataloader()))["label"]) == 6

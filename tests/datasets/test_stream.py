@@ -237,11 +237,11 @@ def test_every_kind_of_image_becomes_colour(tmp_path, mode):
     torch.testing.assert_close(image[:, 8, 8], (1 - torch.tensor(MEAN)) / torch.tensor(STD), rtol=0, atol=0.02)
 
 
-def test_sixteen_bits_are_refused(tmp_path):
-    data = ready(tmp_path)
-    Image.fromarray(np.full((30, 20), 40000, np.uint16)).save(tmp_path / "test" / "0.png")
-    with pytest.raises(InputError, match="more than 8 bits"):
-        list(data.test_dataloader())
+def test_values_of_no_known_range_are_refused_while_the_set_is_read(tmp_path):
+    ready(tmp_path)
+    Image.fromarray(np.full((30, 20), 0.5, np.float32)).save(tmp_path / "test" / "0.png", format="TIFF")
+    with pytest.raises(InputError, match=r"0.png has 32-bit values \(F\), whose range is not known; convert it"):
+        ready(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import RandomResizedCrop, v2
 
+from zoomexp.datasets.picture import Picture
 from zoomexp.datasets.rand_augment import MOVING, RandAugment
 from zoomexp.datasets.views import CentralView, RandomView, move_box, move_parts
 
@@ -39,7 +40,7 @@ def bright(pixels):
 def seeded(view, image, seed):
     random.seed(seed)
     torch.manual_seed(seed)
-    return view(image, "made.png")
+    return view(Picture(image, "made.png"))
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def leave_randomness_alone():
 def test_the_box_is_where_the_bright_pixels_are_in_a_central_view(size):
     width, height = size
     box = (width // 3, height // 3, width // 3 + 12, height // 3 + 9)
-    pixels, steps = CentralView(SIDE, 0.875)(picture(width, height, box), "made.png")
+    pixels, steps = CentralView(SIDE, 0.875)(Picture(picture(width, height, box), "made.png"))
     assert pixels.shape == (SIDE, SIDE, 3) and pixels.dtype == np.uint8
     found, _ = bright(pixels)
     assert abs(move_box(np.array(box), steps, SIDE) - found).max() <= 1
@@ -113,7 +114,7 @@ def test_what_has_left_the_square_does_not_come_back():
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (256, 256), (640, 301)])
 def test_central_view_is_torchvisions_resize_and_centre_crop(size):
     image = noise(*size)
-    pixels, steps = CentralView(224, 0.875)(image, "made.png")
+    pixels, steps = CentralView(224, 0.875)(Picture(image, "made.png"))
     reference = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])
     box = tv_tensors.BoundingBoxes([[150, 100, 240, 210]], format="XYXY", canvas_size=size[::-1], dtype=torch.float32)
     expected, expected_box = reference(image, box)
@@ -139,8 +140,8 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_looks_the_same(tmp_path):
     image, path = noise(1203, 901, grain=40), tmp_path / "large.jpg"
     image.save(path, quality=95)
     with Image.open(path) as opened:
-        reduced, _ = CentralView(SIDE, 0.875)(opened, path)
+        reduced, _ = CentralView(SIDE, 0.875)(Picture(opened, path))
         assert opened.size[0] < 400
     with Image.open(path) as opened:
-        whole, _ = CentralView(SIDE, 0.875)(opened.convert("RGB"), path)
+        whole, _ = CentralView(SIDE, 0.875)(Picture(opened.convert("RGB"), path))
     assert abs(reduced.astype(int) - whole).mean() < 2

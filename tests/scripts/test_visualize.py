@@ -158,3 +158,21 @@ def test_an_error_is_one_line_and_exit_code_2(loupe, monkeypatch, capsys):
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: images=changed: needs baseline=FOLDER, the run to compare with\n"
+
+
+def test_the_worst_mistakes(loupe, tmp_path, capsys):
+    kept = dict(np.load(loupe / "predictions.npz"))
+    with pytest.raises(InputError, match=r"its predictions say not how sure they are; repeat it with rerun=true"):
+        visualize.main([f"run={loupe}", "images=worst"])
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "checkpoints"):
+        (run / name).symlink_to(loupe / name)
+    wrong = kept | {"top1": (kept["label"] + 1) % 10, "confidence": np.linspace(0, 1, len(kept["label"]))}
+    np.savez(run / "predictions.npz", **wrong)
+    assert visualize.wanted(visualize.load("run", str(run), ""), None, "worst", 3) == [19, 18, 17]
+    lines = printed(capsys, f"run={run}", "images=worst", "count=2", f"out={tmp_path / 'out'}")
+    assert lines[0] == str(tmp_path / "out" / "worst_mistakes.png") and Path(lines[0]).is_file()
+    np.savez(run / "predictions.npz", **wrong | {"top1": kept["label"]})
+    with pytest.raises(InputError, match="the run gets all test images right"):
+        visualize.main([f"run={run}", "images=worst"])

@@ -51,7 +51,8 @@ def test_two_processes_have_the_numbers_of_one(shared, train, tmp_path):
     np.testing.assert_allclose(history, own_history, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(predictions["index"], np.arange(61))
     for name, values in own_predictions.items():
-        np.testing.assert_array_equal(predictions[name], values)
+        tolerance = 1e-5 if "confidence" in name else 0  # batches of another size are added up in another order
+        np.testing.assert_allclose(predictions[name], values, rtol=0, atol=tolerance)
     assert metrics["test/acc1"] == pytest.approx(100 * np.mean(predictions["top1"] == predictions["label"]), abs=1e-4)
     assert list(history["step"]) == [8, 16]  # 270 images, 8 full batches of 32
 

@@ -78,7 +78,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        "config.yaml", "metrics.json", "history.csv", "predictions.npz",
+        "config.yaml", "metrics.json", "data.json", "history.csv", "predictions.npz", "predictions.csv",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     }  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
 
     assert list(stored) == [
         "run", "status", "choices", "overrides", "seed", "metrics", "cost", "versions", "git", "host",
-        "weights", "shape",
+        "data", "weights", "shape",
     ]  # fmt: skip
     assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
     assert stored["weights"] == "checkpoints/best.ckpt"
@@ -130,7 +130,11 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert {name: metrics[name] for name in hand} == pytest.approx(hand, abs=1e-3)
 
     predictions = np.load(folder / "predictions.npz")
-    assert set(predictions.files) == {"index", "label", "top1"}
+    assert set(predictions.files) == {"index", "label", "top1", "confidence", "label_confidence"}
+    table = pd.read_csv(folder / "predictions.csv")
+    assert list(table) == ["index", "label", "class", "top1", "predicted", "right", "confidence", "label_confidence"]
+    assert stored["data"] == {"classes": 10, "images": {"train": 270, "val": 30, "test": 121}, "passed_over": {},
+                              "notes": []}  # fmt: skip
     data = instantiate(config.dataset)
     data.setup()
     labels = np.concatenate([batch["label"] for batch in data.test_dataloader()])

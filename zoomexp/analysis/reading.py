@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from zoomexp.analysis.viewed import Viewed, to_look_at
-from zoomexp.datasets.image_files import ImageFiles, open_image, rgb
+from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.picture import WHITE, open_picture
 from zoomexp.datasets.views import CentralView
 from zoomexp.errors import InputError
 
@@ -33,11 +34,13 @@ def of_test_split(data: pl.LightningDataModule, number: int) -> Viewed:
         raise InputError(f"images={number}: not in the test split, whose {len(part)} numbers reach {part.index.max()}")
     batch = next(iter(data.plain_batches("test", found, 1)))
     pixels = to_look_at(batch["image"][0], data.mean, data.std)
-    original, matrix = pixels, np.eye(3)
+    name, original, matrix = str(number), pixels, np.eye(3)
     if isinstance(part, ImageFiles):
-        original, matrix = _original(part.path(found[0]), CentralView(data.image_size, data.crop_pct))
+        view = CentralView(data.image_size, data.crop_pct)
+        original, matrix = _original(part.path(found[0]), view, data.background)
+        name = f"{number}: {part.name(found[0])}"
     box = batch["box"][0] if "box" in batch else None
-    return Viewed(str(number), batch["image"][0], pixels, original, matrix, int(batch["label"][0]), box)
+    return Viewed(name, batch["image"][0], pixels, original, matrix, int(batch["label"][0]), box)
 
 
 def of_file(data: pl.LightningDataModule, path: Path) -> Viewed:
@@ -48,20 +51,20 @@ def of_file(data: pl.LightningDataModule, path: Path) -> Viewed:
     """
     if not path.is_file():
         raise InputError(f"images={path}: no such file")
-    view = CentralView(data.image_size, getattr(data, "crop_pct", 1.0))
-    with open_image(path) as image:
-        seen, _ = view(image, path)
+    view, background = CentralView(data.image_size, getattr(data, "crop_pct", 1.0)), getattr(data, "background", WHITE)
+    with open_picture(path, background) as picture:
+        seen, _ = view(picture)
     pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1).float() / 255
     if data.channels == 1:
         pixels = (pixels * torch.tensor(GREY)[:, None, None]).sum(0, keepdim=True)
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
-    return Viewed(path.name, (pixels - mean) / std, pixels.expand(3, -1, -1), *_original(path, view))
+    return Viewed(path.name, (pixels - mean) / std, pixels.expand(3, -1, -1), *_original(path, view, background))
 
 
-def _original(path: Path, view: CentralView) -> tuple[Tensor, np.ndarray]:
+def _original(path: Path, view: CentralView, background: tuple[int, int, int]) -> tuple[Tensor, np.ndarray]:
     """A file's image (3, H, W) in [0, 1], at most `MOST` a side, and the matrix from its pixels to the view's."""
-    with open_image(path) as opened:
-        image = rgb(opened, path)
+    with open_picture(path, background) as picture:
+        image = picture.rgb()
     full = image.size
     scale = min(1.0, MOST / max(full))
     image = image.resize([max(1, round(side * scale)) for side in full], Image.Resampling.BILINEAR)

@@ -14,7 +14,7 @@ class Viewed:
     """An image with what is known of it.
 
     Attributes:
-        name: Its number in the test split, or its file's name.
+        name: Its number in the test split, with its file if it has one, or a file's name.
         image: (C, S, S), normalised: what the model gets.
         pixels: (3, S, S) in [0, 1]: the same to look at.
         original: (3, H, W) in [0, 1]: the file's image; `pixels` again where the data are no files.

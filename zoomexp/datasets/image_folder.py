@@ -1,20 +1,22 @@
-"""Anyone's images, one folder a class: `<data_dir>/<folder>/train/<class>/*.jpg`, the same for `test`, perhaps `val`.
+"""Anyone's images, one folder a class: `<data_dir>/<folder>/train/<class>/**`, the same for `test`, perhaps `val`.
 
-All usual image formats, any size; grey images become colour.
+Whatever Pillow reads, any size; grey images become colour. Folders in class folders are read, too.
 """
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-
-from zoomexp.datasets.image_files import SUFFIXES, FileSplits, ImageFiles
+from zoomexp.datasets.class_folders import ClassFolders, entries, hidden, read_class_folders, readable
+from zoomexp.datasets.image_files import FileSplits
 from zoomexp.datasets.stream import StreamDataModule
 from zoomexp.errors import InputError
 
 
 class ImageFolder(StreamDataModule):
-    """Images in class folders; without a `val` folder the validation split is held out of `train`.
+    """Images in class folders; without a folder `val`, `valid` or `validation` that split is held out of `train`.
+
+    Upper and lower case of the split folders' names do not count.
 
     Args:
         folder: what holds the split folders, below `data_dir` (or a whole path).
@@ -25,7 +27,9 @@ class ImageFolder(StreamDataModule):
     """
 
     name = "image_folder"
-    split_folders = ("train", "val", "test")  # the second may be missing
+    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",),
+    }  # fmt: skip
     hint = "make folders train/<class>/ and test/<class>/ with images in them"
 
     def __init__(self, *, folder: str = "images", **common) -> None:
@@ -37,41 +41,56 @@ class ImageFolder(StreamDataModule):
     def read(self) -> FileSplits:
         """Return the images of the split folders."""
         root = self.data_dir / Path(self.folder).expanduser()
-        train, val, test = self.split_folders
-        found = {split: self._scan(root / split) for split in (train, test)}
-        if val is not None and (root / val).is_dir():
-            found[val] = self._scan(root / val)
-        classes = tuple(found[train])
-        for split, images in found.items():
-            if differing := sorted(set(classes) ^ set(images)):
-                have, lack = (train, split) if differing[0] in classes else (split, train)
-                names = f"class {differing[0]!r} is in {have} and not in {lack}"
-                raise InputError(f"dataset={self.name}: {root}: {names}; every split must have the same class folders")
-        parts = {split: as_files(root / split, images) for split, images in found.items()}
-        return FileSplits(parts[train], parts.get(val), parts[test], classes)
+        folders, passed_over = self._split_folders(root)
+        found = {split: self._class_folders(folder) for split, folder in folders.items()}
+        classes = list(found["train"].images)
+        for split in found.values():
+            passed_over |= split.passed_over
+            self._check_classes(found["train"], split)
+        parts = {split: one.files(classes) for split, one in found.items()}
+        names = tuple(readable(name) for name in classes)
+        return FileSplits(parts["train"], parts.get("val"), parts["test"], names, passed_over)
 
-    def _scan(self, split: Path) -> dict[str, list[bytes]]:
-        """Return the paths of the images of each class, both sorted, from the folder `split`."""
-        where = f"dataset={self.name}: {split}"
+    def _split_folders(self, root: Path) -> tuple[dict[str, Path], dict[str, str]]:
+        """Return the folder of each split, and what else lies in `root` with the reason why it is passed over."""
         try:
-            folders = sorted(e.name for e in os.scandir(split) if e.is_dir() and not e.name.startswith("."))
-            images = {name: image_names(split / name) for name in folders}
-        except OSError as error:
-            raise InputError(f"{where} is not there or cannot be read; {self.hint}") from error
-        if not folders:
+            inside = entries(root)
+        except InputError:
+            inside = []  # below, the folder that is missing is named
+        folders, passed_over = {}, {}
+        for entry in inside:
+            named = [split for split, names in self.split_names.items() if entry.name.lower() in names]
+            if named and entry.is_dir():
+                if folders.setdefault(named[0], root / entry.name) != root / entry.name:
+                    both = f"{folders[named[0]].name} and {entry.name} are both there"
+                    raise InputError(f"dataset={self.name}: {root}: {both}; there must be one {named[0]} folder")
+            else:
+                passed_over[readable(entry.name)] = hidden(entry.name) or "no split folder"
+        for split in ("train", "test"):
+            if split not in folders:
+                missing = root / self.split_names[split][0]
+                raise InputError(f"dataset={self.name}: {missing} is not there or cannot be read; {self.hint}")
+        return folders, passed_over
+
+    def _class_folders(self, folder: Path) -> ClassFolders:
+        """Return what is in a split folder; there must be classes, and images of each."""
+        where = f"dataset={self.name}: {folder}"
+        try:
+            found = read_class_folders(folder)
+        except InputError as error:
+            raise InputError(f"dataset={self.name}: {error}; {self.hint}") from error
+        if not found.images:
             raise InputError(f"{where} has no class folders; {self.hint}")
-        if empty := [name for name in folders if not images[name]]:
-            raise InputError(f"{where}/{empty[0]} has no images; {self.hint}")
-        return {name: [os.fsencode(f"{name}/{file}") for file in images[name]] for name in folders}
+        if empty := [name for name, paths in found.images.items() if not paths]:
+            inside = [why for path, why in found.passed_over.items() if path.startswith(f"{folder.name}/{empty[0]}/")]
+            reasons = f" ({len(inside)} passed over: {', '.join(sorted(set(inside)))})" if inside else ""
+            raise InputError(f"{where}/{readable(empty[0])} has no images{reasons}; {self.hint}")
+        return found
 
-
-def image_names(folder: Path) -> list[str]:
-    """Return the names of the image files in `folder`, sorted; other and hidden files are passed over."""
-    names = (entry.name for entry in os.scandir(folder) if entry.is_file())
-    return sorted(name for name in names if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES)  # noqa: PTH122
-
-
-def as_files(root: Path, images: dict[str, list[bytes]]) -> ImageFiles:
-    """Return the images of all classes, numbered in the dictionary's order."""
-    labels = np.repeat(np.arange(len(images)), [len(paths) for paths in images.values()])
-    return ImageFiles(root, np.array([path for paths in images.values() for path in paths]), labels)
+    def _check_classes(self, train: ClassFolders, other: ClassFolders) -> None:
+        """Refuse a split whose classes are not those of the training split."""
+        if differing := sorted(set(train.images) ^ set(other.images)):
+            have, lack = (train, other) if differing[0] in train.images else (other, train)
+            names = f"class {readable(differing[0])!r} is in {have.root.name} and not in {lack.root.name}"
+            root = train.root.parent
+            raise InputError(f"dataset={self.name}: {root}: {names}; every split must have the same class folders")

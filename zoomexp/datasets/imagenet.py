@@ -3,6 +3,9 @@
 The public test split has no labels: `val` is the test split, and validation images are held out of `train`.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from zoomexp.datasets.image_folder import ImageFolder
 
 
@@ -10,7 +13,7 @@ class ImageNet(ImageFolder):
     """ImageNet; classes are the WordNet ids, sorted, as in all published weights. Arguments as in `ImageFolder`."""
 
     name = "imagenet"
-    split_folders = ("train", None, "val")
+    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"train": ("train",), "test": ("val", "valid", "validation")}
     hint = (
         "get ILSVRC 2012 from https://www.image-net.org/download.php (an account is needed) and unpack it to "
         "train/<wnid>/ and val/<wnid>/"

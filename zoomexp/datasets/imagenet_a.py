@@ -7,15 +7,14 @@ Accuracy is that of all 1,000 logits, since the ZoomViT paper (tables 6 and 13) 
 look at the logits of its 200 classes alone, which never gives less.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 from timm.data import ImageNetInfo
 
 from zoomexp.datasets.archives import fetch
-from zoomexp.datasets.image_files import FileSplits, ImageFiles
-from zoomexp.datasets.image_folder import as_files, image_names
+from zoomexp.datasets.class_folders import ClassFolders, read_class_folders
+from zoomexp.datasets.image_files import FileSplits
 from zoomexp.datasets.stream import StreamDataModule
 from zoomexp.datasets.stream_loader import StreamLoader
 from zoomexp.errors import InputError
@@ -36,23 +35,21 @@ class ImageNetA(StreamDataModule):
         root = self.data_dir / LAYOUT
         if not root.is_dir():
             fetch(self.name, URL, MD5, self.data_dir, LAYOUT)
-        wnids, images = ImageNetInfo().label_names(), self._images(root)
-        if foreign := sorted(set(images) - set(wnids)):
+        wnids, found = ImageNetInfo().label_names(), self._whole(root)
+        if foreign := sorted(set(found.images) - set(wnids)):
             raise InputError(f"dataset={self.name}: {root}/{foreign[0]} is none of ImageNet's 1,000 classes (wnid)")
-        files, places = as_files(root, images), np.array([wnids.index(wnid) for wnid in images])
-        test = ImageFiles(root, files.paths, places[files.labels])
-        return FileSplits(test.take(np.arange(0)), None, test, tuple(wnids))
+        test = found.files(wnids)
+        return FileSplits(test.take(np.arange(0)), None, test, tuple(wnids), found.passed_over)
 
     def train_dataloader(self) -> StreamLoader:
         """Refuse: there is nothing to train on."""
         raise InputError("dataset=imagenet_a has no training images; test a model with evaluate=start")
 
-    def _images(self, root: Path) -> dict[str, list[bytes]]:
-        """Return the paths of each class's images, both sorted, once all are there."""
-        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        images = {wnid: [os.fsencode(f"{wnid}/{file}") for file in image_names(root / wnid)] for wnid in folders}
-        found = (sum(map(bool, images.values())), sum(map(len, images.values())))
+    def _whole(self, root: Path) -> ClassFolders:
+        """Return what is in the class folders, once all images are there."""
+        read = read_class_folders(root)
+        found = (sum(map(bool, read.images.values())), sum(map(len, read.images.values())))
         if found != self.counts:
             has, should = (f"{number:,} images of {classes} classes" for classes, number in (found, self.counts))
             raise InputError(f"dataset={self.name}: {root} has {has}, not {should}; unpack it again ({URL})")
-        return images
+        return read

@@ -1,6 +1,6 @@
 """The data module of every set that stays on disk: decoded and augmented image by image, in worker processes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +11,10 @@ from zoomexp.arguments import listed, number, one_of, real, truth
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
-from zoomexp.datasets.image_files import FileSplits, ImageFiles, check_images
+from zoomexp.datasets.image_files import FileSplits, ImageFiles
+from zoomexp.datasets.inspection import inspected
 from zoomexp.datasets.loader import share_of_batch
+from zoomexp.datasets.picture import colour
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
 from zoomexp.datasets.three_augment import ThreeAugment
@@ -64,6 +66,9 @@ class StreamDataModule(pl.LightningDataModule):
         train_size, test_size: use so many images only, drawn with every class's share (the validation images shrink in
             proportion to the training images); None: all.
         split_seed: of the held-out images and the subsets.
+        background: what is behind transparent pixels: a colour's name, or [red, green, blue] in 0..255.
+        on_bad_image: "fail": an image that cannot be read is an error; "skip": it is left out and named. Then every
+            image is decoded before the run.
         seed: of the order and the augmentation, which depend on (seed, epoch, index) and on which of the repeats it is,
             not on batch size or workers.
 
@@ -93,6 +98,8 @@ class StreamDataModule(pl.LightningDataModule):
         test_size: int | None = None,
         split_seed: int = 0,
         seed: int = 0,
+        background: str | Sequence[int] = "white",
+        on_bad_image: Literal["fail", "skip"] = "fail",
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
@@ -105,6 +112,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
+        self.background, self.on_bad_image = colour("dataset.background", background), on_bad_image
         self.views = False  # whether training batches say how their images were cropped and mirrored
         self._parts: dict[str, ImageFiles | None] = {}
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
@@ -126,10 +134,7 @@ class StreamDataModule(pl.LightningDataModule):
         """Find the images and make the parts; a second call does nothing."""
         if self._parts:
             return
-        splits = self.read()
-        for files in (splits.train, splits.val, splits.test):
-            if files is not None:
-                check_images(files)
+        splits = inspected(self.read(), self.on_bad_image)
         full, val = splits.train, splits.val
         if self.validate_on == "heldout" and val is None:
             full, val = hold_out(full, self.val_fraction, self.split_seed)
@@ -138,7 +143,7 @@ class StreamDataModule(pl.LightningDataModule):
             size = max(1, round(len(val) * len(train) / len(full)))
             val = shortened(val, size, self.split_seed, "train_size")
         test = shortened(splits.test, self.test_size, self.split_seed, "test_size")
-        self._classes = splits.classes
+        self._classes, self._passed_over = splits.classes, splits.passed_over
         self._parts = {"train": train, "val": test if self.validate_on == "test" else val, "test": test}
 
     @property
@@ -150,6 +155,11 @@ class StreamDataModule(pl.LightningDataModule):
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self._classes)
+
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """The files that are not used, by name, with the reasons."""
+        return self._passed_over
 
     @property
     def channels(self) -> int:
@@ -182,7 +192,7 @@ class StreamDataModule(pl.LightningDataModule):
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
         files = self._parts[name].take(positions)
-        images = StreamSet(files, CentralView(self.image_size, self.crop_pct), mean=self.mean, std=self.std)
+        images = self._images(files, CentralView(self.image_size, self.crop_pct))
         return StreamLoader(images, ShardedBatches(len(files), batch_size), num_workers=self.num_workers)
 
     def _train_view(self) -> View:
@@ -204,8 +214,11 @@ class StreamDataModule(pl.LightningDataModule):
             pinned = self.trainer.strategy.root_device.type == "cuda"
         batches = ShardedBatches(len(files), batch_size, **order)
         whole = CentralView(self.image_size, self.crop_pct) if self.views and training else None
-        images = StreamSet(files, view, mean=self.mean, std=self.std, seed=self.seed, erasing=erasing, whole=whole)
+        images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
+
+    def _images(self, files: ImageFiles, view: View, **options: object) -> StreamSet:
+        return StreamSet(files, view, mean=self.mean, std=self.std, background=self.background, **options)
 
     def _check(self) -> None:
         truth("dataset.flip", self.flip)
@@ -220,4 +233,5 @@ class StreamDataModule(pl.LightningDataModule):
         real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
         number("dataset.erasing", self.erasing, 0, 1)
         check_validation(self.val_fraction, self.validate_on)
+        one_of("dataset.on_bad_image", self.on_bad_image, ("fail", "skip"))
         one_of("dataset.augment", self.augment, ("basic", "randaugment", "three_augment", "central", "none"))

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoomexp.datasets.batches import Key, ShardedBatches
-from zoomexp.datasets.image_files import ImageFiles, open_image
+from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.picture import WHITE, open_picture
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import FaultError, InputError
 
@@ -85,6 +86,7 @@ class StreamSet(Dataset):
         seed: at least 0; of the random views.
         erasing: how likely an image is erased at random (Zhong et al., arXiv 1708.04896): a rectangle becomes noise.
         whole: batches then hold `view` (B, 3, 3) float32, which moves points as seen by `whole` onto `image`.
+        background: red, green and blue, 0..255, behind what is transparent.
     """
 
     def __init__(
@@ -97,10 +99,11 @@ class StreamSet(Dataset):
         seed: int = 0,
         erasing: float = 0.0,
         whole: CentralView | None = None,
+        background: tuple[int, int, int] = WHITE,
     ) -> None:
         from torchvision.transforms import RandomErasing
 
-        self.files, self.view, self.seed, self.whole = files, view, seed, whole
+        self.files, self.view, self.seed, self.whole, self.background = files, view, seed, whole, background
         self.erase = RandomErasing(erasing, value="random", inplace=True) if erasing else None
         mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
         self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
@@ -130,16 +133,16 @@ class StreamSet(Dataset):
 
     def _item(self, draw: int, position: int) -> dict[str, np.ndarray]:
         files, path = self.files, self.files.path(position)
-        with open_image(path) as image, randomness(self.seed, draw, int(files.index[position])):
-            size = image.size
-            pixels, steps = self.view(image, path)
+        with open_picture(path, self.background) as picture, randomness(self.seed, draw, int(files.index[position])):
+            pixels, steps = self.view(picture)
         item = {"image": pixels, "label": files.labels[position], "index": files.index[position]}
+        from_file = [steps[0] @ picture.turn, *steps[1:]]
         if files.boxes is not None:
-            item["box"] = move_box(files.boxes[position], steps, self.view.side)
+            item["box"] = move_box(files.boxes[position], from_file, self.view.side)
         if files.parts is not None:
-            item["parts"] = move_parts(files.parts[position], steps, self.view.side)
+            item["parts"] = move_parts(files.parts[position], from_file, self.view.side)
         if self.whole is not None:
-            item["view"] = joined([np.linalg.inv(self.whole.matrix(*size)), *steps]).astype(np.float32)
+            item["view"] = joined([np.linalg.inv(self.whole.matrix(*picture.size)), *steps]).astype(np.float32)
         return item
 
 

@@ -13,7 +13,7 @@ from zoomexp.datasets.archives import download_archive
 from zoomexp.datasets.array_data import ArrayDataModule
 from zoomexp.datasets.arrays import ImageArrays, Splits, checked
 from zoomexp.datasets.holdout import hold_out
-from zoomexp.datasets.image_files import open_image, rgb
+from zoomexp.datasets.picture import open_picture
 from zoomexp.datasets.public import read_public
 from zoomexp.errors import InputError
 
@@ -111,8 +111,8 @@ def read_images(split: Path, files: Sequence[Path], labels: Sequence[int], class
         raise damaged(split, f"it has {counts.min()} to {counts.max()} images a class, not as many of each")
     images = None
     for place, path in enumerate(files):
-        with open_image(path) as opened:
-            pixels = np.asarray(rgb(opened, path))
+        with open_picture(path) as picture:
+            pixels = np.asarray(picture.rgb())
         images = np.empty((len(files), *pixels.shape), np.uint8) if images is None else images
         if pixels.shape != images.shape[1:]:
             raise damaged(path, f"it is {pixels.shape[1]} x {pixels.shape[0]} pixels, unlike the others")

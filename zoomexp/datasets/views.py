@@ -1,6 +1,7 @@
 """What the model sees of an image: a window of it as a square of pixels, perhaps mirrored and distorted.
 
-A view comes with its steps: 3 x 3 matrices from pixel edges to pixel edges, the first from the file's to the square's.
+A view comes with its steps: 3 x 3 matrices from pixel edges to pixel edges, the first from the upright image's to the
+square's. (`Picture.turn` leads from the file's to the upright image's.)
 Boxes and points go through them one by one, and what leaves the square on the way stays lost, as its pixels are.
 (torchvision's own points are off by one pixel after a flip, and are moved onto the border where they should be reported
 as cropped away; tests compare images and boxes with torchvision's.)
@@ -9,30 +10,26 @@ as cropped away; tests compare images and boxes with torchvision's.)
 import math
 from collections.abc import Callable
 from functools import reduce
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
-from zoomexp.datasets.image_files import rgb
+from zoomexp.datasets.picture import Picture, Window
 
 RATIO = (3 / 4, 4 / 3)  # width : height of a random window
-DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
-
-Window = tuple[float, float, float, float]  # left, top, width, height, in the file's pixels
 Steps = list[np.ndarray]  # (3, 3) each
 Augment = Callable[[Image.Image], tuple[Image.Image, Steps]]
 
 
 class View(Protocol):
-    """Turns an opened image into (S, S, 3) uint8 pixels and the steps that moved them there."""
+    """Turns an opened picture into (S, S, 3) uint8 pixels and the steps from the upright image to them."""
 
     side: int
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
-        """Look at `image`, which was opened from `path`."""
+    def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
+        """Look at `picture`."""
 
 
 class CentralView:
@@ -44,10 +41,10 @@ class CentralView:
     def __init__(self, side: int, crop_pct: float, flip: bool = False) -> None:
         self.side, self.crop_pct, self.flip = side, crop_pct, flip
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
+    def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
         """See `View`."""
-        window = central_window(*image.size, self.side, self.crop_pct)
-        image, matrix = cut(image, window, self.side, path), window_matrix(window, self.side)
+        window = central_window(*picture.size, self.side, self.crop_pct)
+        image, matrix = picture.square(window, self.side), window_matrix(window, self.side)
         image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         return np.asarray(image), [matrix]
 
@@ -65,13 +62,14 @@ class RandomView:
     def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: Augment | None) -> None:
         self.side, self.scale, self.flip, self.augment = side, scale, flip, augment
 
-    def __call__(self, image: Image.Image, path: Path) -> tuple[np.ndarray, Steps]:
+    def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
         """See `View`."""
         from torchvision.transforms import RandomResizedCrop
 
-        top, left, height, width = RandomResizedCrop.get_params(image, self.scale, RATIO)
+        as_large = torch.empty(0, *picture.size[::-1])  # torchvision reads no more of it than its size
+        top, left, height, width = RandomResizedCrop.get_params(as_large, self.scale, RATIO)
         window = (left, top, width, height)
-        image, matrix = cut(image, window, self.side, path), window_matrix(window, self.side)
+        image, matrix = picture.square(window, self.side), window_matrix(window, self.side)
         image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         if self.augment is None:
             return np.asarray(image), [matrix]
@@ -98,17 +96,6 @@ def central_window(width: int, height: int, side: int, crop_pct: float) -> Windo
     scales = (width / resized[0], height / resized[1])
     corner = (round((length - side) / 2.0) * scale for length, scale in zip(resized, scales, strict=True))
     return (*corner, side * scales[0], side * scales[1])
-
-
-def cut(image: Image.Image, window: Window, side: int, path: Path) -> Image.Image:
-    """Decode the image and resize `window` of it to (side, side), bilinear with anti-aliasing."""
-    full, (left, top, width, height) = image.size, window
-    wanted = tuple(math.ceil(DRAFT * side * f / w) for f, w in zip(full, (width, height), strict=True))
-    drafted = image.draft(None, wanted)  # (mode, box of the whole image after reduction), or None
-    kx, ky = (drafted[1][2] / full[0], drafted[1][3] / full[1]) if drafted else (1.0, 1.0)
-    image = rgb(image, path)
-    right, bottom = min((left + width) * kx, image.size[0]), min((top + height) * ky, image.size[1])
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=(left * kx, top * ky, right, bottom))
 
 
 def window_matrix(window: Window, side: int) -> np.ndarray:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from zoomexp.errors import InputError
 from zoomexp.faults import as_fault
+from zoomexp.results.predictions import write_table
 from zoomexp.whole_file import whole_file
 
 # What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
@@ -165,8 +167,21 @@ class RunRecord:
         if first_process():
             (self.folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
 
-    def save_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
-        """Write `predictions.npz`: `index`, `label` and, of a classifier, `top1` of every test image, by index."""
+    def keep_data(self, summary: Mapping[str, Any], full: Mapping[str, Any]) -> None:
+        """Write down what the data set holds: the summary in `metrics.json`, all of it in `data.json`."""
+        self.facts["data"] = dict(summary)
+        self._write("running")
+        if first_process():
+            write_text(self.folder / "data.json", json.dumps(full, indent=1) + "\n")
+
+    def save_predictions(self, predictions: Mapping[str, np.ndarray], table: pd.DataFrame | None = None) -> None:
+        """Write `predictions.npz`, by index, and the table of the same as `predictions.csv`.
+
+        Args:
+            predictions: `index`, `label` and, of a classifier, `top1`, `confidence` (of that class) and
+                `label_confidence` (of the true one) in 0..1, of every test image.
+            table: see `zoomexp.results.predictions.as_table`; None: no CSV file.
+        """
         if not first_process():
             return
         order = np.argsort(predictions["index"], kind="stable")
@@ -174,6 +189,8 @@ class RunRecord:
         np.savez_compressed(content, **{name: values[order] for name, values in predictions.items()})
         with whole_file(self.folder / "predictions.npz") as partial:
             partial.write_bytes(content.getbuffer())
+        if table is not None:
+            write_table(table, self.folder / "predictions.csv")
 
     def _write(self, status: str) -> None:
         self.facts["status"] = status

@@ -116,7 +116,7 @@ class Classifier(TrainedModel):
     def test_step(self, batch: Batch, _: int) -> None:
         """Score one batch of test images and the maps of the modules, and keep the predictions."""
         logits = self._evaluate(batch, "test")
-        self.keep_predictions(index=batch["index"], label=batch["label"], top1=logits.argmax(1))
+        self.keep_predictions(index=batch["index"], label=batch["label"], **answers(logits, batch["label"]))
         self.map_scores.update(maps_of(self.model), batch)
         if hasattr(self.model, "tokens_per_block"):
             lengths = [block.to(self.device) for block in self.model.tokens_per_block]  # some are known on the CPU
@@ -152,3 +152,22 @@ class Classifier(TrainedModel):
 
     def _logits(self, batch: Batch) -> Tensor:
         return self.model(*(batch[name] for name in self.inputs))
+
+
+def answers(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What a classifier says of images, and how sure it is.
+
+    Args:
+        logits: (B, K).
+        labels: (B,) int64.
+
+    Returns:
+        `top1` (B,) int64, and the probabilities (B,) float32 of that class, `confidence`, and of the true one,
+        `label_confidence`.
+
+    >>> {name: value.tolist() for name, value in answers(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).items()}
+    {'top1': [0], 'confidence': [0.5], 'label_confidence': [0.5]}
+    """
+    top1, probabilities = logits.argmax(1), logits.float().softmax(1)
+    sure, true = (probabilities.gather(1, which[:, None])[:, 0] for which in (top1, labels))
+    return {"top1": top1, "confidence": sure, "label_confidence": true}

@@ -26,7 +26,16 @@ RUN = (
     "dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "trainer.max_epochs=3", "logger=none",
     "attention=none",
 )  # fmt: skip
-WHOLE = ["best.ckpt", "config.yaml", "history.csv", "last.ckpt", "metrics.json", "predictions.npz"]
+WHOLE = [
+    "best.ckpt",
+    "config.yaml",
+    "data.json",
+    "history.csv",
+    "last.ckpt",
+    "metrics.json",
+    "predictions.csv",
+    "predictions.npz",
+]
 
 
 @pytest.fixture
