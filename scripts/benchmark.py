@@ -8,6 +8,9 @@
         methods=tome,evit,zoomvit batch_size=16 rounds=5 depth=12 dtypes=fp32,bf16 modes=eager tome.r=8
     python scripts/benchmark.py zoomvit                              ZoomViT against plain DeiT-S: encoder, whole
         batch_size=16 encoder_batch=64 rounds=5 depth=12 dtypes=fp32,bf16
+    python scripts/benchmark.py gpu-tokens                           all of these in CUDA graphs, four minutes on a GPU
+        batch=128,512 limit_s=240 forms=eager,graph,compiled dtype=bf16 rounds=7
+        parts=zoomvit,zoomer,tokenizer,methods methods=all
     python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
         steps=40 rounds=5        steps in a stretch, stretches of each side
         model=tiny               a linear model of 8 x 8 images: the loop's own cost (steps=300 rounds=15)
@@ -43,7 +46,16 @@ from zoomexp.allocator import keep_memory  # noqa: E402
 from zoomexp.command_line import reported  # noqa: E402
 from zoomexp.errors import InputError  # noqa: E402
 
-SHARED = ("__init__", "footprint", "machine", "options", "outcome", "table")  # files that are no benchmarks
+SHARED = (
+    "__init__",
+    "footprint",
+    "machine",
+    "options",
+    "outcome",
+    "table",
+    "waiting",
+    "zoomed",
+)  # files that are no benchmarks
 OPTIONS = {"malloc": "kept", "output_dir": "outputs"}
 
 
@@ -53,10 +65,11 @@ def main(arguments: list[str]) -> None:
         print(__doc__)
         return
     name, *rest = arguments
-    known = sorted({path.stem for path in (ROOT / "scripts/benchmarks").glob("*.py")} - set(SHARED))
+    files = {path.stem for path in (ROOT / "scripts/benchmarks").glob("*.py")} - set(SHARED)
+    known = sorted(file.replace("_", "-") for file in files)
     if name not in known:
         raise InputError(f"{name}: no such benchmark; allowed: {', '.join(known)}")
-    benchmark = import_module(f"benchmarks.{name}")
+    benchmark = import_module(f"benchmarks.{name.replace('-', '_')}")
     options = OPTIONS | benchmark.OPTIONS
     own = {key: value for key, _, value in (argument.partition("=") for argument in rest) if key in options}
     options |= own

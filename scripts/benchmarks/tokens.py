@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from benchmarks.machine import pick_device, where
 from benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of
 from benchmarks.table import show, timed
-from benchmarks.zoomvit import fold
 from zoomexp.command_line import building, explain
 from zoomexp.composition import compose_run, make, network
 from zoomexp.metrics.cost import macs
 from zoomexp.model import build_model
 from zoomexp.script_options import whole_numbers
+from zoomexp.tokens.scorers.folded import fold
 
 OPTIONS = {"methods": "all", "batch_size": "16", "rounds": "5", "depth": "12", "dtypes": "fp32,bf16", "modes": "eager"}
 FILES = Path(__file__).resolve().parents[2] / "configs" / "tokens"

@@ -3,13 +3,11 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.machine import pick_device, where
 from benchmarks.options import DTYPES, check_transformer, some_of
@@ -19,6 +17,7 @@ from zoomexp.composition import compose_run, network
 from zoomexp.script_options import whole_numbers
 from zoomexp.tokens import host
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.scorers.folded import fold
 from zoomexp.tokens.scorers.teacher import TeacherMaps
 from zoomexp.tokens.scorers.zoomer import ZoomerScores
 from zoomexp.tokens.zoomvit import ZoomViT
@@ -119,16 +118,6 @@ def zoomers(size: int, patch: int, like: Tensor) -> dict[int, nn.Module]:
         fold(scores.zoomer)
         found[input_size] = scores.to(like).to(memory_format=torch.channels_last)
     return found
-
-
-def fold(net: nn.Module) -> None:
-    """Put every batch norm into the convolution before it."""
-    for module in net.modules():
-        pairs = [(name, child) for name, child in module.named_children()]
-        for (name, child), (after, norm) in pairwise(pairs):
-            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(child, norm))
-                setattr(module, after, nn.Identity())
 
 
 def cost(tokens: int, width: int) -> float:

@@ -108,6 +108,30 @@ def test_zoomvit(run):
     assert "encoder of 3 blocks, batch 2, training step" in printed
 
 
+def test_gpu_tokens(run):
+    small = ("backbone=vit_digits", "depth=2", "batch=4", "dtype=fp32", "rounds=1", "methods=tome,spvit", "tome.r=2")
+    printed, rows = run("gpu-tokens", *small, "spvit.locations=[1]", "forms=eager,graph")
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    assert [(line["name"], line["form"]) for line in lines if line["name"] in ("plain", "tome", "spvit")] == [
+        ("plain", "eager"), ("plain", "graph"), ("tome", "eager"), ("tome", "graph"), ("spvit", "eager")
+    ]  # fmt: skip
+    assert all(line["error"] < 1e-3 and "check" not in line for line in lines) and "left out" not in printed
+    assert rows["plain"]["ratio"] == 1 and rows["zoomvit, 19 tokens, threshold"]["tokens"] == pytest.approx(19, abs=0.2)
+    assert {"zoomer", "zoomer, stem of 16 channels", "tokenizer"} <= set(rows)
+
+
+def test_gpu_tokens_begins_no_row_after_its_time(script, capsys):
+    small = ("backbone=vit_digits", "depth=1", "batch=2", "dtype=fp32", "forms=eager", "parts=tokenizer", "limit_s=1")
+    from benchmarks.gpu_tokens import Bench
+
+    late, Bench.late = Bench.late, True
+    try:
+        script.main(["gpu-tokens", *small])
+    finally:
+        Bench.late = late
+    assert "limit_s=1 was over before: tokenizer, batch 2, eager" in capsys.readouterr().out
+
+
 def test_precision(run):
     printed, rows = run("precision", "dataset=digits", "attention=none", "batch_size=4", "rounds=1", "forms=bf16,fp32")
     assert list(rows) == ["fp32-nchw", "bf16", "fp32"] and rows["fp32-nchw"]["ratio"] == 1
@@ -204,7 +228,7 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("modle", r"^modle: no such benchmark; allowed: data, model, .*startup, .*zoomvit$"),
+        ("modle", r"^modle: no such benchmark; allowed: data, gpu-tokens, model, .*startup, .*zoomvit$"),
         ("model malloc=mine", r"^malloc=mine is unknown; allowed: kept, default$"),
         ("model rounds=0", r"^rounds=0 must be a whole number, at least 1$"),
         ("model batch_sizes=1,x", r"^batch_sizes=1,x must be whole numbers, at least 1, separated by commas$"),
@@ -215,6 +239,7 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
         ("model shape=3,224", r"^shape=3,224 must be channels, side and classes, for example 3,224,1000$"),
         ("model attention=cbam shape=3,8,2 cbam.reductoin=2", r"reductoin"),
         ("tokens methods=toem", r"^methods=toem is unknown; allowed: .*tome.*zoomvit$"),
+        ("gpu-tokens forms=jit", r"^forms=jit is unknown; allowed: eager, graph, compiled, whole$"),
         ("tokens depth=none", r"^depth=none must be a whole number, at least 1$"),
         ("zoomvit dtypes=fp8", r"^dtypes=fp8 is unknown; allowed: fp32, bf16$"),
         ("precision forms=fp16", r"^forms=fp16 is unknown; allowed: fp32-nchw, fp32, .*bf16-graphs$"),

@@ -172,9 +172,9 @@ class Halting:
         self.running = stay = self.running & ~unread[owner]
         first = tokens.offsets()[:-1]
         stay = stay.index_copy(0, first, stay[first] | unread)
-        kept = stay.nonzero()[:, 0]
+        tokens, kept = tokens.where(stay, images.index_add(0, owner, stay.long()))
         self.rows, self.left, self.running = self.rows[kept], self.left[kept], self.running[kept]
-        return tokens.take(kept, images.index_add(0, owner, stay.long()))
+        return tokens
 
 
 def _prior(mean: float, depth: int) -> Tensor:

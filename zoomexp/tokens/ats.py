@@ -25,7 +25,7 @@ from torch import Tensor
 
 from zoomexp.arguments import one_of, whole
 from zoomexp.tokens import host
-from zoomexp.tokens.moves import keep
+from zoomexp.tokens.moves import keep_where
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
@@ -107,8 +107,7 @@ class ATS:
             self.samples = tokens.sizes[0] - self.prefix
         if i not in self.locations:
             return tokens
-        stay, lengths = self._stay(tokens, context)
-        tokens, moves = keep(tokens, stay.nonzero()[:, 0], lengths)
+        tokens, moves = keep_where(tokens, *self._stay(tokens, context))
         self.moves.append(moves)
         return tokens
 
@@ -124,4 +123,4 @@ class ATS:
         else:
             stay = sampled(scores, counts, self.samples)
         stay = torch.cat([stay.new_ones(len(stay), self.prefix), stay], 1)
-        return stay[real], stay.sum(1)
+        return stay.flatten().index_select(0, tokens.padded_rows()), stay.sum(1)

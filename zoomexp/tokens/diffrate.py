@@ -36,6 +36,7 @@ from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT, patches_per_side
 from zoomexp.tokens.reduction import Context
+from zoomexp.tokens.regions import region
 
 KEYS = ("prune_kept_num", "merge_kept_num")
 
@@ -118,6 +119,7 @@ class DiffRate:
         return merging.after(tokens, values)
 
 
+@region
 def closest(x: Tensor, left: int, prefix: int) -> tuple[merging.Match, Tensor]:
     """Match the tokens of x (B, N, D) after the first `left` to these but the prefix, and how close they are.
 

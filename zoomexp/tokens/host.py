@@ -13,7 +13,6 @@ Stochastic depth drops a branch for an image as a whole, with the same draws as 
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from timm.layers import Attention, GluMlp, Mlp, PatchEmbed, SwiGLU, resample_abs_pos_embed
@@ -26,6 +25,7 @@ from zoomexp.errors import InputError
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.ragged_attention import attend
 from zoomexp.tokens.reduction import Context, Reducer
+from zoomexp.tokens.regions import region
 
 MODES = ("ragged", "padded", "paper")
 POOLS = ("token", "avg")
@@ -109,7 +109,7 @@ def read_out(model: VisionTransformer, tokens: Ragged, *, sizes: Tensor | None =
     mean_of_patches = model.global_pool == "avg" and not model.pool_include_prefix
     reads_patches = getattr(model, "reads_patches", False)
     needed = model.num_prefix_tokens + (mean_of_patches or reads_patches)
-    if min(tokens.sizes) < needed:
+    if tokens.longest is None and min(tokens.sizes) < needed:
         raise InputError(f"host: the head reads at least {needed} tokens of each image, got lengths {tokens.sizes}")
     if reads_patches:
         return model.forward_head(_filled(tokens))
@@ -172,7 +172,7 @@ def _run_padded(model: VisionTransformer, tokens: Ragged, masked: bool) -> Ragge
     if masked and not tokens.equal:  # additive: older timm adds a mask of booleans where attention is not fused
         mask = torch.zeros_like(keep, dtype=x.dtype).masked_fill(~keep, -torch.inf)[:, None, None]
     for block in model.blocks:
-        x = _maybe_checkpointed(model, partial(block, attn_mask=mask), x)
+        x = _maybe_checkpointed(model, _whole, block, x, mask)
     return tokens.with_values(x.flatten(0, 1) if tokens.equal else Ragged.from_padded(x, tokens.lengths).values)
 
 
@@ -198,15 +198,35 @@ def _attention(
     block: Block, layout: Ragged, x: Tensor, log_sizes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The first half of a block on x (T, D), and its queries, keys and values (T, h, d)."""
+    q, k, v = _projected(block, x)
+    dropout = block.attn.attn_drop.p if block.attn.training else 0.0
+    mixed = attend(q, k, v, layout, log_sizes=log_sizes, dropout=dropout)
+    return _after_attention(block, layout, x, mixed), q, k, v
+
+
+@region
+def _whole(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
+    """The block's own forward on x (B, N, D)."""
+    return block(x, attn_mask=mask)
+
+
+@region
+def _projected(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (T, h, d)."""
     attn = block.attn
     q, k, v = attn.qkv(block.norm1(x)).unflatten(1, (3, attn.num_heads, attn.head_dim)).unbind(1)
-    q, k = attn.q_norm(q), attn.k_norm(k)
-    dropout = attn.attn_drop.p if attn.training else 0.0
-    mixed = attn.norm(attend(q, k, v, layout, log_sizes=log_sizes, dropout=dropout).flatten(1))
-    branch = block.ls1(attn.proj_drop(attn.proj(mixed)))
-    return x + _drop_path(block.drop_path1, branch, layout), q, k, v
+    return attn.q_norm(q), attn.k_norm(k), v
 
 
+@region
+def _after_attention(block: Block, layout: Ragged, x: Tensor, mixed: Tensor) -> Tensor:
+    """Tokens x (T, D) with what attention gave them, (T, h, d)."""
+    attn = block.attn
+    branch = block.ls1(attn.proj_drop(attn.proj(attn.norm(mixed.flatten(1)))))
+    return x + _drop_path(block.drop_path1, branch, layout)
+
+
+@region
 def _mlp(block: Block, layout: Ragged, x: Tensor) -> Tensor:
     """The second half of a block on x (T, D)."""
     return x + _drop_path(block.drop_path2, block.ls2(block.mlp(block.norm2(x))), layout)
@@ -216,7 +236,7 @@ def _drop_path(drop_path: nn.Module, branch: Tensor, layout: Ragged) -> Tensor:
     """Stochastic depth with one draw per image."""
     if isinstance(drop_path, nn.Identity) or not drop_path.training:
         return branch
-    factors = drop_path(branch.new_ones(len(layout.sizes), 1))
+    factors = drop_path(branch.new_ones(len(layout.lengths), 1))
     return branch * factors.index_select(0, layout.owner())
 
 
@@ -229,7 +249,7 @@ def _prefix_of(tokens: Ragged, count: int) -> Tensor:
 def _filled(tokens: Ragged) -> Tensor:
     """(B, Nmax, D): shorter sequences filled up with their own last token, which changes no maximum."""
     last = tokens.offsets()[1:, None] - 1
-    rows = tokens.offsets()[:-1, None] + torch.arange(max(tokens.sizes), device=tokens.values.device)
+    rows = tokens.offsets()[:-1, None] + torch.arange(tokens.bound, device=tokens.values.device)
     return tokens.values[torch.minimum(rows, last)]
 
 
@@ -239,7 +259,7 @@ def _mean(tokens: Ragged, skipped: int, sizes: Tensor | None) -> Tensor:
     precision = torch.promote_types(x.dtype, torch.float32)
     places = torch.arange(len(x), device=x.device) - tokens.offsets()[owner]
     weights = (places >= skipped).to(precision) * (1 if sizes is None else sizes)
-    totals = weights.new_zeros(len(tokens.sizes)).index_add(0, owner, weights)
+    totals = weights.new_zeros(len(tokens.lengths)).index_add(0, owner, weights)
     x = x * (weights / totals[owner])[:, None]
     return x.new_zeros(len(totals), x.shape[1]).index_add(0, owner, x).to(tokens.values.dtype)
 

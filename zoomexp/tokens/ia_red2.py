@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from zoomexp.arguments import number
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
-from zoomexp.tokens.moves import keep
+from zoomexp.tokens.moves import keep_where
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
@@ -135,9 +135,7 @@ class Dropping:
         scores = self.learnt.interpreters[self.learnt.locations.index(i)](tokens.values)
         stay, lengths = self._stay(tokens.with_values(scores))
         self.shares.append((lengths - self.learnt.prefix) / self.patches)
-        if int(lengths.sum()) == len(tokens.values):
-            return tokens
-        tokens, moves = keep(tokens, stay.nonzero()[:, 0], lengths)
+        tokens, moves = keep_where(tokens, stay, lengths)
         self.moves.append(moves)
         return tokens
 
@@ -152,7 +150,7 @@ class Dropping:
         patches[:, :prefix] = False
         stay = patches & ((padded >= self.learnt.threshold) | is_largest(padded, patches))
         stay[:, :prefix] = True
-        return stay[real], stay.sum(1)
+        return stay.flatten().index_select(0, scores.padded_rows()), stay.sum(1)
 
 
 class Sampling:

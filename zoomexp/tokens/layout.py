@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from zoomexp.tokens.ragged import placed
 from zoomexp.tokens.selection import Selection
 
 
@@ -40,6 +41,9 @@ class Rows(NamedTuple):
 def groups(selection: Selection) -> tuple[Group, Group]:
     """The fine and the coarse tokens of a selection `on_host`."""
     zoomed = selection.zoomed
+    if (fixed := selection.fixed()) is not None:
+        length, count = fixed
+        return _fixed_group(selection.order, 0, count, count), _fixed_group(selection.order, count, length, count)
     fine = _group(selection, torch.zeros_like(zoomed), zoomed)
     return fine, _group(selection, zoomed, selection.lengths - zoomed)
 
@@ -47,7 +51,8 @@ def groups(selection: Selection) -> tuple[Group, Group]:
 def compact_rows(selection: Selection, fine: Group, coarse: Group, prefix: int) -> Rows:
     """Sequences without any filling; `prefix` is the number of tokens before the patches."""
     lengths = selection.lengths + prefix
-    starts = (lengths.cumsum(0) - lengths).to(fine.image.device, non_blocking=True)
+    there = placed(lengths, fine.image.device)
+    starts = there.cumsum(0) - there
     places = [starts[group.image] + prefix + group.rank for group in (fine, coarse)]
     return Rows(_heads(starts, prefix), *places, lengths)
 
@@ -63,11 +68,19 @@ def paper_rows(selection: Selection, fine: Group, coarse: Group, prefix: int) ->
     return Rows(_heads(starts, prefix), of_fine, of_coarse, torch.full((len(zoomed),), length))
 
 
+def _fixed_group(order: Tensor, first: int, end: int, zoomed: int) -> Group:
+    """The entries first .. end - 1 of every image's order."""
+    image = torch.arange(len(order), device=order.device)[:, None].expand(-1, end - first)
+    rank = torch.arange(first, end, device=order.device).expand(len(order), -1)
+    image, rank, candidate = (x.reshape(-1) for x in (image, rank, order[:, first:end]))
+    return Group(image, rank, candidate, torch.full_like(rank, zoomed))
+
+
 def _group(selection: Selection, first: Tensor, count: Tensor) -> Group:
     """Per image, the entries first .. first + count - 1 of its order; both counts (B,) on the CPU."""
     order, total = selection.order, int(count.sum())
     shift = first - (count.cumsum(0) - count)
-    shift, count, zoomed = torch.stack([shift, count, selection.zoomed]).to(order.device, non_blocking=True)
+    shift, count, zoomed = placed(torch.stack([shift, count, selection.zoomed]), order.device)
     image = torch.arange(len(order), device=order.device).repeat_interleave(count, output_size=total)
     rank = torch.arange(total, device=order.device) + shift[image]
     return Group(image, rank, order[image, rank], zoomed[image])

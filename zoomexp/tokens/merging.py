@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from zoomexp.tokens.moves import rows_of
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.regions import region
 
 
 class Match(NamedTuple):
@@ -40,6 +41,7 @@ class Merge(NamedTuple):
     source: Tensor
 
 
+@region
 def match(keys: Tensor, r: int, prefix: int) -> Match:
     """Pair the tokens of each image.
 
@@ -63,6 +65,7 @@ def match(keys: Tensor, r: int, prefix: int) -> Match:
         return Match(source, target, _remaining(order[:, r:].sort(1).values * 2, keys.shape[1], prefix))
 
 
+@region
 def merge_of(found: Match) -> Merge:
     """The same on the concatenated tokens of the batch."""
     (count, left), width = found.stay.shape, found.stay.shape[1] + found.source.shape[1]
@@ -75,9 +78,16 @@ def merge_of(found: Match) -> Merge:
 def mean(x: Tensor, sizes: Tensor, merge: Merge) -> tuple[Tensor, Tensor]:
     """Tokens x (T, D) of `sizes` (T,) merged to their weighted means (T', D), and the new sizes (T',)."""
     new_sizes = sums(sizes, merge)
+    stay, gone = _weighted(x, sizes, new_sizes, merge)
+    return stay.index_add_(0, merge.moves.index_select(0, merge.source), gone), new_sizes
+
+
+@region
+def _weighted(x: Tensor, sizes: Tensor, new_sizes: Tensor, merge: Merge) -> tuple[Tensor, Tensor]:
+    """The tokens that stay (T', D) and the others (T - T', D), each times its share of what it will be in."""
     weights = (sizes / new_sizes.index_select(0, merge.moves)).to(x.dtype)[:, None]
     stay, gone = (x.index_select(0, rows) * weights.index_select(0, rows) for rows in merge[1:])
-    return stay.index_add_(0, merge.moves.index_select(0, merge.source), gone), new_sizes
+    return stay, gone
 
 
 def sums(sizes: Tensor, merge: Merge) -> Tensor:
@@ -88,7 +98,7 @@ def sums(sizes: Tensor, merge: Merge) -> Tensor:
 
 def after(tokens: Ragged, values: Tensor) -> Ragged:
     """Merged values (T', D) as equally many tokens of each image."""
-    return Ragged.from_dense(values.unflatten(0, (len(tokens.sizes), -1)))
+    return Ragged.from_dense(values.unflatten(0, (len(tokens.lengths), -1)))
 
 
 def _remaining(even: Tensor, width: int, prefix: int) -> Tensor:

@@ -36,6 +36,11 @@ def keep(tokens: Ragged, rows: Tensor, lengths: Tensor) -> Step:
     return Step(tokens.take(rows, lengths), moves)
 
 
+def keep_where(tokens: Ragged, stay: Tensor, lengths: Tensor) -> Step:
+    """Drop all tokens but those that `stay` (T,) bool, `lengths` (B,) of each image; waits for the device once."""
+    return Step(tokens.where(stay, lengths)[0], torch.where(stay, stay.cumsum(0) - 1, -1))
+
+
 def keep_places(tokens: Ragged, places: Tensor) -> Step:
     """Drop all tokens but those at `places` (B, K) of images with equally many tokens."""
     count, kept = places.shape

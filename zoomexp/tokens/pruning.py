@@ -17,6 +17,7 @@ from torch import Tensor
 from zoomexp.arguments import number, one_of, whole
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import CellScores
+from zoomexp.tokens.ragged import placed
 from zoomexp.tokens.selection import Selection, keep_above
 
 RULES = ("none", "top_n", "match_alpha")
@@ -81,7 +82,7 @@ class Pruning:
 
 def _skip(order: Tensor, start: Tensor, count: Tensor) -> Tensor:
     """Rows of `order` (B, C) with `count` entries from `start` on left out, the last ones repeated to fill up."""
-    start, count = (x.to(order.device, non_blocking=True)[:, None] for x in (start, count))
+    start, count = (placed(x, order.device)[:, None] for x in (start, count))
     place = torch.arange(order.shape[1], device=order.device)
     place = place + count * (place >= start)
     return order.gather(1, place.clamp(max=order.shape[1] - 1))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.regions import region
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -45,8 +46,10 @@ def attend(
         shape = (len(layout.sizes), layout.sizes[0])
         return _fused(*(x.unflatten(0, shape) for x in (q, k, v)), _rows(bias, shape), dropout).flatten(0, 1)
     if bias is None and not dropout and _takes_varlen(v):
-        offsets, longest = layout.offsets().to(torch.int32), max(layout.sizes)
-        return varlen_attn(q, k, v, offsets, offsets, longest, longest)
+        offsets = layout.offsets().to(torch.int32)
+        return varlen_attn(q, k, v, offsets, offsets, layout.bound, layout.bound)
+    if layout.longest is not None and v.device.type != "cpu":
+        return _masked(q, k, v, layout, bias, dropout)
     return _one_by_one(q, k, v, layout.sizes, bias, dropout)
 
 
@@ -55,6 +58,8 @@ def first_row(q: Tensor, k: Tensor, layout: Ragged, *, log_sizes: Tensor | None 
 
     Arguments as for `attend`.
     """
+    if layout.equal:
+        return _first_row_of_equal(q, k, log_sizes, len(layout.sizes))
     q, k = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k))
     owner = layout.owner()
     first = q.index_select(0, layout.offsets().index_select(0, owner))
@@ -65,6 +70,18 @@ def first_row(q: Tensor, k: Tensor, layout: Ragged, *, log_sizes: Tensor | None 
     largest = per_image.scatter_reduce(0, owner[:, None].expand_as(scores), scores.detach(), "amax", include_self=False)
     shares = (scores - largest.index_select(0, owner)).exp()
     return (shares / per_image.index_add(0, owner, shares).index_select(0, owner)).mean(1)
+
+
+@region
+def _first_row_of_equal(q: Tensor, k: Tensor, log_sizes: Tensor | None, batch: int) -> Tensor:
+    """`first_row` of sequences of one length."""
+    width = len(q) // batch
+    first, k = q.unflatten(0, (batch, width))[:, :1], k.unflatten(0, (batch, width))
+    first, k = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (first, k))
+    scores = (first * k).sum(3) * q.shape[2] ** -0.5  # (B, N, h)
+    if log_sizes is not None:
+        scores = scores + log_sizes.reshape(batch, width, 1)
+    return scores.softmax(1).mean(2).flatten()
 
 
 def mean_row(q: Tensor, k: Tensor, layout: Ragged, *, skipped: int = 0, log_sizes: Tensor | None = None) -> Tensor:
@@ -95,6 +112,17 @@ def _one_by_one(q: Tensor, k: Tensor, v: Tensor, sizes: list[int], bias: Tensor 
     parts = zip(*(x[None].split(sizes, 1) for x in (q, k, v)), biases, strict=True)
     with _kernel(v, max(sizes)):
         return torch.cat([_fused(*part, dropout)[0] for part in parts])
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, layout: Ragged, bias: Tensor | None, dropout: float) -> Tensor:
+    """Attention of sequences filled up to `layout.bound`, the filling masked: where lengths must not be read."""
+    offsets, owner = layout.offsets(), layout.owner()
+    place = torch.arange(layout.bound, device=v.device)
+    rows = (offsets[:-1, None] + place).clamp(max=len(v) - 1)
+    hidden = place >= (offsets[1:] - offsets[:-1])[:, None]
+    mask = torch.zeros_like(hidden, dtype=v.dtype) if bias is None else bias[rows]
+    mixed = _fused(q[rows], k[rows], v[rows], mask.masked_fill(hidden, -torch.inf)[:, None, None], dropout)
+    return mixed[owner, torch.arange(len(v), device=v.device) - offsets[owner]]
 
 
 def _kernel(v: Tensor, longest: int) -> AbstractContextManager:

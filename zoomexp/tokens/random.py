@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoomexp.arguments import whole
 from zoomexp.tokens import host
+from zoomexp.tokens.evit import with_prefix
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -53,26 +54,29 @@ class RandomDrops(nn.Module):
     def __init__(self, rate: float, locations: Sequence[int], prefix: int, seed: int) -> None:
         super().__init__()
         self.rate, self.locations, self.prefix, self.seed = rate, locations, prefix, seed
+        self.orders: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def forward(self) -> "RandomReducer":
         """A new reducer."""
         return RandomReducer(self.rate, self.locations, self.prefix, self._drawn if self.training else self._seeded)
 
-    def _drawn(self, i: int, images: int, patches: int) -> Tensor:
-        return torch.rand(images, patches).argsort(1)
+    def _drawn(self, i: int, images: int, patches: int, device: torch.device) -> Tensor:
+        return torch.rand(images, patches).argsort(1).to(device)
 
-    def _seeded(self, i: int, images: int, patches: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + i)
-        return torch.randperm(patches, generator=generator).expand(images, -1)
+    def _seeded(self, i: int, images: int, patches: int, device: torch.device) -> Tensor:
+        if (i, patches, device) not in self.orders:  # remembered on the device: nothing is copied in later forwards
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + i)
+            self.orders[i, patches, device] = torch.randperm(patches, generator=generator).to(device)
+        return self.orders[i, patches, device].expand(images, -1)
 
 
 class RandomReducer:
-    """The reducer of one forward; `order(i, B, N)` gives the patches of each image in random order, (B, N)."""
+    """The reducer of one forward; `order(i, B, N, device)` gives the patches of each image in random order, (B, N)."""
 
     log_sizes = sizes = None
 
     def __init__(
-        self, rate: float, locations: Sequence[int], prefix: int, order: Callable[[int, int, int], Tensor]
+        self, rate: float, locations: Sequence[int], prefix: int, order: Callable[[int, int, int, torch.device], Tensor]
     ) -> None:
         self.rate, self.locations, self.prefix, self.order, self.moves = rate, locations, prefix, order, []
 
@@ -86,8 +90,8 @@ class RandomReducer:
         left = kept_of(width - self.prefix, self.rate)
         if i not in self.locations or left == width - self.prefix:
             return tokens
-        patches = self.order(i, count, width - self.prefix)[:, :left].sort(1).values + self.prefix
-        places = torch.cat([torch.arange(self.prefix).expand(count, -1), patches], 1)
-        tokens, moves = keep_places(tokens, places.to(tokens.values.device))
+        order = self.order(i, count, width - self.prefix, tokens.values.device)
+        patches = order[:, :left].sort(1).values + self.prefix
+        tokens, moves = keep_places(tokens, with_prefix(patches, self.prefix))
         self.moves.append(moves)
         return tokens

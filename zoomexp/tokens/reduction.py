@@ -26,6 +26,7 @@ from torch import Tensor
 from zoomexp.errors import InputError
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.ragged_attention import first_row, mean_row
+from zoomexp.tokens.regions import region
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Context:
     @cached_property
     def keys(self) -> Tensor:
         """(T, d): keys, averaged over heads."""
-        return self.k.mean(1)
+        return _mean_over_heads(self.k)
 
     @cached_property
     def class_attention(self) -> Tensor:
@@ -72,6 +73,11 @@ class Context:
     def values_norm(self) -> Tensor:
         """(T,): length of each token's value vector over all heads."""
         return torch.linalg.vector_norm(self.v.float(), dim=(1, 2))
+
+
+@region
+def _mean_over_heads(k: Tensor) -> Tensor:
+    return k.mean(1)
 
 
 class Reducer(Protocol):

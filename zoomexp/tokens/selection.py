@@ -48,8 +48,17 @@ class Selection:
 
     def on_host(self) -> "Selection":
         """The same with both counts on the CPU: where they are on a device, the one time it is waited for."""
+        if self.lengths.device.type == self.zoomed.device.type == "cpu":
+            return self
         lengths, zoomed = torch.stack([self.lengths, self.zoomed]).cpu()
         return replace(self, lengths=lengths, zoomed=zoomed)
+
+    def fixed(self) -> tuple[int, int] | None:
+        """Length and fine tokens of every image, where these are on the CPU and the same for all."""
+        if self.lengths.device.type != "cpu" or self.zoomed.device.type != "cpu":
+            return None
+        counts = {*zip(self.lengths.tolist(), self.zoomed.tolist(), strict=True)}
+        return counts.pop() if len(counts) == 1 else None
 
 
 def keep_above(scores: CellScores, alpha: float, coverage: str) -> Kept:
@@ -69,8 +78,7 @@ def in_sequence(scores: CellScores, kept: Kept) -> Selection:
     """Put what is kept in order."""
     values = torch.cat([scores.fine.flatten(1), scores.coarse], 1)
     groups = torch.cat([2 * kept.fine.flatten(1).to(torch.uint8), kept.coarse.to(torch.uint8)], 1)
-    order = values.argsort(dim=1, descending=True, stable=True)  # the lesser key first: the second sort is stable
-    order = order.gather(1, groups.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    order = _sort_keys(groups, values).argsort(dim=1, descending=True, stable=True)
     return Selection(order, kept.lengths(), kept.fine.sum((1, 2)))
 
 
@@ -80,6 +88,15 @@ def with_budget(selection: Selection, budget: int) -> Selection:
     return replace(
         selection, lengths=torch.full((images,), cells + 3 * budget), zoomed=torch.full((images,), 4 * budget)
     )
+
+
+def _sort_keys(groups: Tensor, scores: Tensor) -> Tensor:
+    """One whole number each that orders by group, then by score.
+
+    The bits of a float, read as a whole number, are in the order of the floats; below 0 in the reverse one.
+    """
+    bits = (scores.float() + 0.0).view(torch.int32)  # -0.0 + 0.0 is 0.0
+    return (groups.long() << 32) + (bits ^ ((bits >> 31) & 0x7FFFFFFF))
 
 
 def _whole_cells(zoomed: Tensor) -> Kept:

@@ -168,7 +168,7 @@ class SoftReducer:
         log_p, scores = F.pad(log_p, (0, 0, prefix, 0)), F.pad(scores, (prefix, 0))  # nobody asks the prefix
         if self.learnt.training:
             stay = present * torch.where(asked, F.gumbel_softmax(log_p, hard=True)[..., 0], 1)
-            self.learnt.add_loss(stay[asked], stage + 1)
+            self.learnt.add_loss(stay[:, prefix : prefix + self.patches], stage + 1)  # no patch leaves, packages follow
         else:
             stay = present * torch.where(asked, self._chosen(log_p, asked, stage + 1), 1)
         package = self.learnt.pack(x, (present - stay) * scores)
@@ -198,12 +198,12 @@ class SoftReducer:
         packed = (present > stay).any(1, keepdim=True)
         asked, stay = F.pad(asked, (0, 1)), torch.cat([stay, packed.to(stay.dtype)], 1)
         there = torch.ones_like(asked) if self.learnt.training else stay > 0
-        rows = there.flatten().nonzero()[:, 0]
+        taken, rows = Ragged.from_dense(x).where(there.flatten(), there.sum(1))
         self.asked, self.present = (part.flatten().index_select(0, rows) for part in (asked, stay))
         new = there.flatten().cumsum(0).view_as(there) - 1
         new = torch.where(there, new, new[:, -1:])  # what is dropped goes into the package
-        self.moves.append(new[:, :-1][tokens.padded()[1]])
+        self.moves.append(new[:, :-1].flatten().index_select(0, tokens.padded_rows()))
         if self.learnt.training:
             self.sizes = self.present + SMALLEST
             self.log_sizes = self.sizes.log()
-        return Ragged(x.flatten(0, 1).index_select(0, rows), there.sum(1))
+        return taken

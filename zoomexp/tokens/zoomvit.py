@@ -26,12 +26,13 @@ from zoomexp.arguments import number, one_of, whole
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.cells import ETAS, cell_scores, cells_per_side, coarse_place, fine_place
-from zoomexp.tokens.layout import Group, compact_rows, groups, paper_rows
+from zoomexp.tokens.layout import Group, Rows, compact_rows, groups, paper_rows
 from zoomexp.tokens.patches import cut, embed_patches, halved, scattered
 from zoomexp.tokens.positions import KINDS as POSITIONS
 from zoomexp.tokens.positions import Positions
 from zoomexp.tokens.pruning import Pruning
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.regions import region
 from zoomexp.tokens.scorers.grid import built
 from zoomexp.tokens.selection import COVERAGES, Selection, in_sequence, keep_above, keep_best, with_budget
 from zoomexp.tokens.threshold import Threshold
@@ -142,16 +143,29 @@ class ZoomViT(nn.Module):
 
     def tokenize(self, images: Tensor, maps: Tensor | None = None) -> Ragged:
         """The sequences that the host is given, prefix tokens first."""
-        self.scores = self._score(images, maps)
+        self.scores = self.score(images, maps)
         selection = self.select(self.scores).on_host()
         fine, coarse = groups(selection)
+        if self.mode != "paper" and selection.fixed() is not None:
+            return self._dense(images, fine, coarse)
         arrange = paper_rows if self.mode == "paper" else compact_rows
         rows = arrange(selection, fine, coarse, self.vit.num_prefix_tokens)
         self.lengths = rows.lengths
+        return Ragged(self.scatter(images, fine, coarse, rows, int(rows.lengths.sum())), rows.lengths)
+
+    def scatter(self, images: Tensor, fine: Group, coarse: Group, rows: Rows, total: int) -> Tensor:
+        """The tokens (total, D) of both groups and the prefix of every image, in their rows."""
         prefix = self.positions.prefix(self.vit, len(images)).flatten(0, 1)
-        fine_tokens, coarse_tokens = self._embed(images, fine, coarse)
-        parts = [(rows.prefix, prefix), (rows.fine, fine_tokens), (rows.coarse, coarse_tokens)]
-        return Ragged(scattered(parts, int(rows.lengths.sum())), rows.lengths)
+        fine_tokens, coarse_tokens = _embedded(self, images, fine, coarse)
+        return scattered([(rows.prefix, prefix), (rows.fine, fine_tokens), (rows.coarse, coarse_tokens)], total)
+
+    def _dense(self, images: Tensor, fine: Group, coarse: Group) -> Ragged:
+        """Sequences of one length: nothing to look up, nothing to wait for."""
+        batch = len(images)
+        parts = (part.unflatten(0, (batch, len(part) // batch)) for part in _embedded(self, images, fine, coarse))
+        x = torch.cat([self.positions.prefix(self.vit, batch), *parts], 1)
+        self.lengths = torch.full((batch,), x.shape[1])
+        return Ragged.from_dense(x)
 
     def select(self, scores: Tensor) -> Selection:
         """What becomes a token, by scores (B, S, S); draws the threshold, and sets `zoomed`."""
@@ -165,7 +179,8 @@ class ZoomViT(nn.Module):
         self.zoomed = kept.fine.any(2).unflatten(1, (self.side, self.side))
         return self.pruning(selection, by_cell, self.coverage)
 
-    def _score(self, images: Tensor, maps: Tensor | None) -> Tensor:
+    def score(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
+        """The scorer's map (B, S, S), without gradient."""
         channels, size = self.vit.patch_embed.proj.in_channels, self.image_size
         if images.shape[1:] != (channels, size, size):
             raise InputError(f"tokens: images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}")
@@ -175,18 +190,20 @@ class ZoomViT(nn.Module):
             raise InputError(f"tokens.scorer: scores must be {wanted}, got {tuple(scores.shape)}")
         return scores
 
-    def _embed(self, images: Tensor, fine: Group, coarse: Group) -> list[Tensor]:
-        """The tokens (T_i, D) of both groups: patches, positions, zoom factor embedding."""
-        small = images if self.eta == 2 else halved(images)
-        of_fine = cut(images, 2 * self.side, fine.image, *fine_place(fine.candidate, self.side))
-        of_coarse = cut(small, self.side, coarse.image, *coarse_place(coarse.candidate, self.side))
-        table = self.positions.candidates(self.vit)
-        tokens, direction = [], 1.0 if self.zfe_vector is None else self.zfe_vector
-        for group, patches in ((fine, of_fine), (coarse, of_coarse)):
-            x = embed_patches(self.vit.patch_embed, patches) + table.index_select(0, group.candidate)
-            added = zoom_embedding(self.zfe, group.rank, group.zoomed, self.omega)
-            tokens.append(x if added is None else x + added[:, None].to(x.dtype) * direction)
-        return tokens
+
+@region
+def _embedded(net: ZoomViT, images: Tensor, fine: Group, coarse: Group) -> list[Tensor]:
+    """The tokens (T_i, D) of both groups: patches, positions, zoom factor embedding."""
+    small = images if net.eta == 2 else halved(images)
+    of_fine = cut(images, 2 * net.side, fine.image, *fine_place(fine.candidate, net.side))
+    of_coarse = cut(small, net.side, coarse.image, *coarse_place(coarse.candidate, net.side))
+    table = net.positions.candidates(net.vit)
+    tokens, direction = [], 1.0 if net.zfe_vector is None else net.zfe_vector
+    for group, patches in ((fine, of_fine), (coarse, of_coarse)):
+        x = embed_patches(net.vit.patch_embed, patches) + table.index_select(0, group.candidate)
+        added = zoom_embedding(net.zfe, group.rank, group.zoomed, net.omega)
+        tokens.append(x if added is None else x + added[:, None].to(x.dtype) * direction)
+    return tokens
 
 
 def _patch_size(vit: VisionTransformer, image_size: int, eta: float) -> int:

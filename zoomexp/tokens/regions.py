@@ -1,0 +1,50 @@
+"""Parts of a forward that torch compiles one by one, so that it fuses norms, activations, residuals and bookkeeping.
+
+Compiling a whole network takes minutes where every block sees another number of tokens. A region is compiled once for
+all blocks and all lengths, in seconds:
+
+    with compiled_regions():
+        net(images)
+
+Attention itself, sorts of whole batches and sums into rows stay as they are. Outside of the context, in training and
+inside `torch.compile` of a whole network a region is the plain function.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import torch
+
+_backend: ContextVar[str | None] = ContextVar("backend of compiled regions", default=None)
+
+
+@contextmanager
+def compiled_regions(backend: str = "inductor") -> Iterator[None]:
+    """Compile the regions of what is called in here, each at its first call; inference only.
+
+    Args:
+        backend: of `torch.compile`.
+    """
+    token = _backend.set(backend)
+    try:
+        yield
+    finally:
+        _backend.reset(token)
+
+
+def region(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is compiled inside `compiled_regions`, for tensors of any lengths."""
+    made: dict[str, Callable[..., Any]] = {}
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or (backend := _backend.get()) is None:
+            return function(*args)
+        if backend not in made:
+            made[backend] = torch.compile(function, backend=backend, dynamic=True)
+        return made[backend](*args)
+
+    return call
