@@ -60,7 +60,7 @@ def test_names_that_are_not_ascii(tmp_path):
     assert len(next(iter(ready(tmp_path).test_dataloader()))["label"]) == 6
 
 
-@pytest.mark.parametrize("change", ["root", "test", "class", "more", "empty", "no classes"])
+@pytest.mark.parametrize("change", ["root", "train", "class", "more", "empty", "no classes"])
 def test_a_folder_that_cannot_be_used(tmp_path, change):
     root = lay_out(tmp_path / "images")
     if change == "more":
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_used(tmp_path, change):
         shutil.rmtree(root / "train" / "dog")
         (root / "train" / "dog").mkdir()
     else:
-        gone = {"root": root, "test": root / "test", "class": root / "test" / "dog", "no classes": root / "test"}[
+        gone = {"root": root, "train": root / "train", "class": root / "test" / "dog", "no classes": root / "test"}[
             change
         ]
         shutil.rmtree(gone)
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_used(tmp_path, change):
         (root / "test").mkdir()
     expected = {
         "root": f"{root}/train is not there",
-        "test": f"{root}/test is not there",
+        "train": f"{root}/train is not there",
         "class": "class 'dog' is in train and not in test",
         "more": "class 'eel' is in test and not in train",
         "empty": f"{root}/train/dog has no images",
@@ -169,3 +169,43 @@ def test_names_that_are_no_text(tmp_path):
     assert data.classes == ("cat", "d\\xffg")
     assert data.part("test").name(3) == "d\\xffg/0.jpg"
     assert len(next(iter(data.test_dataloader()))["label"]) == 6
+
+
+def sizes(data):
+    return {part: len(files) for part, files in data._parts.items()}
+
+
+def test_class_folders_alone_are_parted_here(tmp_path):
+    lay_out(tmp_path, {"images": 10})
+    (tmp_path / "images" / "readme.md").touch()
+    data = ready(tmp_path, val_fraction=0.25)
+    assert data.classes == ("cat", "dog") and sizes(data) == {"train": 12, "val": 4, "test": 4}
+    assert data.notes == ("tested on 20 % of the images, held out (dataset.test_fraction)",)
+    assert data.passed_over == {"images/readme.md": "no image by its name (.md)"}
+    parts = [data.part(name) for name in ("train", "val", "test")]
+    assert sorted(np.concatenate([part.index for part in parts])) == list(range(20))
+    assert all(np.bincount(part.labels).tolist() == [len(part) // 2] * 2 for part in parts)
+    assert np.array_equal(ready(tmp_path, val_fraction=0.25).part("test").index, parts[2].index)
+    assert not np.array_equal(ready(tmp_path, val_fraction=0.25, split_seed=1).part("test").index, parts[2].index)
+    assert len(ready(tmp_path, test_fraction=0.5).part("test")) == 10
+
+
+def test_train_and_val_alone(tmp_path):
+    lay_out(tmp_path / "images", {"train": 10, "val": 3})
+    data = ready(tmp_path, val_fraction=0.2)
+    assert sizes(data) == {"train": 16, "val": 4, "test": 6}
+    assert "/val/" in str(data.part("test").path(0)) and "/train/" in str(data.part("val").path(0))
+    assert data.notes == ("tested on val, there is no test folder; validation is held out of train",)
+
+
+def test_train_alone(tmp_path):
+    lay_out(tmp_path / "images", {"train": 10})
+    assert sizes(ready(tmp_path)) == {"train": 14, "val": 2, "test": 4}
+
+
+def test_folds_together_are_all_training_images(tmp_path):
+    lay_out(tmp_path / "images", {"train": 7, "val": 3, "test": 2})
+    tested = [ready(tmp_path, fold=fold, folds=4).part("test") for fold in range(4)]
+    names = [files.name(i) for files in tested for i in range(len(files))]
+    assert len(names) == len(set(names)) == 20 and {name.split("/")[0] for name in names} == {"train", "val"}
+    assert sorted(np.concatenate([files.index for files in tested])) == list(range(20))

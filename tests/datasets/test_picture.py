@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from zoomexp.datasets.image_files import ImageFiles
-from zoomexp.datasets.picture import WHITE, BadImageError, Picture, colour, open_picture, suffixes, turn_matrix
+from zoomexp.datasets.picture import BadImageError, Picture, open_picture, suffixes, turn_matrix
+from zoomexp.datasets.pixels import WHITE, colour
 from zoomexp.datasets.stream_loader import StreamSet
 from zoomexp.datasets.views import CentralView, RandomView
 from zoomexp.errors import InputError

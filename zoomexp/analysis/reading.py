@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zoomexp.analysis.viewed import Viewed, to_look_at
 from zoomexp.datasets.image_files import ImageFiles
-from zoomexp.datasets.picture import WHITE, open_picture
+from zoomexp.datasets.picture import open_picture
+from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.views import CentralView
 from zoomexp.errors import InputError
 

@@ -21,6 +21,7 @@ class ImageFiles:
             None where unknown.
         parts: (N, P, 3) float32, each part's x, y in the same pixels, and 1 where it is visible; None where unknown.
         index: (N,) int64, each image's position in the split it was taken from; by default 0..N-1.
+        groups: (N,) int64, images of the same group never fall into two parts; None where each is for itself.
     """
 
     root: Path
@@ -29,6 +30,7 @@ class ImageFiles:
     boxes: np.ndarray | None = None
     parts: np.ndarray | None = None
     index: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -39,8 +41,17 @@ class ImageFiles:
 
     def take(self, chosen: np.ndarray) -> "ImageFiles":
         """Return the images at positions `chosen` (M,), which keep their `index`."""
-        boxes, parts = (None if known is None else known[chosen] for known in (self.boxes, self.parts))
-        return ImageFiles(self.root, self.paths[chosen], self.labels[chosen], boxes, parts, self.index[chosen])
+        known = {name: getattr(self, name) for name in ("paths", "labels", "boxes", "parts", "index", "groups")}
+        return ImageFiles(self.root, **{name: None if all_ is None else all_[chosen] for name, all_ in known.items()})
+
+    def joined(self, other: "ImageFiles") -> "ImageFiles":
+        """Return the images of both, numbered anew from 0; `other` knows of its images what this one does."""
+        root = Path(os.path.commonpath([self.root, other.root]))
+        paths = [os.fsencode(one.path(i).relative_to(root)) for one in (self, other) for i in range(len(one))]
+        known = ((getattr(self, name), getattr(other, name)) for name in ("boxes", "parts", "groups"))
+        boxes, parts, groups = (None if any(one is None for one in both) else np.concatenate(both) for both in known)
+        labels = np.concatenate([self.labels, other.labels])
+        return ImageFiles(root, np.array(paths), labels, boxes, parts, groups=groups)
 
     def fingerprint(self) -> str:
         """Return 12 hex digits of the files' names, in their order, and their labels; their pixels are not read."""
@@ -59,13 +70,15 @@ class ImageFiles:
 
 @dataclass(frozen=True, eq=False)
 class FileSplits:
-    """A data set: its images, `val` only where it comes with a validation split, and its classes in label order.
+    """A data set: its images, `val` and `test` only where it comes with such a split, its classes in label order.
 
-    `passed_over` are files that were found beside the images, by name, each with the reason.
+    `passed_over` are files that were found beside the images, by name, each with the reason; `notes` say what else the
+    user has to know.
     """
 
     train: ImageFiles
     val: ImageFiles | None
-    test: ImageFiles
+    test: ImageFiles | None
     classes: tuple[str, ...]
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ class ImageNet(ImageFolder):
 
     name = "imagenet"
     split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"train": ("train",), "test": ("val", "valid", "validation")}
+    parts_itself = False
     hint = (
         "get ILSVRC 2012 from https://www.image-net.org/download.php (an account is needed) and unpack it to "
         "train/<wnid>/ and val/<wnid>/"

@@ -4,22 +4,23 @@ What Pillow reads is read; of an animation or a file of many pages the first pic
 0..65535 to 0..255. 32-bit values are refused: nothing says what range they have.
 """
 
+import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 from PIL.ExifTags import Base
 
+from zoomexp.datasets.pixels import WHITE, on_background, scale_transparency, to_8_bits
 from zoomexp.errors import InputError
 
 Window = tuple[float, float, float, float]  # left, top, width, height, in pixels of the upright image
 
 DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
-WHITE = (255, 255, 255)
 DRAFTED = ("JPEG", "MPO")  # decoded when needed, at the size that is needed; all others when they are opened
 SIXTEEN_BIT = ("PNG", "PPM")  # Pillow gives their 16 bits as 32-bit values, 0..65535
 # Of Pillow's formats: stubs that cannot be decoded, videos, and PostScript, which would be run as a program.
@@ -147,6 +148,15 @@ def reading(path: Path) -> Iterator[None]:
         raise BadImageError(path, f"cannot be read as an image: {why}") from error
 
 
+def format_of(content: bytes) -> str | None:
+    """Return what Pillow calls the format of an image file with that content; None where it is no image."""
+    try:
+        with Image.open(io.BytesIO(content), formats=formats()) as image:
+            return image.format
+    except Exception:  # see `reading`
+        return None
+
+
 @lru_cache
 def formats() -> tuple[str, ...]:
     """The formats that are read."""
@@ -197,51 +207,3 @@ def turn_matrix(orientation: int, width: int, height: int) -> np.ndarray:
         1: np.eye(3), 2: across, 3: across @ down, 4: down,
         5: swap, 6: swap @ down, 7: swap @ across @ down, 8: swap @ across,
     }[orientation]  # fmt: skip
-
-
-def scale_transparency(image: Image.Image) -> None:
-    """Scale the colour that is transparent in a PNG as Pillow (13) scales its pixels, which it does not do itself."""
-    clear = image.info.get("transparency")
-    if image.format != "PNG" or clear is None or not image.tile:
-        return
-    layout = image.tile[0][3]
-    if layout in ("L;2", "L;4"):
-        image.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[layout]
-    elif layout == "RGB;16B":
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
-
-
-def to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale a grey image of 16 bits to 8; what is transparent in it becomes so by an alpha channel. Others stay."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))  # 65535 = 257 * 255, rounded
-    if isinstance(clear := image.info.get("transparency"), int):
-        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return grey
-
-
-def on_background(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Return an 8-bit image of any mode in RGB, what is transparent in it over `background`."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    canvas = Image.new("RGBA", image.size, (*background, 255))
-    return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
-
-
-def colour(field: str, value: str | Sequence[int]) -> tuple[int, int, int]:
-    """Return red, green and blue of a colour, a name ("white", "#ff8800") or three whole numbers 0..255.
-
-    Raises:
-        InputError: it is neither.
-    """
-    try:
-        found = ImageColor.getrgb(value) if isinstance(value, str) else tuple(value)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in found):
-        raise InputError(
-            f"{field}={value!r} must be a colour's name, for example white, or [red, green, blue] in 0..255"
-        )
-    return found

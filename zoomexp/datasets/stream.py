@@ -10,11 +10,12 @@ import pytorch_lightning as pl
 from zoomexp.arguments import listed, number, one_of, real, truth
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
-from zoomexp.datasets.holdout import check_validation, hold_out, shortened
+from zoomexp.datasets.holdout import shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
 from zoomexp.datasets.loader import share_of_batch
-from zoomexp.datasets.picture import colour
+from zoomexp.datasets.parts import Partition
+from zoomexp.datasets.pixels import colour
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
 from zoomexp.datasets.three_augment import ThreeAugment
@@ -69,6 +70,9 @@ class StreamDataModule(pl.LightningDataModule):
         background: what is behind transparent pixels: a colour's name, or [red, green, blue] in 0..255.
         on_bad_image: "fail": an image that cannot be read is an error; "skip": it is left out and named. Then every
             image is decoded before the run.
+        test_fraction: share of the images held out for the test, stratified, where the set has no test split.
+        fold, folds: cross-validation: the training images are parted into `folds` parts, stratified, and number `fold`,
+            from 0, is the test split; a test split of its own is not used. None: no folds.
         seed: of the order and the augmentation, which depend on (seed, epoch, index) and on which of the repeats it is,
             not on batch size or workers.
 
@@ -100,6 +104,9 @@ class StreamDataModule(pl.LightningDataModule):
         seed: int = 0,
         background: str | Sequence[int] = "white",
         on_bad_image: Literal["fail", "skip"] = "fail",
+        test_fraction: float = 0.2,
+        fold: int | None = None,
+        folds: int | None = None,
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
@@ -112,6 +119,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
+        self.partition = Partition(val_fraction, validate_on, test_fraction, fold, folds, split_seed)
         self.background, self.on_bad_image = colour("dataset.background", background), on_bad_image
         self.views = False  # whether training batches say how their images were cropped and mirrored
         self._parts: dict[str, ImageFiles | None] = {}
@@ -135,16 +143,15 @@ class StreamDataModule(pl.LightningDataModule):
         if self._parts:
             return
         splits = inspected(self.read(), self.on_bad_image)
-        full, val = splits.train, splits.val
-        if self.validate_on == "heldout" and val is None:
-            full, val = hold_out(full, self.val_fraction, self.split_seed)
-        train = shortened(full, self.train_size, self.split_seed, "train_size")
-        if val is not None:
-            size = max(1, round(len(val) * len(train) / len(full)))
+        full = self.partition.of(splits)
+        train = shortened(full.train, self.train_size, self.split_seed, "train_size")
+        test = shortened(full.test, self.test_size, self.split_seed, "test_size")
+        val = test if self.validate_on == "test" else full.val
+        if self.validate_on != "test" and val is not None:
+            size = max(1, round(len(val) * len(train) / len(full.train)))
             val = shortened(val, size, self.split_seed, "train_size")
-        test = shortened(splits.test, self.test_size, self.split_seed, "test_size")
-        self._classes, self._passed_over = splits.classes, splits.passed_over
-        self._parts = {"train": train, "val": test if self.validate_on == "test" else val, "test": test}
+        self._classes, self._passed_over, self._notes = splits.classes, splits.passed_over, full.notes
+        self._parts = {"train": train, "val": val, "test": test}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -160,6 +167,11 @@ class StreamDataModule(pl.LightningDataModule):
     def passed_over(self) -> Mapping[str, str]:
         """The files that are not used, by name, with the reasons."""
         return self._passed_over
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be known of the splits, a sentence each."""
+        return self._notes
 
     @property
     def channels(self) -> int:
@@ -232,6 +244,5 @@ class StreamDataModule(pl.LightningDataModule):
             )
         real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
         number("dataset.erasing", self.erasing, 0, 1)
-        check_validation(self.val_fraction, self.validate_on)
         one_of("dataset.on_bad_image", self.on_bad_image, ("fail", "skip"))
         one_of("dataset.augment", self.augment, ("basic", "randaugment", "three_augment", "central", "none"))

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoomexp.datasets.batches import Key, ShardedBatches
 from zoomexp.datasets.image_files import ImageFiles
-from zoomexp.datasets.picture import WHITE, open_picture
+from zoomexp.datasets.picture import open_picture
+from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import FaultError, InputError
 
