@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tests.tokens.stand_in import Accelerator, to_remote
 from zoomexp.errors import InputError
+from zoomexp.tokens import captured as capturing
 from zoomexp.tokens.captured import Slotted, captured, ready
 from zoomexp.tokens.evit import evit
 from zoomexp.tokens.regions import compiled_regions
@@ -118,15 +119,23 @@ def test_half_size_is_that_of_interpolate(size):
     torch.testing.assert_close(halved(x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_regions_are_compiled_once_for_all_blocks_and_give_the_same(small_vit, six_images):
-    torch.compiler.reset()
-    graphs = []
+@pytest.fixture
+def graphs():
+    """What the backend "counted" is given, which compiles nothing."""
+    found = []
 
     def backend(module, inputs):
-        graphs.append(module)
+        found.append(module)
         return module
 
+    torch.compiler.reset()
     torch._dynamo.register_backend(backend, name="counted")
+    yield found
+    torch.compiler.reset()
+    torch._dynamo.backends.registry._COMPILER_FNS.pop("counted")
+
+
+def test_regions_are_compiled_once_for_all_blocks_and_give_the_same(small_vit, six_images, graphs):
     net = tome(small_vit(), image_size=48, r=4).eval()
     with torch.no_grad():
         expected = net(six_images)
@@ -137,7 +146,14 @@ def test_regions_are_compiled_once_for_all_blocks_and_give_the_same(small_vit, s
     assert 0 < made <= 16 and len(graphs) <= made + 4  # four blocks of 37, 33, 29 and 25 tokens
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(second, expected[:4], rtol=1e-4, atol=1e-4)
-    torch.compiler.reset()
+
+
+def test_a_plain_transformer_has_the_regions_of_its_blocks(small_vit, six_images, graphs, monkeypatch):
+    monkeypatch.setattr(capturing, "compiled_regions", partial(compiled_regions, "counted"))
+    vit = small_vit()
+    with torch.no_grad():
+        torch.testing.assert_close(captured(vit, six_images, compiled=True)(six_images), vit(six_images))
+    assert 0 < len(graphs) <= 2  # for four blocks
 
 
 def test_refusals(small_vit, six_images):

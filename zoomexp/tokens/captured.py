@@ -14,10 +14,12 @@ On a CPU there are no graphs: the same functions run on the same buffers, which 
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from math import ceil
 from typing import Any
 
 import torch
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.errors import InputError
@@ -156,4 +158,11 @@ def captured(net: nn.Module, images: Tensor, *, compiled: bool = False) -> Calla
     net = ready(net)
     if isinstance(net, ZoomViT) and net.budget is None and net.mode == "ragged":
         return Slotted(net, images, compiled)
-    return Graph(in_regions(net, compiled), [images])
+    call = partial(_plain, net) if compiled and isinstance(net, VisionTransformer) else net
+    return Graph(in_regions(call, compiled), [images])
+
+
+def _plain(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """The plain forward, its blocks as regions."""
+    tokens = Ragged.from_dense(vit._pos_embed(vit.patch_embed(images)))
+    return host.read_out(vit, host.encode(vit, tokens))

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+RECOMPILED = 64  # times that a region may be compiled anew, for other networks; torch's 8 are soon used up
+
 _backend: ContextVar[str | None] = ContextVar("backend of compiled regions", default=None)
 
 
@@ -28,9 +30,13 @@ def compiled_regions(backend: str = "inductor") -> Iterator[None]:
     Args:
         backend: of `torch.compile`.
     """
+    import torch._dynamo as dynamo  # a second to import
+
     token = _backend.set(backend)
+    name = "recompile_limit" if hasattr(dynamo.config, "recompile_limit") else "cache_size_limit"  # before torch 2.7
     try:
-        yield
+        with dynamo.config.patch({name: RECOMPILED}):
+            yield
     finally:
         _backend.reset(token)
 
