@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from zoomexp.errors import DivergedError, FaultError, InputError
+from zoomexp.errors import DivergedError, FaultError, InputError, NotLearningError
 
 ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+ENDED = (DivergedError, NotLearningError, FaultError)  # what ends a run that has begun
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -20,9 +21,9 @@ def run_command(main: Callable[[], None]) -> None:
         _check_flags()
         try:
             main()
-        except Exception:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if sweep := sys.modules.get("zoomexp.results.sweep"):  # imported where a multirun has begun
-                sweep.leave_nothing()
+                sweep.close(error)
             raise
 
 
@@ -53,7 +54,7 @@ def composing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turn bad input into one line and exit code 2, a diverged loss or a fault into one line and exit code 1.
+    """Turn bad input into one line and exit code 2, what ends a begun run into one line and 1, Ctrl-C into one and 130.
 
     `HYDRA_FULL_ERROR=1` in the environment shows the traceback.
     """
@@ -62,12 +63,15 @@ def reported() -> Iterator[None]:
 
     try:
         yield
-    except (InputError, DivergedError, FaultError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, *ENDED, HydraException, OmegaConfBaseException) as error:
         if ASKED_FOR_TRACEBACKS:
             raise
-        began = isinstance(error, DivergedError | FaultError)
+        began = isinstance(error, ENDED)
         sys.stderr.write(f"error: {_flat(error) if began else explain(error)}\n")
         sys.exit(1 if began else 2)
+    except KeyboardInterrupt:  # outside a run, which says more (`zoomexp.interruption`)
+        sys.stderr.write("stopped by Ctrl-C\n")
+        sys.exit(130)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ what it logs is closed, and its last checkpoint, of the last finished epoch, sta
 and ends with the numbers of a run that was left alone; that is why no checkpoint is made in the middle of an epoch.
 
 SIGUSR1 does the same: `sbatch --signal=USR1@120` sends it two minutes before the time limit. (Lightning would answer it
-with a checkpoint in the middle of the epoch.) SIGUSR2 is left to submitit, which has its own requeueing.
+with a checkpoint in the middle of the epoch.) SIGUSR2 is left to submitit, which has its own requeueing. Ctrl-C
+(SIGINT) does the same, but puts no job back into the queue.
 """
 
 import contextlib
@@ -20,11 +21,16 @@ from types import FrameType
 
 from zoomexp.results.record import first_process
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run. `code` is 128 + the signal's number, as shells have it: 143 for SIGTERM."""
+    """A signal ended the run. `code` is 128 + the signal's number, as shells have it: 143 for SIGTERM, 130 for Ctrl-C.
+
+    `place` says where the same command goes on.
+    """
+
+    place = "after the last finished epoch"
 
     def __str__(self) -> str:
         return signal.Signals(self.code - 128).name
@@ -32,7 +38,7 @@ class Interrupted(SystemExit):
 
 @contextlib.contextmanager
 def stopping_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 end what is done inside by `Interrupted`, and say what comes next.
+    """Let `SIGNALS` end what is done inside by `Interrupted`, and say what comes next.
 
     Only the main thread can receive signals: in another one nothing is changed.
     """
@@ -44,7 +50,9 @@ def stopping_in_order() -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         if first_process():
-            sys.stderr.write(f"stopped by {interrupted}: {what_comes_next()}\n")
+            by_hand = interrupted.code == 128 + signal.SIGINT
+            what = comes_again(interrupted.place) if by_hand else what_comes_next(interrupted.place)
+            sys.stderr.write(f"stopped by {'Ctrl-C' if by_hand else interrupted}: {what}\n")
             sys.stderr.flush()
         raise
     finally:
@@ -55,10 +63,12 @@ class _Stop:
     """Signal handler: the first signal raises; those that follow do not disturb the cleaning up."""
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.stopping, self.process = False, os.getpid()
         self.before = {number: signal.signal(number, self) for number in SIGNALS}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and os.getpid() != self.process:
+            return  # a terminal tells Ctrl-C to the data loader's workers, too, and the run ends them
         if not self.stopping:
             self.stopping = True
             # Data loader workers were told too; torch would raise in the middle of the cleaning up that they are dead.
@@ -71,15 +81,20 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def what_comes_next() -> str:
-    """Requeue this job where SLURM runs it; returns what the user should know."""
+def comes_again(place: str) -> str:
+    """What to do for the run to go on at `place`."""
+    return f"give the command again, and it goes on {place}"
+
+
+def what_comes_next(place: str) -> str:
+    """Requeue this job where SLURM runs it; returns what the user should know: where the run goes on, at `place`."""
     job = slurm_job()
     if job is None:
-        return "give the command again, and it goes on after the last finished epoch"
+        return comes_again(place)
     refusal = requeue(job)
     if refusal:
-        return f"SLURM job {job} is not requeued ({refusal}); submitted again, it goes on after the last finished epoch"
-    return f"SLURM job {job} is requeued and goes on after the last finished epoch"
+        return f"SLURM job {job} is not requeued ({refusal}); submitted again, it goes on {place}"
+    return f"SLURM job {job} is requeued and goes on {place}"
 
 
 def slurm_job() -> str | None:

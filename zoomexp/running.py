@@ -18,7 +18,9 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import nn
 
 from zoomexp.allocator import keep_memory
+from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.callbacks.history import History
+from zoomexp.callbacks.stopping import placed
 from zoomexp.checkpoint_files import read_checkpoint, to_resume
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
@@ -163,6 +165,18 @@ def fit_and_test(
 
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
+    with placed(trainer):
+        _fit_and_test(trainer, task, data, logger, record, evaluate)
+
+
+def _fit_and_test(
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    logger: Logger | None,
+    record: RunRecord,
+    evaluate: str,
+) -> None:
     started, trainer.logger = time.perf_counter(), logger
     keep_inventory(data, record)
     if torch.cuda.is_available():
@@ -206,7 +220,10 @@ def fit(
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
     begun = to_resume(record.folder)
-    trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
+    finally:
+        record.facts["health"] = health_of(trainer)
     history = next(callback for callback in trainer.callbacks if isinstance(callback, History)).rows
     best = trainer.checkpoint_callback.best_model_path
     metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}

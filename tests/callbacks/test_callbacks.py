@@ -143,11 +143,11 @@ def test_without_validation_there_is_only_a_last(tmp_path):
 
 @pytest.mark.parametrize(("gamma", "warned"), [(0.0, 1), (1.0, 0)])
 def test_an_identity_is_warned_of_once(tmp_path, caplog, gamma, warned):
-    with caplog.at_level(logging.WARNING, logger="zoomexp.callbacks.gate_monitor"):
+    with caplog.at_level(logging.WARNING, logger="zoomexp.health.telling"):
         fit(tmp_path, [GateMonitor()], gamma=gamma, epochs=3)
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("zoomexp")]
     assert len(messages) == warned
-    assert all("epoch 0: the module at conv changes its input by less than 1e-06" in message for message in messages)
+    assert all("epoch 1: SelfAttention at conv changes its input by 0: it is an identity" in m for m in messages)
 
 
 def test_the_gates_are_measured_on_the_first_validation_batch(tmp_path):
@@ -157,12 +157,17 @@ def test_the_gates_are_measured_on_the_first_validation_batch(tmp_path):
     with torch.no_grad():
         x = task.model.conv._conv_forward(batches(2)[0]["image"], task.model.conv.weight, task.model.conv.bias)
         change = (module(x) - x).norm() / x.norm()
+
+    def spread(features):
+        return torch.stack([channel.std(correction=0) for channel in features.unbind(1)]).square().mean().sqrt()
+
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("gate/")}
     assert found == pytest.approx(
         {
             "gate/conv/weight_norm": norm.item(),
             "gate/conv/change": change.item(),
             "gate/conv/gamma": module.gamma.item(),
+            "gate/conv/passed": (spread(module(x)) / spread(x)).item(),
         },
         rel=1e-4,
     )

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from zoomexp.interruption import SIGNALS, Interrupted, requeue, restarted, slurm_job, stopping_in_order
 
@@ -19,6 +21,7 @@ RUN = (
     "attention=none", "trainer.max_epochs=8",
 )  # fmt: skip
 AGAIN = "and it goes on after the last finished epoch"
+PLACE = r"give the command again, and it goes on at epoch (\d+) of 8"
 TIMES = ["epoch_s", "img_per_s"]
 
 
@@ -53,7 +56,8 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "name", "code"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGUSR1, "SIGUSR1", 138)]
+    ("number", "name", "code"),
+    [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGUSR1, "SIGUSR1", 138), (signal.SIGINT, "SIGINT", 130)],
 )
 def test_a_signal_ends_what_is_inside(outside_slurm, capfd, number, name, code):
     before = [signal.getsignal(one) for one in SIGNALS]
@@ -61,7 +65,8 @@ def test_a_signal_ends_what_is_inside(outside_slurm, capfd, number, name, code):
         send(number)
     assert (str(ended.value), ended.value.code) == (name, code)
     assert isinstance(ended.value, SystemExit)
-    assert capfd.readouterr().err == f"stopped by {name}: give the command again, {AGAIN}\n"
+    told = "Ctrl-C" if name == "SIGINT" else name
+    assert capfd.readouterr().err == f"stopped by {told}: give the command again, {AGAIN}\n"
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
@@ -129,6 +134,15 @@ def test_a_running_job_is_requeued(slurm, outside_slurm, capfd):
     )
 
 
+def test_ctrl_c_requeues_nothing(slurm, outside_slurm, capfd):
+    calls = slurm("RUNNING")
+    outside_slurm.setenv("SLURM_JOB_ID", "12")
+    with contextlib.suppress(Interrupted), stopping_in_order():
+        send(signal.SIGINT)
+    assert not calls.exists()
+    assert "requeued" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("state", "why"), [("COMPLETING", "it is completing"), ("", "it is gone")])
 def test_a_cancelled_job_is_not(slurm, outside_slurm, capfd, state, why):
     calls = slurm(state)
@@ -162,12 +176,12 @@ def rows(path: Path) -> int:
     return len(path.read_text().splitlines()) - 1 if path.exists() else 0
 
 
-def stopped(process, folder: Path) -> tuple[int, str]:
+def stopped(process, folder: Path, number: int = signal.SIGTERM) -> tuple[int, str]:
     """Stop a run after its second epoch; its exit code and what it said."""
     deadline = time.monotonic() + 120
     while rows(folder / "history.csv") < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.terminate()
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
     return process.returncode, err
 
@@ -177,7 +191,9 @@ def test_a_stopped_run_ends_with_the_same_numbers(train, start, tmp_path):
     (whole,) = tmp_path.glob("out/runs/*/*/seed*")
     folder = tmp_path / "stopped" / whole.relative_to(tmp_path / "out")
     code, err = stopped(start(*RUN, f"output_dir={tmp_path / 'stopped'}"), folder)
-    assert (code, err.splitlines()[-1]) == (143, f"stopped by SIGTERM: give the command again, {AGAIN}")
+    place = re.fullmatch(f"stopped by SIGTERM: {PLACE}", err.splitlines()[-1])
+    assert code == 143
+    assert int(place[1]) == torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 2
     assert "Traceback" not in err
     assert json.loads((folder / "metrics.json").read_text())["status"] == "interrupted: SIGTERM"
     assert not list(folder.rglob("*hpc*")) + list(folder.rglob("*.partial*"))
@@ -187,6 +203,38 @@ def test_a_stopped_run_ends_with_the_same_numbers(train, start, tmp_path):
     assert facts[0]["metrics"] == facts[1]["metrics"]
     histories = [pd.read_csv(one / "history.csv").drop(columns=TIMES) for one in (whole, folder)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_ctrl_c_says_where_the_run_goes_on(start, tmp_path):
+    process = start(*RUN, f"output_dir={tmp_path}")
+    deadline = time.monotonic() + 120
+    while not (found := list(tmp_path.glob("runs/*/*/seed*/history.csv"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    folder = found[0].parent
+    code, err = stopped(process, folder, signal.SIGINT)
+    place = re.fullmatch(f"stopped by Ctrl-C: {PLACE}", err.splitlines()[-1])
+    assert code == 130
+    assert int(place[1]) == torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 2
+    assert "Traceback" not in err
+    assert json.loads((folder / "metrics.json").read_text())["status"] == "interrupted: SIGINT"
+
+
+def test_ctrl_c_in_a_sweep_shows_what_is_done(start, tmp_path):
+    """The first job is done by then, and the second would take long."""
+    process = start("-m", *RUN[:-1], "trainer.max_epochs=3,400", f"output_dir={tmp_path}")
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(rows(path) >= 4 for path in tmp_path.glob("runs/*/*/seed0*/history.csv")):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert re.search(r"stopped by Ctrl-C: give the command again, and it goes on at epoch \d+ of 400", err)
+    table = out[out.index("job ") :]  # the first run's own table comes before
+    assert [line[0] for line in table.splitlines() if line[:1].isdigit()] == ["0", "1"]
+    assert {"finished", "interrupted:", "SIGINT"} <= set(table.split())
+    assert "Traceback" not in err
 
 
 def test_a_requeued_rerun_goes_on(train, tmp_path, monkeypatch):

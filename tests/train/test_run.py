@@ -74,7 +74,8 @@ def inside(box, x, y) -> bool:
 
 def test_the_record_of_a_run(train, folders, facts, tmp_path):
     ended = train(base=CLUTTERED)
-    assert (ended.code, len(ended.out.splitlines()), len(ended.err.splitlines())) == (0, 9, 3)
+    table = [line for line in ended.out.splitlines() if not line.startswith("health")]  # what it learns, luck decides
+    assert (ended.code, len(table), len(ended.err.splitlines())) == (0, 9, 3)
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {

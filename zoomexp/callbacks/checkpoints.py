@@ -18,7 +18,8 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
     """Lightning's ModelCheckpoint, with its folder in the run folder (the trainer's `default_root_dir`).
 
     `last.ckpt` is written after every epoch; Lightning's own `save_last` leaves out those that are not the best so far.
-    The one before it stays, as `previous.ckpt`, until the run is finished.
+    The one before it stays, as `previous.ckpt`, until the run is finished. `next_epoch` is the one, from 0, with which
+    a run that stops now goes on; None before the training has begun.
 
     Saves at the end of a training epoch, after validation: a run resumes at the beginning of an epoch. Without a
     validation split there is no best, only the last.
@@ -31,6 +32,7 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
     def __init__(self, monitor: str = "val/acc1", mode: str = "max") -> None:
         if mode not in ("max", "min"):
             raise InputError(f"callbacks.checkpoints.mode must be max or min, got {mode!r}")
+        self.next_epoch: int | None = None
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -54,9 +56,11 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
         self.last_model_path = str(Path(self.dirpath) / LAST)
         trainer.save_checkpoint(self.last_model_path)
+        self.next_epoch = trainer.current_epoch + 1
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Give up on a best checkpoint where nothing is validated."""
+        """Note where the run begins or resumes; give up on a best checkpoint where nothing is validated."""
+        self.next_epoch = trainer.current_epoch
         if not trainer.num_val_batches or not sum(trainer.num_val_batches):
             self.monitor, self.save_top_k = None, 0
         super().on_train_start(trainer, *args)

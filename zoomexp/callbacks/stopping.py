@@ -1,7 +1,9 @@
-"""A run of several processes that is told to stop: all of them stop."""
+"""A run that is told to stop says where it goes on; of several processes all stop."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,3 +41,16 @@ class Stopping(NoBatchHooks, pl.Callback):
         """Tell the processes that Lightning has started; a scheduler or torchrun tells all of them itself."""
         if isinstance(exception, Interrupted) and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def placed(trainer: pl.Trainer) -> Iterator[None]:
+    """Let an interruption of what is done inside say with which epoch the run goes on."""
+    try:
+        yield
+    except Interrupted as stopped:
+        epoch = getattr(trainer.checkpoint_callback, "next_epoch", None)
+        if epoch is not None:
+            done = trainer.max_epochs and epoch >= trainer.max_epochs
+            stopped.place = "with the test" if done else f"at epoch {epoch + 1} of {trainer.max_epochs}"
+        raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoomexp.health.findings import told
 from zoomexp.results.derived import along_training, from_history
 from zoomexp.results.filling import RunResult
 
@@ -27,6 +28,7 @@ def finished_run(folder: Path) -> RunResult | None:
         correct=_correct(folder / "predictions.npz"),
         git_sha=facts["git"]["sha"] or "",
         folder=str(folder),
+        health=told(facts),
     )
 
 

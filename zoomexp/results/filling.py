@@ -7,6 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from zoomexp.errors import InputError
+from zoomexp.health.findings import CUT_OFF, IDLE, NOT_LEARNED
 from zoomexp.results.claims import judged
 from zoomexp.results.derived import quantity
 from zoomexp.results.statistics import PairedTest, holm, mcnemar, mean_interval, paired_bootstrap
@@ -23,6 +24,7 @@ class RunResult:
     """What a table needs of one finished run.
 
     `correct` is `(N,)`: whether the top-1 prediction of each test image is right, in the order of the test index.
+    `health` says what its monitor found (`health.findings.told`); empty for a run that is well.
     """
 
     metrics: Mapping[str, float]
@@ -31,6 +33,7 @@ class RunResult:
     correct: np.ndarray | None = None
     git_sha: str = ""
     folder: str = ""
+    health: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Cell:
     """One column of one row: what was reported, what was measured, and what may be said of the two.
 
     `p_value` is Holm-corrected over the table's rows; `difference` (points, row minus baseline) and its interval belong
-    to the test named in `test`.
+    to the test named in `test`. `mark` says of the worst mark (`health.findings`) how many of the `n` runs have it.
     """
 
     column: Column
@@ -50,6 +53,7 @@ class Cell:
     stale: bool = False
     p_value: float | None = None
     test: PairedTest | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         results, found = runs.get(row.name, ()), (tests[row.name], p_values[row.name])
         cells = tuple(_cell(table, row, column, results, scale, git_sha, found) for column in table.columns)
         baseline = table.baseline_of(row)
-        rows.append(FilledRow(row.name, cells, _caveats(row), baseline.name if baseline else None))
+        rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None))
     caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats)
     return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure)
 
@@ -168,8 +172,17 @@ def _cell(
     interval = mean_interval(measured)
     stale = any(result.git_sha != git_sha for result in results)
     test, p_value = found if column.key in TESTED else (None, None)
-    text = verdict(reported, measured, reason)
-    return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, p_value, test)
+    mark = _mark(results)
+    text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, measured, reason)
+    return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, p_value, test, mark)
+
+
+def _mark(results: Sequence[RunResult]) -> str:
+    """How many of a row's runs have the worst of the marks that any has."""
+    for name in (NOT_LEARNED, CUT_OFF, IDLE):
+        if count := sum(result.health.startswith(name) for result in results):
+            return f"{name}: {count} of {len(results)} runs"
+    return ""
 
 
 def _test(table: Table, row: Row, runs: Mapping[str, Sequence[RunResult]]) -> PairedTest | None:
@@ -184,5 +197,8 @@ def _test(table: Table, row: Row, runs: Mapping[str, Sequence[RunResult]]) -> Pa
     return mcnemar(a, b) if len(a) == len(b) == 1 else paired_bootstrap(a, b)
 
 
-def _caveats(row: Row) -> tuple[str, ...]:
-    return (*row.caveats, f"Not available: {row.unavailable}") if row.unavailable else row.caveats
+def _caveats(row: Row, results: Sequence[RunResult]) -> tuple[str, ...]:
+    """The table's own, and what the monitor found in the row's runs."""
+    unavailable = [f"Not available: {row.unavailable}"] if row.unavailable else []
+    health = [f"Seed {result.seed} of {row.name}: {result.health}." for result in results if result.health]
+    return (*row.caveats, *unavailable, *health)

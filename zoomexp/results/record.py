@@ -64,6 +64,7 @@ class RunRecord:
             "seed": config["seed"],
             "metrics": {},
             "cost": {},
+            "health": None,
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
             | {"python": platform.python_version()},
             "git": git_state(),

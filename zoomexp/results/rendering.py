@@ -51,7 +51,9 @@ def terminal(filled: FilledTable) -> RichTable:
     for i, line in enumerate(lines):
         last = i + 1 == len(lines) or bool(lines[i + 1].system)
         texts = (f"{line.system} {line.notes}".strip(), line.quantity, line.reported, line.measured, line.against)
-        colour = {"reproduced": "green", "differs": "red"}.get(line.kind, "dim")
+        colour = {"reproduced": "green", "differs": "red", "not-learned": "red", "module-shut": "red"}.get(
+            line.kind, "dim"
+        )
         verdict = f"[{colour}]{escape_rich(line.verdict)}[/]"
         shown.add_row(*map(escape_rich, texts), verdict, end_section=last)
     return shown
@@ -107,6 +109,7 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
         "test": test.name if test else None,
         "p_holm": cell.p_value,
         "verdict": cell.verdict,
+        "health": cell.mark,
         "caveats": " ".join(row.caveats),
     }
 
@@ -128,7 +131,7 @@ def _line(cell: Cell, system: str, notes: str, row: FilledRow, mark: bool) -> Li
     reported = "-" if cell.reported is None else number(cell.reported)
     span = len(row.cells) if system else 0
     kind = cell.verdict.partition(":")[0].replace(" ", "-")
-    measured = _measured(cell, number) + " stale" * mark
+    measured = _measured(cell, number) + f" [{cell.mark}]" * bool(cell.mark) + " stale" * mark
     return Line(system, notes, cell.column.title, reported, measured, _against(cell), cell.verdict, kind, span)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from zoomexp.health.findings import mark, told
 from zoomexp.results.record import first_process
 
 METRICS = (
@@ -41,6 +43,8 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     cost, metrics, choices = facts["cost"], facts["metrics"], facts["choices"]
     places = ", ".join(cost["insertion_sites"])
     table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
+    if health := told(facts):
+        table.add_row("health", escape(health), style="red")
     for key, name, unit in METRICS:
         if key in metrics:
             table.add_row(name, f"{metrics[key]:.2f} %" if unit else f"{metrics[key]:.4f}")
@@ -64,7 +68,7 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             str(job["job"]),
             " ".join(job["overrides"]),
-            job["status"],
+            ", ".join(filter(None, [job["status"], mark(job)])),
             *("-" if score is None else f"{score:.2f}" for score in scores),
             f"{cost['params']:,}" if cost else "-",
             f"{cost['macs'] / 1e6:,.1f}" if cost else "-",

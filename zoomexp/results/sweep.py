@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,8 +13,10 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from rich.console import Console
 
-from zoomexp.errors import DivergedError, FaultError, InputError
-from zoomexp.results.record import write_text
+from zoomexp.errors import DivergedError, FaultError, InputError, NotLearningError
+from zoomexp.health.findings import mark
+from zoomexp.interruption import Interrupted
+from zoomexp.results.record import told_by, write_text
 from zoomexp.results.submitit_repair import repair_submitit
 from zoomexp.results.summary import sweep_table
 
@@ -33,14 +36,21 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
     console.print(f"[bold]job {job}[/bold] {' '.join(overrides)}", highlight=False)
     try:
         facts = dict(experiment())
+    except (SystemExit, KeyboardInterrupt) as error:
+        _write_job(sweep_dir, job, overrides, {"status": f"interrupted: {told_by(error)}"})
+        raise
     except Exception as error:
-        if not isinstance(error, InputError | DivergedError | FaultError):
+        if not isinstance(error, InputError | DivergedError | NotLearningError | FaultError):
             traceback.print_exc()
         facts = {"status": f"failed: {one_line(error)}"}
         console.print(f"job {job} {facts['status']}", style="red", markup=False, highlight=False)
+    _write_job(sweep_dir, job, overrides, facts)
+
+
+def _write_job(sweep_dir: Path, job: int, overrides: list[str], facts: Mapping[str, Any]) -> None:
     if not first():
         return
-    kept = {key: facts[key] for key in ("status", "run", "metrics", "cost") if key in facts}
+    kept = {key: facts[key] for key in ("status", "run", "metrics", "cost", "health") if key in facts}
     sweep_dir.mkdir(parents=True, exist_ok=True)
     write_text(sweep_dir / f"job_{job}.json", json.dumps({"job": job, "overrides": overrides, **kept}, indent=2))
 
@@ -63,6 +73,23 @@ def remove_own(folder: Path) -> None:
         folder.rmdir()
 
 
+def close(error: BaseException) -> None:
+    """End a multirun that an error has left: show what is done, or remove what was made if no job could begin."""
+    if isinstance(error, Exception):
+        leave_nothing()
+    elif isinstance(error, KeyboardInterrupt | Interrupted) and SweepTable.folder and first():
+        show_jobs(SweepTable.folder)
+
+
+def show_jobs(folder: Path) -> list[dict[str, Any]]:
+    """Print the table of the jobs that have a file in `folder`, whichever process wrote it; returns what they say."""
+    files = sorted(folder.glob("job_*.json"), key=lambda path: int(path.stem.split("_")[1]))
+    jobs = [json.loads(file.read_text()) for file in files]
+    if jobs:
+        Console(width=None if sys.stdout.isatty() else 200).print(sweep_table(jobs))
+    return jobs
+
+
 def leave_nothing() -> None:
     """Remove what Hydra made for a multirun of which no job could begin: it looks at the jobs only after that."""
     with contextlib.suppress(OSError):  # not made yet, or something else has come to lie there
@@ -75,6 +102,7 @@ def leave_nothing() -> None:
 class SweepTable(Callback):
     """Hydra callback: prints the table of a multirun and exits with 1 if a job failed."""
 
+    folder: ClassVar[Path | None] = None  # of this process's multirun
     made: ClassVar[list[Path]] = []  # the folders that were not there before this process's multirun, the deepest first
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
@@ -85,6 +113,7 @@ class SweepTable(Callback):
         """See to it that the launcher waits for every job, and note which folders are about to be made."""
         repair_submitit(config.hydra.launcher._target_)
         folder = Path(config.hydra.sweep.dir)
+        SweepTable.folder = folder
         SweepTable.made = [one for one in (folder, *folder.parents) if not one.exists()]
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
@@ -92,9 +121,9 @@ class SweepTable(Callback):
         if not first():
             remove_own(Path(config.hydra.sweep.dir))
             return
-        files = sorted(Path(config.hydra.sweep.dir).glob("job_*.json"), key=lambda p: int(p.stem.split("_")[1]))
-        jobs = [json.loads(file.read_text()) for file in files]
-        Console(width=None if sys.stdout.isatty() else 200).print(sweep_table(jobs))
+        jobs = show_jobs(Path(config.hydra.sweep.dir))
+        for name, count in Counter(filter(None, map(mark, jobs))).items():
+            sys.stderr.write(f"{name}: {count} of {len(jobs)} jobs\n")
         failed = sum(job["status"] != "finished" for job in jobs)
         if failed:
             sys.stderr.write(f"{failed} of {len(jobs)} jobs failed\n")

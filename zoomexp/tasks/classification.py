@@ -62,6 +62,7 @@ class Classifier(TrainedModel):
         if getattr(loss, "needs_maps", False) and not map_sites:
             raise InputError(f"loss={type(loss).__name__}: needs a module with a map, and the model has none")
         super().__init__(model, loss, optimizer, scheduler, seed)
+        self.num_classes = num_classes
         self.inputs = getattr(model, "inputs", ("image",))
         if mixing is not None and tuple(self.inputs) != ("image",):
             raise InputError(

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from zoomexp.health.findings import mark, told
 from zoomexp.results.filling import DIFFERS, NOT_COMPARABLE, REPRODUCED, FilledTable
 from zoomexp.results.report.curves import cost_panels, sweep_plots
 from zoomexp.results.report.figures import Sheet
@@ -79,6 +80,8 @@ def _environment(folder: Path) -> Environment:
         "number": number,
         "shown": shown,
         "reasons": reasons,
+        "mark": mark,
+        "told": told,
         "p": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
         "link": lambda path: quote(Path(os.path.relpath(path, folder)).as_posix()),
     }

@@ -1,0 +1,68 @@
+"""Recipes that are known to kill Loupe's mask: the run says so, in every place."""
+
+import json
+import re
+
+import pytest
+
+DEAD = (
+    "attention=loupe", "backbone=resnet20", "dataset=cluttered_digits", "optimizer=sgd", "optimizer.lr=0.1",
+    "loss=cross_entropy", "scheduler=cosine", "trainer.gradient_clip_val=null", "logger=none",
+)  # fmt: skip
+FORCED = (
+    "attention=loupe", "attention.bias=-20", "dataset=digits", "dataset.train_size=128", "dataset.test_size=60",
+    "dataset.batch_size=16", "optimizer=sgd", "optimizer.lr=1e-6", "loss=cross_entropy", "logger=none",
+    "trainer.max_epochs=2",
+)  # fmt: skip
+
+
+def findings(facts):
+    return {entry["kind"]: entry for entry in facts["health"]}
+
+
+def test_a_shut_mask_is_in_the_record_and_in_the_table(train, facts):
+    ended = train(base=FORCED)
+    assert ended.code == 0
+    found = findings(facts())["shut"]
+    assert (found["site"], found["module"], found["until"]) == ("layer2", "Loupe", None)
+    assert found["epoch"] < 2
+    assert 0 <= found["value"] < 1
+    assert re.search(r"^health +(module shut|not learned): the mask of Loupe at layer2 is shut", ended.out, re.M)
+
+
+def test_it_stops_where_that_is_asked_for(train, facts):
+    ended = train("callbacks.gates.stop=true", base=FORCED)
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("error: the mask of Loupe at layer2 is shut")
+    assert facts()["status"].startswith("failed: NotLearningError: the mask of Loupe at layer2 is shut")
+    assert "shut" in findings(facts())
+
+
+def test_in_a_sweep(train, tmp_path):
+    ended = train("-m", "callbacks.gates.stop=true,false", base=FORCED)
+    assert ended.code == 1
+    (sweep,) = (tmp_path / "out" / "sweeps").iterdir()
+    jobs = [json.loads((sweep / f"job_{number}.json").read_text()) for number in (0, 1)]
+    assert jobs[0]["status"].startswith("failed: NotLearningError: the mask of Loupe at layer2 is shut")
+    assert "shut" in findings(jobs[1])
+    assert "Traceback" not in ended.err
+    assert "finished, " in ended.out
+    assert "1 of 2 jobs failed" in ended.err
+
+
+@pytest.mark.parametrize("more", [(), ("evaluate=start",)])
+def test_a_smoke_run_and_one_that_is_only_tested_are_not_called_dead(train, facts, more):
+    ended = train("trainer=smoke", *more, base=FORCED)
+    assert ended.code == 0
+    assert facts()["health"] == (None if more else "ok")
+    assert "health" not in ended.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_default_of_former_times_is_called_shut_before_its_third_epoch(train, facts, seed):
+    """SGD at 0.1 shuts the mask within 30 steps; the cosine has its eight epochs, as it had."""
+    assert train(f"seed={seed}", "trainer.max_epochs=2", "scheduler.epochs=8", base=DEAD).code == 0
+    found = findings(facts())["shut"]
+    assert (found["site"], found["epoch"] < 2) == ("layer2", True)
+    assert found["value"] < 1
