@@ -106,6 +106,8 @@ def make_ready(
     load_weights(task.model, checkpoint)
     if "map" in task.inputs and not getattr(data, "has_maps", False):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
+    if hasattr(task.loss, "weigh"):
+        task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())
     data.trainer = trainer  # says how many processes share the images
     if evaluate == "start":
         return

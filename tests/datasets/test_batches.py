@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from zoomexp.datasets.batches import ShardedBatches
@@ -53,3 +54,34 @@ def test_repeats_keep_an_epochs_length(count, repeats):
     assert len({position for _, position in keys}) <= math.ceil(count / repeats)
     evaluation = ShardedBatches(count, 5, repeats=repeats)
     assert [key for batch in evaluation for key in batch] == [(0, i) for i in range(count)]
+
+
+LABELS = np.array([0] * 70 + [1] * 20 + [2] * 7)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_balanced_epoch_has_as_many_of_each_class(world_size):
+    seen = []
+    for epoch in (0, 1):
+        keys = []
+        for rank in range(world_size):
+            batches = ShardedBatches(97, 8, training=True, seed=1, labels=LABELS, rank=rank, world_size=world_size)
+            batches.set_epoch(epoch)
+            keys += [key for batch in batches for key in batch]
+            assert [len(batch) for batch in batches] == [8] * len(batches)
+        counts = np.bincount(LABELS[[position for _, position in keys]])
+        assert abs(counts - len(keys) / 3).max() <= 9 and len(set(keys)) == len(keys)  # what the last batch lacks
+        seen.append(set(keys))
+    assert not seen[0] & seen[1]
+
+
+def test_images_of_a_small_class_come_equally_often():
+    batches = ShardedBatches(97, 1, training=True, labels=LABELS)
+    keys = [key for batch in batches for key in batch]
+    positions = np.array([position for _, position in keys])
+    assert sorted(np.bincount(LABELS[positions])) == [32, 32, 33]
+    often = np.bincount(positions, minlength=97)
+    for label, count in ((0, 70), (1, 20), (2, 7)):
+        own = often[np.flatnonzero(label == LABELS)]
+        assert len(own) == count and own.max() - own.min() <= 1
+    assert {draw for draw, position in keys if position >= 90} == set(range(5))

@@ -72,3 +72,29 @@ def test_the_weight_rises_linearly(epoch, weight):
 def test_refusals(loss, arguments, field):
     with pytest.raises(InputError, match=rf"^loss\.{field}={arguments[field]!r} must be "):
         loss(**arguments)
+
+
+@pytest.mark.parametrize("weights", ["balanced", [2.0, 0.5, 1.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights(weights, smoothing):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(12, 3), torch.tensor([0] * 6 + [1] * 4 + [2] * 2)
+    loss = CrossEntropy(smoothing, class_weights=weights)
+    loss.weigh([6, 4, 2])
+    by_class = torch.tensor([12 / 18, 1.0, 2.0] if weights == "balanced" else weights)
+    targets = torch.nn.functional.one_hot(labels, 3) * (1 - smoothing) + smoothing / 3
+    costs = -(targets * by_class * logits.log_softmax(1)).sum(1)  # the equation in PyTorch's documentation
+    torch.testing.assert_close(loss(logits, labels)["cross_entropy"], costs.sum() / by_class[labels].sum())
+    assert not loss.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts", "message"),
+    [("equal", None, "loss.class_weights='equal' must be a list of numbers, one per class; or balanced, or null"),
+     ([1, -1], None, r"loss.class_weights\[1\]=-1 must be a finite number, at least 0"),
+     ([1, 1], [3, 3, 3], "loss.class_weights has 2 values; there are 3 classes"),
+     ("balanced", [3, 0], "loss.class_weights=balanced: a class has no training images")],
+)  # fmt: skip
+def test_class_weights_that_are_none(weights, counts, message):
+    with pytest.raises(InputError, match=message):
+        CrossEntropy(class_weights=weights).weigh(counts)

@@ -67,3 +67,19 @@ def test_an_image_cut_short(train, facts, own, tmp_path, how):
     )
     assert facts()["data"]["images"]["test"] == 7
     assert facts()["data"]["passed_over"]["cannot be read as an image: it is damaged or cut short"] == 1
+
+
+def test_classes_of_unequal_size(train, facts, own):
+    for i in range(5):
+        (own / "images" / "train" / "red one" / f"{i}.png").unlink()
+    ended = train(f"data_dir={own}", "dataset.sampler=balanced", "loss.class_weights=balanced", base=BASE)
+    assert ended.code == 0, ended.err
+    assert facts()["data"]["images"]["train"] == 8
+
+
+def test_one_class(train, own, tmp_path):
+    for split in ("train", "test"):
+        (own / "images" / split / "gr\u00fcn").rename(own / "images" / f"{split}-gone")
+    ended = train(f"data_dir={own}", base=BASE)
+    assert (ended.code, ended.out) == (2, "") and not (tmp_path / "out").exists()
+    assert ended.err == "error: dataset: there is one class only; a classifier needs at least two\n"

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from zoomexp.datasets.loader import EpochSampler, check_eval_batch, too_large
 from zoomexp.errors import InputError
@@ -27,6 +29,8 @@ class ShardedBatches(EpochSampler):
         rank, world_size: this process's place among those that share the work.
         repeats: copies of an image in a training epoch, each a draw of its own: epoch * repeats, + 1, + 2 ... An epoch
             keeps its length and sees 1 / repeats of the images.
+        labels: (N,) int64; then a training epoch has as many images of each class: of a small class each equally often
+            (up to one), a draw of its own each time, of a large class as many as there is room for. None: each once.
 
     Raises:
         InputError: a training batch larger than the set, or fewer images than processes.
@@ -42,10 +46,12 @@ class ShardedBatches(EpochSampler):
         rank: int = 0,
         world_size: int = 1,
         repeats: int = 1,
+        labels: np.ndarray | None = None,
     ) -> None:
         super().__init__(seed)
         self.size, self.batch_size, self.training = size, batch_size, training
         self.rank, self.world_size, self.repeats = rank, world_size, repeats if training else 1
+        self.members = None if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
         shard = size // world_size
         if shard == 0:
             raise InputError(f"trainer.devices: {size} images cannot be shared by {world_size} processes")
@@ -67,8 +73,24 @@ class ShardedBatches(EpochSampler):
             order = torch.randperm(self.size, generator=self.generator()).repeat_interleave(self.repeats)
             order = order[: self.size - self.size % self.world_size]
         draws = self.epoch * self.repeats + copies[: len(order)] % self.repeats
+        if self.training and self.members is not None:
+            order, draws = (values[: self.size - self.size % self.world_size] for values in self._balanced())
         shard = torch.stack([draws, order], dim=1)[self.rank :: self.world_size]
         batches = shard.split(self.batch_size)
         batches = batches if len(batches) >= len(self) else shard.tensor_split(len(self))
         for batch in batches[: len(self)]:
             yield [(draw, position) for draw, position in batch.tolist()]
+
+    def _balanced(self) -> tuple[Tensor, Tensor]:
+        """Return an epoch's positions and draws, (N,) each, with as many images of each class (up to one)."""
+        generator, classes = self.generator(), len(self.members)
+        wanted = [(self.size + place) // classes for place in torch.randperm(classes, generator=generator).tolist()]
+        most = max(math.ceil((self.size // classes + 1) / len(own)) for own in self.members)  # the same in every epoch
+        positions, draws = [], []
+        for own, count in zip(self.members, wanted, strict=True):
+            rounds = math.ceil(count / len(own))
+            orders = [torch.randperm(len(own), generator=generator) for _ in range(rounds)]
+            positions.append(torch.from_numpy(own)[torch.cat(orders)[:count]] if rounds else torch.empty(0).long())
+            draws.append(self.epoch * most + torch.arange(count) // len(own))
+        mixed = torch.randperm(self.size, generator=generator)
+        return torch.cat(positions)[mixed], torch.cat(draws)[mixed]

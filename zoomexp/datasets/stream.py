@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from zoomexp.arguments import listed, number, one_of, real, truth
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
+from zoomexp.datasets.duplicates import without_copies
 from zoomexp.datasets.holdout import shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
@@ -73,6 +74,10 @@ class StreamDataModule(pl.LightningDataModule):
         test_fraction: share of the images held out for the test, stratified, where the set has no test split.
         fold, folds: cross-validation: the training images are parted into `folds` parts, stratified, and number `fold`,
             from 0, is the test split; a test split of its own is not used. None: no folds.
+        sampler: "shuffled": an epoch has each training image once; "balanced": as many of each class, images of small
+            classes several times, each time augmented anew, and not all of large ones.
+        on_duplicate: an image whose file is in two splits: "tell": it stays, and is told; "drop": the copies in train,
+            and in val of a test image, are left out; "fail". Not looked for in more than 20,000 images.
         seed: of the order and the augmentation, which depend on (seed, epoch, index) and on which of the repeats it is,
             not on batch size or workers.
 
@@ -107,6 +112,8 @@ class StreamDataModule(pl.LightningDataModule):
         test_fraction: float = 0.2,
         fold: int | None = None,
         folds: int | None = None,
+        sampler: Literal["shuffled", "balanced"] = "shuffled",
+        on_duplicate: Literal["tell", "drop", "fail"] = "tell",
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
@@ -119,6 +126,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
+        self.sampler, self.on_duplicate = sampler, on_duplicate
         self.partition = Partition(val_fraction, validate_on, test_fraction, fold, folds, split_seed)
         self.background, self.on_bad_image = colour("dataset.background", background), on_bad_image
         self.views = False  # whether training batches say how their images were cropped and mirrored
@@ -143,14 +151,14 @@ class StreamDataModule(pl.LightningDataModule):
         if self._parts:
             return
         splits = inspected(self.read(), self.on_bad_image)
-        full = self.partition.of(splits)
+        full, copies = without_copies(self.partition.of(splits), self.on_duplicate)
         train = shortened(full.train, self.train_size, self.split_seed, "train_size")
         test = shortened(full.test, self.test_size, self.split_seed, "test_size")
         val = test if self.validate_on == "test" else full.val
         if self.validate_on != "test" and val is not None:
             size = max(1, round(len(val) * len(train) / len(full.train)))
             val = shortened(val, size, self.split_seed, "train_size")
-        self._classes, self._passed_over, self._notes = splits.classes, splits.passed_over, full.notes
+        self._classes, self._notes, self._passed_over = splits.classes, full.notes, {**splits.passed_over, **copies}
         self._parts = {"train": train, "val": val, "test": test}
 
     @property
@@ -220,6 +228,8 @@ class StreamDataModule(pl.LightningDataModule):
     def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
         files, pinned, erasing = self._parts[part], False, self.erasing if training else 0.0
         order = {"training": training, "seed": self.seed, "repeats": self.repeats}
+        if training and self.sampler == "balanced":
+            order["labels"] = self._parts[part].labels
         if self.trainer is not None:
             order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
@@ -244,5 +254,9 @@ class StreamDataModule(pl.LightningDataModule):
             )
         real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
         number("dataset.erasing", self.erasing, 0, 1)
+        one_of("dataset.sampler", self.sampler, ("shuffled", "balanced"))
+        if self.sampler == "balanced" and self.repeats > 1:
+            raise InputError("dataset.repeats: dataset.sampler=balanced repeats images as often as it needs; repeats=1")
+        one_of("dataset.on_duplicate", self.on_duplicate, ("tell", "drop", "fail"))
         one_of("dataset.on_bad_image", self.on_bad_image, ("fail", "skip"))
         one_of("dataset.augment", self.augment, ("basic", "randaugment", "three_augment", "central", "none"))

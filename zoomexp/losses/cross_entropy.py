@@ -1,11 +1,13 @@
 """Cross-entropy with label smoothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import real
+from zoomexp.arguments import listed, number, real
+from zoomexp.errors import InputError
 
 
 class CrossEntropy(nn.Module):
@@ -13,18 +15,50 @@ class CrossEntropy(nn.Module):
 
     Args:
         label_smoothing: In [0, 1): share of the target mass spread over all classes.
+        class_weights: Of the classes' images in the mean, in label order, at least 0; "balanced": N / (K n) for a class
+            that has n of the N training images of K classes; None: all alike.
 
     Raises:
-        InputError: For a smoothing outside [0, 1).
+        InputError: For a smoothing outside [0, 1), or weights that are none.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | str | None = None) -> None:
         super().__init__()
+        if class_weights not in (None, "balanced"):
+            listed("loss.class_weights", class_weights, (int, float), "numbers, one per class; or balanced, or null")
+            for place, weight in enumerate(class_weights):
+                number(f"loss.class_weights[{place}]", weight, 0)
+        self.class_weights = class_weights
+        self.register_buffer("weights", None, persistent=False)
         real("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)")
         self.label_smoothing = label_smoothing
+
+    def weigh(self, counts: Sequence[int]) -> None:
+        """Set the weights of the classes, which have so many training images.
+
+        Raises:
+            InputError: For another number of weights than classes, or a class without training images.
+
+        >>> loss = CrossEntropy(class_weights="balanced")
+        >>> loss.weigh([30, 10])
+        >>> loss.weights.tolist()
+        [0.6666666865348816, 2.0]
+        """
+        if self.class_weights is None:
+            return
+        if self.class_weights == "balanced":
+            if not min(counts):
+                raise InputError("loss.class_weights=balanced: a class has no training images")
+            self.weights = torch.tensor([sum(counts) / (len(counts) * count) for count in counts])
+        elif len(self.class_weights) != len(counts):
+            raise InputError(
+                f"loss.class_weights has {len(self.class_weights)} values; there are {len(counts)} classes"
+            )
+        else:
+            self.weights = torch.tensor(self.class_weights, dtype=torch.float32)
 
     def forward(
         self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float = 0.0
     ) -> dict[str, Tensor]:
         """Logits (B, K) and targets (B,) int64 or (B, K) probabilities to {"cross_entropy": scalar}."""
-        return {"cross_entropy": F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
+        return {"cross_entropy": F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)}

@@ -4,7 +4,7 @@ Paper: "The Loupe", arXiv 2508.16663: L = CE + lambda * |M|_1. Its released code
 text writes a sum; `reduction` has both. With several modules the term is the mean of their terms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class SparseGate(CrossEntropy):
         reduction: "mean" over batch and positions, or "sum" over positions and mean over the batch.
         warmup_epochs: The weight rises linearly from 0 over this many epochs (0: constant).
         label_smoothing: In [0, 1), for the cross-entropy.
+        class_weights: For the cross-entropy, as there.
 
     Raises:
         InputError: For a negative weight or warm-up, or an unknown reduction.
@@ -29,9 +30,14 @@ class SparseGate(CrossEntropy):
     needs_maps = True
 
     def __init__(
-        self, sparsity: float = 0.05, reduction: str = "mean", warmup_epochs: float = 0, label_smoothing: float = 0.0
+        self,
+        sparsity: float = 0.05,
+        reduction: str = "mean",
+        warmup_epochs: float = 0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | str | None = None,
     ) -> None:
-        super().__init__(label_smoothing)
+        super().__init__(label_smoothing, class_weights)
         number("loss.sparsity", sparsity, 0)
         one_of("loss.reduction", reduction, ("mean", "sum"))
         number("loss.warmup_epochs", warmup_epochs, 0)

@@ -39,7 +39,7 @@ class Classifier(TrainedModel):
             against the heavier label; None leaves them as they are. Validation and test never mix.
 
     Raises:
-        InputError: If the loss needs maps and no inserted module has one, or for mixing out of its range or with a
+        InputError: For a single class, if the loss needs maps and no inserted module has one, or for mixing out of its range or with a
             model that reads more of a batch than its images.
     """
 
@@ -58,6 +58,8 @@ class Classifier(TrainedModel):
             raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
         if getattr(loss, "compares_maps", False):
             raise InputError(f"loss={type(loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
+        if num_classes < 2:
+            raise InputError("dataset: there is one class only; a classifier needs at least two")
         map_sites = list(attention_maps(model))
         if getattr(loss, "needs_maps", False) and not map_sites:
             raise InputError(f"loss={type(loss).__name__}: needs a module with a map, and the model has none")
