@@ -9,7 +9,7 @@
     python scripts/benchmark.py zoomvit                              ZoomViT against plain DeiT-S: encoder, whole
         batch_size=16 encoder_batch=64 rounds=5 depth=12 dtypes=fp32,bf16
     python scripts/benchmark.py gpu-tokens                           all of these in CUDA graphs, four minutes on a GPU
-        batch=128,512 limit_s=240 forms=eager,graph,compiled dtype=bf16 rounds=7
+        batch=128,512 limit_s=240 forms=eager,graph,compiled dtype=bf16 rounds=5
         parts=zoomvit,zoomer,tokenizer,methods methods=all
     python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
         steps=40 rounds=5        steps in a stretch, stretches of each side

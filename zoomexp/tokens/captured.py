@@ -41,11 +41,14 @@ class Graph:
     Args:
         function: from tensors to a tensor or a tuple of them, without gradient.
         example: tensors as they will come; on a CPU the function is called at every call.
+        shared: whether these tensors themselves are read, as the results of another graph are; else copies.
         pool: memory shared with other graphs, of which none may run between a call and the reading of its result.
     """
 
-    def __init__(self, function: Callable[..., Any], example: Sequence[Tensor], pool: Any = None) -> None:
-        self.function, self.inputs = function, [one.clone() for one in example]
+    def __init__(
+        self, function: Callable[..., Any], example: Sequence[Tensor], *, shared: bool = False, pool: Any = None
+    ) -> None:
+        self.function, self.inputs = function, [one if shared else one.clone() for one in example]
         self.graph: torch.cuda.CUDAGraph | None = None
         if example and example[0].is_cuda:
             self._capture(pool)
@@ -54,7 +57,8 @@ class Graph:
     def __call__(self, *values: Tensor) -> Any:
         """The function's result for these values; overwritten by the next call."""
         for own, value in zip(self.inputs, values, strict=True):
-            own.copy_(value)
+            if own is not value:
+                own.copy_(value)
         if self.graph is None:
             self.output = self.function(*self.inputs)
         else:
@@ -117,7 +121,7 @@ class Slotted:
             return host.read_out(net.vit, encoded)[: len(images)]
 
         example = [*self.look.inputs, *self.look.output[:3]]
-        return Graph(self._in_regions(logits), example, self.pool)
+        return Graph(self._in_regions(logits), example, shared=True, pool=self.pool)
 
     def _in_regions(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return in_regions(function, self.compiled)

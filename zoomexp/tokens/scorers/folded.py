@@ -36,7 +36,8 @@ def fold(net: nn.Module) -> None:
         pairs = [(name, child) for name, child in module.named_children()]
         for (name, child), (after, norm) in pairwise(pairs):
             if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                kind = child.weight.dtype  # in single precision: products of roundings add up
+                setattr(module, name, fuse_conv_bn_eval(child.float(), norm.float()).to(kind))
                 setattr(module, after, nn.Identity())
 
 

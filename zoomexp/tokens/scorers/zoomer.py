@@ -60,7 +60,7 @@ class ZoomerScores(nn.Module):
 def _scored(zoomer: Zoomer, images: Tensor, channels: int) -> Tensor:
     """The Zoomer's map of images that are resized to its size."""
     size = zoomer.image_size
-    if images.shape[-1] == 2 * size and images.device.type != "cpu":
+    if images.shape[-1] == 2 * size and torch.compiler.is_compiling():  # then one pass; as single operations many
         images = halved(images)
     elif images.shape[-1] != size:
         smaller = images.float()  # antialiasing knows no bf16 on a CPU
