@@ -49,6 +49,7 @@ def experiment(run: "Run", rerun: bool = False) -> dict:
     from zoomexp.composition import build, make
     from zoomexp.interruption import restarted
     from zoomexp.memory import in_memory
+    from zoomexp.recipe import missing
     from zoomexp.results.record import RunRecord
     from zoomexp.results.summary import show
     from zoomexp.running import fit_and_test, make_logger
@@ -57,7 +58,7 @@ def experiment(run: "Run", rerun: bool = False) -> dict:
     record = RunRecord(cfg.output_dir, run.config, run.choices, list(run.overrides))
     rerun = rerun and not restarted()  # a requeued job goes on with what it has begun
     if rerun or not record.finished():
-        with building():
+        with building(), missing(cfg, run.choices, run.overrides):
             built = [build(cfg, record.folder)]
         with record.alone(OmegaConf.to_yaml(cfg, resolve=True), rerun) as mine:
             if mine:

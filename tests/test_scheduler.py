@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from zoomexp.errors import InputError
-from zoomexp.scheduler import cosine, multistep
+from zoomexp.scheduler import StepCosine, cosine, multistep
 
 LR = 0.8
 
@@ -67,3 +68,53 @@ def test_refusals(schedule, arguments, message):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     with pytest.raises(InputError, match=message):
         schedule(optimizer, **({"epochs": 10} | arguments))
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+@pytest.mark.parametrize("least", [0.0, 0.05])
+def test_step_cosine(warmup, least):
+    first, second = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer = torch.optim.SGD([{"params": [first], "lr": LR}, {"params": [second], "lr": LR / 4}], lr=LR)
+    schedule = StepCosine(optimizer, min_lr=least, warmup=warmup)
+    schedule.spread(20)
+    found = []
+    for _ in range(21):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    rise = int(20 * warmup)
+    factors = [(step + 1) / (rise + 1) for step in range(rise)]
+    expected = [[peak * factor for peak in (LR, LR / 4)] for factor in factors]
+    for step in range(21 - rise):
+        bend = (1 + math.cos(math.pi * step / (20 - rise))) / 2
+        expected.append([least + (peak - least) * bend for peak in (LR, LR / 4)])
+    assert np.array(found) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize(("options", "field"), [({"warmup": 1}, "warmup=1"), ({"min_lr": -1}, "min_lr=-1")])
+def test_step_cosine_out_of_range(options, field):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    with pytest.raises(InputError, match=rf"scheduler\.{field} must be"):
+        StepCosine(optimizer, **options)
+
+
+def test_a_resumed_step_cosine_goes_on():
+    def fresh():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+        schedule = StepCosine(optimizer, warmup=0.2)
+        schedule.spread(10)
+        return optimizer, schedule
+
+    def rates_of(optimizer, schedule, steps):
+        for _ in range(steps):
+            yield optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            schedule.step()
+
+    whole = list(rates_of(*fresh(), 10))
+    optimizer, schedule = fresh()
+    begun = list(rates_of(optimizer, schedule, 4))
+    again, resumed = fresh()
+    again.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(schedule.state_dict())
+    assert begun + list(rates_of(again, resumed, 6)) == whole

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from zoomexp.arguments import truth
 from zoomexp.errors import InputError
+from zoomexp.recipe import fitted
 from zoomexp.results.record import run_path
 
 # What a run hands on to the runs it needs.
@@ -113,19 +114,25 @@ def compose_run(overrides: Sequence[str]) -> Run:
     Raises:
         InputError, HydraException: If they do not compose.
     """
+    return with_needs(*_composed(overrides), overrides)
+
+
+def _composed(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The config of these overrides, and the choices of its groups."""
     cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    return with_needs(plain, choices, overrides)
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices
 
 
 def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str]) -> Run:
-    """Compose the runs that `cfg` needs, and write their folders into a copy of it.
+    """Bring `cfg` under the recipe of its start, compose the runs that it needs, and write their folders into a copy.
 
     Raises:
-        InputError: If a need is neither overrides nor the folder of a finished run.
+        InputError: If a need is neither overrides nor the folder of a finished run, or a recipe was typed that the
+            run's start rules out.
     """
     truth("rerun", cfg.rerun)
+    cfg, choices = fitted(cfg, choices, overrides, _composed)
     if not isinstance(cfg.needs, DictConfig):
         raise InputError(f"needs={cfg.needs} must name runs: needs={{teacher: [overrides of train.py]}}")
     if not cfg.needs:

@@ -27,6 +27,7 @@ from zoomexp.datasets.inventory import inventory_of
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.online import begin
+from zoomexp.results.opening import say_opening
 from zoomexp.results.predictions import as_table
 from zoomexp.results.record import RunRecord, first_process, processor
 
@@ -184,7 +185,9 @@ def _fit_and_test(
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
     weights, metrics, history = None, {}, []
-    if evaluate != "start":
+    if evaluate == "start":
+        say_opening(None, task.model, data, record)
+    else:
         weights, metrics, history = fit(trainer, task, data, record, evaluate)
     test_started = time.perf_counter()
     scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
@@ -222,6 +225,7 @@ def fit(
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
     begun = to_resume(record.folder)
+    say_opening(trainer, task.model, data, record, begun)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
     finally:

@@ -1,7 +1,9 @@
-"""Learning-rate schedules by epoch, with a linear warm-up; built from torch's schedulers."""
+"""Learning-rate schedules with a linear warm-up: by epoch, built from torch's schedulers, or by step."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
@@ -47,6 +49,46 @@ def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epo
     _check_epochs(epochs, warmup_epochs)
     number("scheduler.min_lr", min_lr, 0)
     return _after_warmup(optimizer, CosineAnnealingLR(optimizer, epochs - warmup_epochs, min_lr), warmup_epochs)
+
+
+class StepCosine(LRScheduler):
+    """A linear rise and half a cosine, moving with every step and reaching `min_lr` after the last one.
+
+    A short run spends its last steps at small rates this way; a cosine by epoch ends four epochs at a quarter of its rate.
+    `spread` says how many steps the run has, which is known when its trainer is.
+
+    Args:
+        optimizer: Its groups' rates are the peaks.
+        min_lr: What every group ends at, at least 0.
+        warmup: The share of the steps on which the rates rise, in [0, 1).
+
+    Raises:
+        InputError: If a number is out of its range.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, min_lr: float = 0.0, warmup: float = 0.0) -> None:
+        number("scheduler.min_lr", min_lr, 0)
+        real("scheduler.warmup", warmup, lambda share: 0 <= share < 1, "a number in [0, 1)")
+        self.min_lr, self.warmup, self.total_steps = float(min_lr), warmup, 1
+        super().__init__(optimizer)
+
+    def spread(self, total_steps: int) -> None:
+        """Spread the schedule over so many steps; the rates are those of the step at hand at once."""
+        self.total_steps = total_steps
+        self._last_lr = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            if torch.is_tensor(group["lr"]):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def get_lr(self) -> list[float]:
+        """The groups' rates at step `last_epoch`, as torch calls its counter."""
+        rise = int(self.warmup * self.total_steps)
+        if self.last_epoch < rise:
+            return [peak * (self.last_epoch + 1) / (rise + 1) for peak in self.base_lrs]
+        done = min(1.0, (self.last_epoch - rise) / (self.total_steps - rise))
+        return [self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * done)) / 2 for peak in self.base_lrs]
 
 
 def _after_warmup(optimizer: Optimizer, schedule: LRScheduler, warmup_epochs: int) -> LRScheduler:

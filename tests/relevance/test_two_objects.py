@@ -3,7 +3,6 @@
 import pytest
 import torch
 from timm.models import VisionTransformer
-from torch.nn import functional as F
 
 from zoomexp.relevance.gradient import grad_attn
 from zoomexp.relevance.lrp import lrp
@@ -23,32 +22,39 @@ def with_object(images, kinds, cells):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def detector():
+    """A transformer that tells the kinds by construction: nothing is trained, so that no rounding decides what it learns.
+
+    Feature k of a patch is its product with pattern k, the class token collects the features by uniform attention, and
+    logit k is feature k. Two opposite features, large in every patch, keep layer norms from blowing up the noise.
+    """
     torch.manual_seed(0)
     size = {"img_size": PATCH * GRID, "patch_size": PATCH, "embed_dim": 32, "depth": 2, "num_heads": 2}
-    model = VisionTransformer(in_chans=1, num_classes=len(KINDS), **size)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(300):
-        labels = torch.randint(len(KINDS), (32,))
-        images = with_object(0.1 * torch.randn(32, 1, 16, 16), labels, torch.randint(GRID**2, (32,)))
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05
-    return model.eval()
+    model = VisionTransformer(in_chans=1, num_classes=len(KINDS), **size).eval()
+    embed, head = model.patch_embed.proj, model.head
+    with torch.no_grad():
+        for zero in (model.cls_token, model.pos_embed, embed.weight, embed.bias, head.weight, head.bias):
+            zero.zero_()
+        embed.weight[: len(KINDS), 0] = KINDS / 4
+        embed.bias[6], embed.bias[7] = 3.0, -3.0
+        head.weight[:, : len(KINDS)] = torch.eye(len(KINDS))
+        for block in model.blocks:
+            block.attn.qkv.weight[:64], block.attn.qkv.weight[64:] = 0.0, torch.eye(32)
+            block.attn.proj.weight[:] = torch.eye(32)
+            block.mlp.fc2.weight *= 0.01
+    return model
 
 
 @pytest.mark.parametrize("method", [lrp, grad_attn])
-def test_each_class_is_found_at_its_own_object(trained, method):
+def test_each_class_is_found_at_its_own_object(detector, method):
     generator = torch.Generator().manual_seed(1)
     places = torch.stack([torch.randperm(GRID**2, generator=generator)[:2] for _ in range(40)])
     images = 0.1 * torch.randn(40, 1, 16, 16, generator=generator)
     for kind in (0, 1):
         images = with_object(images, torch.full((40,), kind), places[:, kind])
-    maps = [method(trained, images, torch.full((40,), kind)).flatten(1) for kind in (0, 1)]
+    maps = [method(detector, images, torch.full((40,), kind)).flatten(1) for kind in (0, 1)]
     share = [one / one.sum(1, keepdim=True) for one in maps]
     for kind in (0, 1):
         at_own = share[kind].gather(1, places[:, kind, None])[:, 0]
         of_other = share[1 - kind].gather(1, places[:, kind, None])[:, 0]
-        assert (at_own > of_other + 0.5).all()
+        assert (at_own > of_other + 0.5).all()  # 0.90 at least

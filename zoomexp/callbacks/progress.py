@@ -53,7 +53,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
     ) -> None:
         """Refresh now and then."""
         if self.bar and batch_idx % self.every == 0:
-            running = getattr(pl_module, "running", {})
+            running = pl_module.meter.means()
             self.bar.update(
                 self.row,
                 completed=trainer.global_step,

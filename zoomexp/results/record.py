@@ -28,7 +28,7 @@ NOT_SCIENCE = (
     "output_dir", "data_dir", "rerun", "compile", "logger", "dataset.data_dir", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.on_oom", "trainer.profiler", "callbacks.progress", "callbacks.gates",
-    "callbacks.history", "callbacks.pictures",
+    "callbacks.history", "callbacks.pictures", "recipe",
 )  # fmt: skip
 # Classes that add checks to those in whose place they came: the numbers are the same, and so is the run.
 STANDS_FOR = {

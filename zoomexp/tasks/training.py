@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from zoomexp.arguments import whole
 from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.errors import DivergedError
+from zoomexp.scheduler import StepCosine
 from zoomexp.tasks.meter import TrainingMeter
 
 
@@ -25,7 +26,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         model: The network.
         loss: Returns its terms by name.
         optimizer: Builds the optimizer from the model.
-        scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
+        scheduler: Builds a schedule, by epoch or `StepCosine`, from the optimizer; None keeps the rate.
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
     """
 
@@ -65,11 +66,16 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
             super().__setattr__(name, value)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the model's parameters, and its schedule by epoch."""
+        """The optimizer over the model's parameters, and its schedule by epoch or by step."""
         optimizer = self._make_optimizer(self.model)
         if self._make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+        schedule = self._make_scheduler(optimizer)
+        if not isinstance(schedule, StepCosine):
+            return {"optimizer": optimizer, "lr_scheduler": schedule}
+        if self._trainer is not None:
+            schedule.spread(int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

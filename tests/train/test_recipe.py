@@ -1,0 +1,117 @@
+"""What a run takes where no experiment is named: the recipe of its host's kind and start, the loss of its module's paper."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import initialize_config_dir
+
+from zoomexp.composition import compose_run
+from zoomexp.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TAKEN = {
+    (): ("scratch_cnn", "cluttered_digits", "sparse_gate", "adamw_scratch", "warmup_cosine"),
+    ("attention=none",): ("scratch_cnn", "cluttered_digits", "cross_entropy", "adamw_scratch", "warmup_cosine"),
+    ("optimizer=sgd", "scheduler=none"): ("scratch_cnn", "cluttered_digits", "sparse_gate", "sgd", "none"),
+    ("recipe=none",): ("none", "cluttered_digits", "sparse_gate", "sgd", "cosine"),
+    ("backbone=swin_b",): ("finetune_swin", "cub200", "sparse_gate", "lion_finetune", "finetune_cosine"),
+    ("backbone=swin_b", "attention=cbam", "dataset=digits"): (
+        "finetune_swin", "digits", "cross_entropy", "lion_finetune", "finetune_cosine"
+    ),
+    ("backbone=swin_b", "backbone.pretrained=false"): (
+        "scratch_vit", "cluttered_digits", "sparse_gate", "adamw_scratch", "warmup_cosine"
+    ),
+    ("backbone=resnet50", "backbone.pretrained=true"): (
+        "finetune_cnn", "cub200", "sparse_gate", "adamw_finetune", "warmup_cosine"
+    ),
+    ("backbone=deit_s", "attention=none"): ("finetune_vit", "cub200", "cross_entropy", "adamw_finetune", "warmup_cosine"),
+    ("experiment=cnntention/cifar10", "attention=loupe"): ("none", "cifar10", "cross_entropy", "sgd", "multistep"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+@pytest.mark.parametrize("overrides", TAKEN, ids=" ".join)
+def test_recipe(overrides):
+    choices = compose_run(overrides).choices
+    assert (
+        tuple(choices[group] for group in ("recipe", "dataset", "loss", "optimizer", "scheduler")) == TAKEN[overrides]
+    )
+
+
+def test_loupe_in_swin_is_fine_tuned_as_its_paper_does():
+    paper = compose_run(["experiment=loupe/cub200"]).config
+    plain = compose_run(["attention=loupe", "backbone=swin_b"]).config
+    for config in (paper, plain):
+        config.pop("recipe")
+    assert plain == paper
+
+
+@pytest.mark.parametrize("tokens", ["tome", "zoomvit_paper"])
+def test_tokens_take_a_plain_transformer_unless_told_otherwise(tokens):
+    needs = ["+needs.zoomer=['experiment=zoomvit/digits_zoomer']"] if tokens == "zoomvit_paper" else []
+    alone = compose_run([f"tokens={tokens}", *needs]).choices
+    assert (alone["backbone"], alone["attention"], alone["recipe"]) == ("vit_digits", "none", "scratch_vit")
+    named = compose_run([f"tokens={tokens}", "backbone=deit_t", "attention=cbam", *needs]).choices
+    assert (named["backbone"], named["attention"]) == ("deit_t", "cbam")
+
+
+IMPOSSIBLE = {
+    ("backbone=swin_b", "recipe=finetune_swin", "backbone.pretrained=false"): (
+        r"^recipe=finetune_swin fine-tunes pretrained weights, and backbone\.pretrained=false .* recipe=scratch_vit"
+    ),
+    (
+        "backbone=swin_b",
+        "recipe=scratch_vit",
+    ): r"^recipe=scratch_vit starts from random weights, .* recipe=finetune_vit",
+    ("recipe=finetune_cnn",): r"^recipe=finetune_cnn fine-tunes pretrained weights, .* choose recipe=scratch_cnn",
+}
+
+
+@pytest.mark.parametrize("overrides", IMPOSSIBLE, ids=" ".join)
+def test_impossible(overrides):
+    with pytest.raises(InputError, match=IMPOSSIBLE[overrides]):
+        compose_run(overrides)
+
+
+def test_every_recipe_names_its_start_and_a_recipe_of_the_other():
+    recipes = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIGS / "recipe").glob("*.yaml")}
+    starts = {name: file["recipe"]["start"] for name, file in recipes.items() if file}
+    assert set(recipes) - set(starts) == {"none"}
+    for name, start in starts.items():
+        assert {start, starts[recipes[name]["recipe"]["otherwise"]]} == {"scratch", "pretrained"}
+
+
+def test_every_host_names_a_recipe():
+    for path in (CONFIGS / "backbone").glob("*.yaml"):
+        (recipe,) = [
+            one for one in yaml.safe_load(path.read_text())["defaults"] if "override /recipe@_global_.recipe" in one
+        ]
+        assert (CONFIGS / "recipe" / f"{recipe['override /recipe@_global_.recipe']}.yaml").exists()
+
+
+def test_missing_data_say_what_would_be_run(train, tmp_path):
+    ended = train("attention=loupe", "backbone=swin_b", f"data_dir={tmp_path / 'none'}", base=("logger=none",))
+    assert ended.code == 2
+    assert ended.err.startswith("error: dataset=cub200: not found under data_dir=")
+    assert "recipe=finetune_swin would fine-tune swin_b with attention=loupe on cub200" in ended.err
+    assert "backbone.pretrained=false" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_first_words(train, tmp_path):
+    once = ("attention=cbam", "trainer.max_epochs=2", "dataset.batch_size=32", "optimizer=sgd")
+    ended = train(*once, "trainer.max_epochs=1")
+    first, second, *_ = ended.err.splitlines()
+    assert (
+        first
+        == "cbam after layer1, layer2, layer3 in resnet20 on digits, images: 128 to train on, 14 to validate, 60 to test; 1 epochs of 4 steps"
+    )
+    assert second.startswith(
+        "recipe=scratch_cnn of backbone=resnet20: optimizer=sgd (typed) scheduler=warmup_cosine loss=cross_entropy; starts, writes "
+    )

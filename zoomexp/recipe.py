@@ -1,0 +1,89 @@
+"""The recipe of a run: optimizer, schedule, clipping and data set that suit the kind of host and how it starts.
+
+A backbone's file names the recipe of its kind (`configs/recipe/`), a module's file the loss of its paper; whatever is
+typed, or chosen by an experiment, wins over both. A file cannot know whether pretrained weights are asked for, so a
+recipe says which start it is for, and which recipe takes its place under the other,
+
+    recipe: {start: pretrained, otherwise: scratch_vit}
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from omegaconf import DictConfig
+
+from zoomexp.errors import InputError
+
+GROUPS = ("optimizer", "scheduler", "loss")  # what the opening line names
+
+
+def fitted(
+    cfg: DictConfig,
+    choices: Mapping[str, str],
+    overrides: Sequence[str],
+    compose: Callable[[Sequence[str]], tuple[DictConfig, dict[str, str]]],
+) -> tuple[DictConfig, Mapping[str, str]]:
+    """A run's config and choices under the recipe for its start: its own, or, unless one was typed, the other.
+
+    Raises:
+        InputError: If a recipe was typed that the run's start rules out.
+    """
+    recipe, start = cfg.recipe, "pretrained" if _pretrained(cfg) else "scratch"
+    if not recipe or recipe.start == start:
+        return cfg, choices
+    if typed("recipe", overrides):
+        raise InputError(_impossible(choices["recipe"], recipe.otherwise, start))
+    return compose([*overrides, f"recipe={recipe.otherwise}"])
+
+
+def _pretrained(cfg: DictConfig) -> bool:
+    return cfg.backbone.get("pretrained") is True
+
+
+def _impossible(recipe: str, otherwise: str, start: str) -> str:
+    if start == "scratch":
+        return (
+            f"recipe={recipe} fine-tunes pretrained weights, and backbone.pretrained=false leaves none; "
+            f"choose recipe={otherwise}, or backbone.pretrained=true"
+        )
+    return (
+        f"recipe={recipe} starts from random weights, and backbone.pretrained=true loads some; "
+        f"choose recipe={otherwise}, or backbone.pretrained=false"
+    )
+
+
+def typed(group: str, overrides: Sequence[str]) -> bool:
+    """Whether a choice of this group is among the overrides."""
+    return any(override.lstrip("+").startswith(f"{group}=") for override in overrides)
+
+
+def told(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
+    """Which recipe a run took, from where, and what it chose; one line.
+
+    >>> choices = {"recipe": "scratch_cnn", "backbone": "resnet20", "optimizer": "sgd", "scheduler": "cosine",
+    ...            "attention": "none", "loss": "cross_entropy"}
+    >>> told(choices, ["optimizer=sgd"])
+    'recipe=scratch_cnn of backbone=resnet20: optimizer=sgd (typed) scheduler=cosine loss=cross_entropy'
+    """
+    if choices.get("experiment"):
+        origin = f"experiment={choices['experiment']}"
+    else:
+        origin = f"recipe={choices['recipe']}" + " (typed)" * typed("recipe", overrides)
+        named = choices["recipe"] != "none" and not typed("recipe", overrides)
+        origin += f" of backbone={choices['backbone']}" * named
+    parts = (f"{group}={choices[group]}" + " (typed)" * typed(group, overrides) for group in GROUPS)
+    return f"{origin}: {' '.join(parts)}"
+
+
+@contextlib.contextmanager
+def missing(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> Iterator[None]:
+    """Where a fine-tuning recipe's data or weights are not there, say what would be run and what to type instead."""
+    try:
+        yield
+    except InputError as error:
+        if cfg.recipe.get("start") != "pretrained" or not str(error).startswith(("dataset=", "backbone.pretrained")):
+            raise
+        data = "" if typed("dataset", overrides) else f" on {choices['dataset']}"
+        would = f"fine-tune {choices['backbone']} with attention={choices['attention']}{data}"
+        instead = "backbone.pretrained=false trains it from random weights on the embedded digits"
+        raise InputError(f"{error}; recipe={choices['recipe']} would {would}; {instead}") from error

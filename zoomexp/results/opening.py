@@ -1,0 +1,53 @@
+"""The first words of a run, before its first epoch: what is trained, on what, from which recipe, and where it goes."""
+
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch import nn
+
+from zoomexp.checkpoint_files import read_checkpoint
+from zoomexp.recipe import told
+from zoomexp.results.record import RunRecord, first_process
+
+SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
+
+
+def say_opening(
+    trainer: pl.Trainer | None,
+    net: nn.Module,
+    data: pl.LightningDataModule,
+    record: RunRecord,
+    begun: Path | None = None,
+) -> None:
+    """Write two lines to the screen.
+
+    Args:
+        trainer: What trains; None: nothing is trained.
+        net: The network, its modules inserted.
+        data: Set up.
+        record: Names the run, its choices and its folder.
+        begun: The checkpoint that training goes on from; None: it begins.
+    """
+    if not first_process():
+        return
+    choices, here = record.facts["choices"], Path.cwd()
+    sites = ", ".join(net.insertion_sites)
+    host = f"{choices['attention']} after {sites} in {choices['backbone']}" if sites else choices["backbone"]
+    sizes = ", ".join(f"{len(data.part(name)):,} {use}" for name, use in SPLITS.items() if data.part(name) is not None)
+    folder = record.folder.relative_to(here) if record.folder.is_relative_to(here) else record.folder
+    work = "tested without training" if trainer is None else _work(trainer, data)
+    start = f"resumes at epoch {read_checkpoint(begun)['epoch'] + 2}" if begun else "starts"
+    sys.stderr.write(
+        f"{host} on {choices['dataset']}, images: {sizes}; {work}\n"
+        f"{told(choices, record.facts['overrides'])}; {start}, writes {folder}\n"
+    )
+    sys.stderr.flush()
+
+
+def _work(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:
+    if trainer.max_steps > 0:
+        return f"{trainer.max_steps} steps"
+    batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
+    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return f"{trainer.max_epochs} epochs of {-(-used // trainer.accumulate_grad_batches)} steps"
