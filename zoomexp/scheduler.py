@@ -54,8 +54,8 @@ def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epo
 class StepCosine(LRScheduler):
     """A linear rise and half a cosine, moving with every step and reaching `min_lr` after the last one.
 
-    A short run spends its last steps at small rates this way; a cosine by epoch ends four epochs at a quarter of its rate.
-    `spread` says how many steps the run has, which is known when its trainer is.
+    A short run spends its last steps at small rates this way; a cosine by epoch ends four epochs at a quarter of its
+    rate. `spread` says how many steps the run has, which is known when its trainer is.
 
     Args:
         optimizer: Its groups' rates are the peaks.

@@ -23,7 +23,7 @@ def with_object(images, kinds, cells):
 
 @pytest.fixture(scope="module")
 def detector():
-    """A transformer that tells the kinds by construction: nothing is trained, so that no rounding decides what it learns.
+    """A transformer that tells the kinds by construction: nothing is trained, and no rounding decides what it learns.
 
     Feature k of a patch is its product with pattern k, the class token collects the features by uniform attention, and
     logit k is feature k. Two opposite features, large in every patch, keep layer norms from blowing up the noise.

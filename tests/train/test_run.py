@@ -20,6 +20,7 @@ from zoomexp.results.record import config_hash
 
 ROOT = Path(__file__).parents[2]
 CLUTTERED = (
+    "recipe=none", "loss=cross_entropy",
     "dataset.train_images=300", "dataset.test_images=121", "dataset.canvas=32", "dataset.batch_size=60",
     "dataset.eval_batch_size=50", "trainer.max_epochs=3", "optimizer.lr=0.05", "seed=3", "logger=none",
 )  # fmt: skip
@@ -75,7 +76,7 @@ def inside(box, x, y) -> bool:
 def test_the_record_of_a_run(train, folders, facts, tmp_path):
     ended = train(base=CLUTTERED)
     table = [line for line in ended.out.splitlines() if not line.startswith("health")]  # what it learns, luck decides
-    assert (ended.code, len(table), len(ended.err.splitlines())) == (0, 9, 3)
+    assert (ended.code, len(table), len(ended.err.splitlines())) == (0, 9, 5)
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
@@ -101,7 +102,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
         "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
         "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "mixing": "none",
         "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none",
-        "experiment": None, "sweep": None,
+        "recipe": "none", "experiment": None, "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}
