@@ -91,8 +91,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert folder == tmp_path / "out" / "runs" / run
 
     assert list(stored) == [
-        "run", "status", "choices", "overrides", "seed", "metrics", "cost", "versions", "git", "host",
-        "data", "weights", "shape",
+        "run", "status", "choices", "overrides", "seed", "metrics", "cost", "health", "versions", "git",
+        "host", "data", "weights", "shape",
     ]  # fmt: skip
     assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
     assert stored["weights"] == "checkpoints/best.ckpt"
