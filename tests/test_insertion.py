@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from tests.host import Host
 from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.resnet20 import ResNet20
 from zoomexp.errors import InputError
@@ -271,3 +272,26 @@ def test_cbam_between_blocks_has_the_checkpoints_parameters():
     blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (1, 2)]
     insert(net, lambda channels: CBAM(channels, reduction=4), blocks, torch.zeros(1, 3, 32, 32))
     assert sum(p.numel() for p in net.parameters()) == 275_692
+
+
+def test_inserting_again_adds_and_both_act():
+    net, x = Host(), torch.randn(2, 1, 4, 4)
+    net.conv = nn.Sequential(net.conv, nn.ReLU())
+    expected = net.fc(((net.conv[0](x) * 2).relu() * 3).mean((2, 3)))
+    insert(net, lambda channels: Scale(channels, 2.0), "conv.0", x[:1])
+    insert(net, lambda channels: Scale(channels, 3.0), "conv", x[:1])
+    assert torch.equal(net(x), expected)
+    assert list(net.inserted) == ["conv_0", "conv"]
+    assert len([key for key in net.state_dict() if key.startswith("inserted.")]) == 2
+    twin = copy.deepcopy(net).double()  # moved with the host
+    assert {parameter.dtype for parameter in twin.inserted.parameters()} == {torch.float64}
+    torch.testing.assert_close(twin(x.double()).float(), expected)
+
+
+@pytest.mark.parametrize("at", ["conv", 0, "last", ["conv", 0]])
+def test_a_place_where_a_module_stands_is_refused_in_one_line(at):
+    net, x = Host(), torch.randn(1, 1, 4, 4)
+    if not isinstance(at, list):
+        insert(net, lambda channels: Scale(channels, 2.0), "conv", x)
+    with pytest.raises(InputError, match=r"^insertion\.at=conv: a Scale stands there already; name another place, or "):
+        insert(net, lambda channels: Scale(channels, 2.0), at, x)

@@ -1,9 +1,11 @@
 """zoomexp: experiments on plug-in attention and zoom modules in vision backbones.
 
 Importing the package is cheap (no torch). It only prepares for a torchvision build that does not match torch; see
-`zoomexp.torchvision_repair`. In a notebook, import zoomexp before timm or torchvision.
+`zoomexp.upstream.torchvision_repair`. In a notebook, import zoomexp before timm or torchvision.
 """
 
-from zoomexp.torchvision_repair import install
+from zoomexp.upstream.torchvision_repair import install
 
 install()
+
+__version__ = "0.1.0"

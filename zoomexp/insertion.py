@@ -11,7 +11,7 @@ Sites are timm's `feature_info` rows, counted from 0. The named places count sta
     layer1.1         any other name is the dotted path of a module of the host
 
 A module is registered on the host as `inserted.<path>` and driven by a forward hook, so no key of the host's state
-dict changes, pretrained weights load, and a deep copy (EMA) carries its own modules.
+dict changes, pretrained weights load, and a deep copy (EMA) carries its own modules. Inserting again adds.
 """
 
 import math
@@ -50,12 +50,11 @@ class Layout:
 
 
 class Inserted(nn.Module):
-    """A feature-map module together with the layout of the place it stands in."""
+    """A feature-map module together with the layout of the place it stands in, and the path of what it hooks there."""
 
-    def __init__(self, module: nn.Module, layout: Layout) -> None:
+    def __init__(self, module: nn.Module, layout: Layout, place: str) -> None:
         super().__init__()
-        self.module = module
-        self.layout = layout
+        self.module, self.layout, self.place = module, layout, place
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the module to features in the host's layout and give them back in that layout."""
@@ -92,34 +91,52 @@ def sites(net: nn.Module) -> list[Site]:
 
 
 def insert(
-    net: nn.Module, make: Callable[[int], nn.Module], at: str | int | Sequence[str | int], example: Tensor
+    net: nn.Module,
+    make: Callable[[int], nn.Module],
+    at: str | int | Sequence[str | int],
+    example: Tensor,
+    behind: bool = False,
 ) -> list[str]:
-    """Insert a module after each site named by `at`.
+    """Insert a module after each site named by `at`; what has been inserted before stays and acts.
 
     Args:
         net: A backbone with `feature_info`; changed in place.
         make: Builds a module for a number of channels; called once per site.
         at: A named place, a site's index (negative counts from the end), a module's path, or a list of these.
         example: One batch of images (1, C, H, W) for the dry run that learns each site's layout.
+        behind: Also where a module stands, behind it (a probe).
 
     Returns:
         The paths of the sites that got a module, in order.
 
     Raises:
-        InputError: If a site does not exist (the message lists those that do), or the host cannot run with it.
+        InputError: If a site does not exist (the message lists those that do), a module stands there already, or the
+            host cannot run with it.
     """
     places = _resolve(net, at, example)
     outputs = _outputs(net, [site.path for site in places], example)
-    net.inserted = nn.ModuleDict()
+    if not hasattr(net, "inserted"):
+        net.inserted = nn.ModuleDict()
     for site in places:
         layout, channels = _layout(net, site, outputs[site.path])
-        inserted = Inserted(make(channels), layout)
-        net.inserted[site.path.replace(".", "_")] = inserted
-        _hooked(net.get_submodule(site.path)).register_forward_hook(inserted.hook)
+        _put(net, site.path, make(channels), layout, behind)
     if any(getattr(module.module, "zoom_factor", 1) != 1 for module in net.inserted.values()):
         _allow_any_grid(net)
     _check_runs(net, example)
     return [site.path for site in places]
+
+
+def _put(net: nn.Module, path: str, module: nn.Module, layout: Layout, behind: bool) -> None:
+    """Register and hook one module. The names of the host's own modules stay the same, whatever stands there."""
+    host = _hooked(net.get_submodule(path))
+    place = next(name for name, found in net.named_modules() if found is host)
+    standing = [inserted for inserted in net.inserted.values() if inserted.place == place]
+    if standing and not behind:
+        there, place = type(standing[0].module).__name__, path
+        raise InputError(f"insertion.at={place}: a {there} stands there already; name another place, or attention=none")
+    inserted = Inserted(module, layout, place)
+    net.inserted[path.replace(".", "_") + "_behind" * len(standing)] = inserted
+    host.register_forward_hook(inserted.hook)
 
 
 def attention_maps(net: nn.Module) -> dict[str, Tensor]:
@@ -278,7 +295,7 @@ def _check_runs(net: nn.Module, example: Tensor) -> None:
     try:
         _dry_run(net, example)
     except (RuntimeError, AssertionError, ValueError) as error:
-        module = next(iter(net.inserted.values())).module
+        module = list(net.inserted.values())[-1].module
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         both = f"{type(net).__name__} cannot run with {type(module).__name__}"
         raise InputError(f"insertion.at: {both} at {list(net.inserted)}: {reason}") from error

@@ -33,7 +33,7 @@ def build_model(
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
-        attribute `insertion_sites` lists the module paths after which `attention` stands.
+        attribute `insertion_sites` lists the module paths after which modules stand, those it came with included.
 
     Raises:
         InputError: If the host, the module and the place do not fit together.
@@ -42,10 +42,10 @@ def build_model(
     if tokens is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
     example = torch.zeros(1, in_chans, image_size, image_size)
-    net.insertion_sites = []
+    net.insertion_sites = getattr(net, "insertion_sites", [])  # a trained network may come with modules
     if attention is not None:
         at = at if at is not None else default_place(attention)
-        net.insertion_sites = insert(net, _checked(attention), at, example)
+        net.insertion_sites = [*net.insertion_sites, *insert(net, _checked(attention), at, example)]
     if tokens is not None:
         places, net = net.insertion_sites, tokens(net, image_size=image_size)
         net.insertion_sites = places

@@ -18,6 +18,9 @@ from zoomexp.callbacks.progress import RunProgress
 from zoomexp.insertion import insert
 from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.optimizer import make_optimizer
+from zoomexp.run.epochs import Epochs
+from zoomexp.run.fit import best_of
+from zoomexp.run.last_checkpoint import LastCheckpoint
 from zoomexp.scheduler import multistep
 from zoomexp.tasks.classification import Classifier
 
@@ -56,11 +59,11 @@ def fit(folder, callbacks, *, gamma=None, epochs=3, validate=True, resume=None, 
         optimizer=partial(make_optimizer, opt="momentum", lr=lr),
         scheduler=partial(multistep, epochs=5, milestones=[1, 3]),
     )  # fmt: skip
+    callbacks = [Epochs(), *callbacks, LastCheckpoint()]
     trainer = pl.Trainer(
         default_root_dir=folder, max_epochs=epochs, callbacks=callbacks, accelerator="cpu", logger=False,
         enable_model_summary=False, num_sanity_val_steps=0,
         enable_progress_bar=any(isinstance(callback, RunProgress) for callback in callbacks),
-        enable_checkpointing=any(isinstance(callback, Checkpoints) for callback in callbacks),
     )  # fmt: skip
     trainer.fit(task, loader(1), loader(2) if validate else None, ckpt_path=resume, weights_only=True)
     return trainer, task
@@ -112,7 +115,7 @@ def test_history_survives_a_resume(tmp_path):
 
 def test_history_counts_training_time_alone(tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 10))  # every look at the clock is ten seconds later
-    monkeypatch.setattr("zoomexp.callbacks.history.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("zoomexp.run.epochs.time.perf_counter", lambda: next(clock))
     fit(tmp_path, [History()], epochs=1)
     (row,) = rows(tmp_path)
     assert float(row["epoch_s"]) == 20  # of 30: epoch start, validation start and end, epoch end
@@ -129,7 +132,7 @@ def test_the_last_epoch_is_always_saved_and_the_best_is_the_best(tmp_path):
     assert {name: part["epoch"] for name, part in stored.items()} == {
         "best.ckpt": best, "last.ckpt": 3, "previous.ckpt": 2,
     }  # fmt: skip
-    assert trainer.checkpoint_callback.best_model_score.item() == max(losses)
+    assert best_of(trainer).best_model_score.item() == max(losses)
     for key, value in task.state_dict().items():
         assert torch.equal(stored["last.ckpt"]["state_dict"][key], value)
 
@@ -137,8 +140,8 @@ def test_the_last_epoch_is_always_saved_and_the_best_is_the_best(tmp_path):
 def test_without_validation_there_is_only_a_last(tmp_path):
     trainer, _ = fit(tmp_path, [Checkpoints()], validate=False)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last.ckpt", "previous.ckpt"]
-    assert trainer.checkpoint_callback.best_model_path == ""
-    assert torch.load(trainer.checkpoint_callback.last_model_path, weights_only=True)["epoch"] == 2
+    assert best_of(trainer) is None
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
 @pytest.mark.parametrize(("gamma", "warned"), [(0.0, 1), (1.0, 0)])

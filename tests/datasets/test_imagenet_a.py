@@ -17,7 +17,7 @@ from zoomexp.datasets.imagenet_a import LAYOUT, URL, ImageNetA
 from zoomexp.errors import InputError
 from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.optimizer import make_optimizer
-from zoomexp.running import make_ready
+from zoomexp.run.prepare import check_ready
 from zoomexp.tasks.classification import Classifier
 
 SMALL = {"batch_size": 2, "mean": [0, 0, 0], "std": [1, 1, 1], "image_size": 8, "val_fraction": 0}
@@ -81,11 +81,11 @@ def test_a_model_is_tested_and_cannot_be_trained(tmp_path):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = pl.Trainer(default_root_dir=tmp_path, logger=False, enable_progress_bar=False, accelerator="cpu",
                              enable_checkpointing=False, enable_model_summary=False, max_epochs=1)  # fmt: skip
-        make_ready(trainer, task, data, None, "start")
+        check_ready(trainer, task, data, None, "start")
         (found,) = trainer.test(task, datamodule=data, verbose=False)
         assert found["test/acc1"] == pytest.approx(400 / 6)
         with pytest.raises(InputError) as error:
-            make_ready(trainer, task, data, None, "best")
+            check_ready(trainer, task, data, None, "best")
     assert str(error.value) == "dataset=imagenet_a has no training images; test a model with evaluate=start"
 
 

@@ -2,96 +2,16 @@
 
 import json
 import threading
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
+from zoomexp.atomic_file import write_text
 from zoomexp.errors import InputError
-from zoomexp.results.record import NOT_SCIENCE, RunRecord, config_hash, run_path, write_text
+from zoomexp.results.record import RunRecord
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 CHOICES = {"dataset": "digits", "backbone": "resnet20", "attention": "cbam", "insertion": "default", "loss": "x"}
-
-
-def resolved(*overrides: str) -> dict:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        return OmegaConf.to_container(compose("train", overrides=["backbone=resnet20", *overrides]), resolve=True)
-
-
-def leaves(node: dict, prefix: str = "") -> list[str]:
-    """Every dotted path to a value that is no mapping."""
-    found = []
-    for key, value in node.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
-    return found
-
-
-def test_the_hash_sees_every_scientific_field_and_no_other():
-    config = resolved("logger=wandb", "callbacks=[default,ema,early_stopping]", "attention=attzoom")
-    config["dataset"]["num_workers"] = 3
-    plain = config_hash(config)
-    seen, ignored = set(), set()
-    for path in leaves(config):
-        changed = deepcopy(config)
-        *parents, key = path.split(".")
-        node = changed
-        for parent in parents:
-            node = node[parent]
-        node[key] = "another"
-        (seen if config_hash(changed) != plain else ignored).add(path)
-    assert ignored == {
-        "output_dir", "data_dir", "rerun", "compile", "dataset.data_dir", "dataset.num_workers",
-        "trainer.accelerator", "trainer.profiler._target_", "trainer.devices", "trainer.num_nodes",
-        "trainer.strategy", "trainer.log_every_n_steps",
-        "trainer.on_oom",
-        "callbacks.progress._target_", "callbacks.progress.every", "callbacks.gates._target_",
-        "callbacks.gates.threshold", "callbacks.gates.every", "callbacks.gates.stop", "callbacks.history._target_",
-        "callbacks.pictures._target_", "callbacks.pictures.every", "callbacks.pictures.count",
-        *(path for path in leaves(config) if path.startswith("logger.")),
-    }  # fmt: skip
-    assert {"seed", "evaluate", "checkpoint", "optimizer.lr", "trainer.max_epochs", "trainer.precision"} <= seen
-    assert {"dataset.batch_size", "attention.threshold", "insertion.at", "scheduler.min_lr", "task.seed"} <= seen
-
-
-def test_a_class_that_only_checks_more_leaves_a_run_where_it_is():
-    one = resolved("callbacks=[default,ema,early_stopping]")
-    other = deepcopy(one)
-    other["callbacks"]["ema"]["_target_"] = "pytorch_lightning.callbacks.EMAWeightAveraging"
-    other["callbacks"]["early_stopping"]["_target_"] = "pytorch_lightning.callbacks.EarlyStopping"
-    assert one != other and config_hash(one) == config_hash(other)
-
-
-def test_fields_that_are_left_out_exist_somewhere():
-    known = leaves(resolved("logger=wandb"))
-    optional = {"dataset.num_workers", "trainer.enable_progress_bar"}  # of streaming data sets; of Lightning
-    for field in set(NOT_SCIENCE) - optional:
-        assert any(path == field or path.startswith(f"{field}.") for path in known), field
-
-
-def test_two_configs_never_share_a_folder_and_one_config_has_one():
-    variants = [
-        [], ["seed=1"], ["attention=none"], ["attention=loupe", "insertion=stage2"], ["insertion=stage1"],
-        ["optimizer.lr=0.2"], ["dataset.batch_size=64"], ["evaluate=last"], ["loss=sparse_gate"],
-        ["callbacks=[default,ema]"], ["backbone=timm", "backbone.name=resnet18"], ["checkpoint=x.ckpt"],
-    ]  # fmt: skip
-    configs = [resolved(*overrides) for overrides in variants]
-    paths = {run_path(config, CHOICES) for config in configs}
-    assert len(paths) == len(variants)
-    assert run_path(resolved("logger=none", "data_dir=x", "output_dir=y"), CHOICES) == run_path(configs[0], CHOICES)
-    shuffled = dict(reversed(configs[0].items()))
-    assert run_path(shuffled, CHOICES) == run_path(configs[0], CHOICES)
-    assert str(run_path(configs[0], CHOICES)).startswith("digits/resnet20-cbam-default/seed0-")
-
-
-def test_the_hash_leaves_the_config_as_it_was():
-    config = resolved()
-    copy = deepcopy(config)
-    config_hash(config)
-    assert config == copy
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """scripts/reproduce.py end to end, on a few fake MNIST images."""
 
-import importlib.util
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from zoomexp.cli import reproduce, table_runs
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -86,31 +85,22 @@ def check_in_browser(page: Path) -> None:
     assert "CONSOLE" not in shown.stderr
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    monkeypatch.setattr(sys, "path", list(sys.path))
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        yield load_script()
+        yield reproduce
 
 
 def test_scalar_overrides_never_share_a_folder(script):
-    one, two = (script.seeded_runs(["experiment=cnntention/cifar10", f"optimizer.lr={lr}"], 3) for lr in (0.1, 0.2))
+    one, two = (table_runs.seeded_runs(["experiment=cnntention/cifar10", f"optimizer.lr={lr}"], 3) for lr in (0.1, 0.2))
     assert len({run.folder for run in one + two}) == 6
 
 
 def test_folders_are_those_of_train_py(script, data, tmp_path):
     overrides = ["dataset=digits", "trainer=smoke", "attention=none", "logger=none", f"output_dir={tmp_path}"]
-    expected = script.seeded_runs(overrides, 2)[1]
+    expected = table_runs.seeded_runs(overrides, 2)[1]
     subprocess.run([sys.executable, "train.py", *expected.overrides], cwd=ROOT, check=True, capture_output=True)
     assert (expected.folder / "metrics.json").exists()
 
@@ -154,8 +144,7 @@ def test_bad_input_is_one_line(script, arguments, message):
 
 
 def test_a_report_of_nothing_is_refused_and_the_old_one_stays(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "ROOT", tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.setattr(script, "CHECKOUT", tmp_path)
     document = tmp_path / "docs" / "results.md"
     document.parent.mkdir()
     document.write_text("measured")
@@ -169,7 +158,14 @@ def test_another_commit_is_stale_and_kept(script, tmp_path, monkeypatch):
     options = [f"output_dir={tmp_path}"]
     folder = script.row_runs(table, table.rows[0], 1, "smoke", options)[0].folder
     folder.mkdir(parents=True)
-    facts = {"status": "finished", "seed": 0, "metrics": {"test/acc1": 50.0}, "cost": {}, "git": {"sha": "0" * 40}}
+    facts = {
+        "status": "finished",
+        "choices": {},
+        "seed": 0,
+        "metrics": {"test/acc1": 50.0},
+        "cost": {},
+        "git": {"sha": "0" * 40},
+    }
     (folder / "metrics.json").write_text(json.dumps(facts))
     cell = script.filled(table, 1, "smoke", options).rows[0].cells[0]
     assert (cell.mean, cell.stale) == (50.0, True)

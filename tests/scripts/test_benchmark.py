@@ -1,6 +1,5 @@
-"""scripts/benchmark.py: every sub-command on a tiny configuration, its figures, and what it refuses."""
+"""zoomexp benchmark: every sub-command on a tiny configuration, its figures, and what it refuses."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
+from zoomexp.cli import benchmark
 from zoomexp.datasets.loader import ArrayLoader
 from zoomexp.errors import InputError
 
@@ -20,14 +20,10 @@ HOST = ("backbone=vit_digits", "depth=12", "batch_size=2", "rounds=1", "dtypes=f
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
     for name, value in {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
         monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        yield module
+        yield benchmark
 
 
 @pytest.fixture
@@ -96,7 +92,7 @@ def test_a_method_that_fails_is_one_line_and_the_others_run(run):
 
 
 def test_every_method_of_the_config_group_is_known(script):
-    from benchmarks.tokens import methods
+    from zoomexp.benchmarks.tokens import methods
 
     assert {"tome", "evit", "ats", "dynamicvit"} <= set(methods())
     assert not {"uniform", "fusion", "zoomvit", "zoomvit_paper", "scorer"} & set(methods())
@@ -122,7 +118,7 @@ def test_gpu_tokens(run):
 
 def test_gpu_tokens_begins_no_row_after_its_time(script, capsys):
     small = ("backbone=vit_digits", "depth=1", "batch=2", "dtype=fp32", "forms=eager", "parts=tokenizer", "limit_s=1")
-    from benchmarks.gpu_tokens import Bench
+    from zoomexp.benchmarks.gpu_tokens import Bench
 
     late, Bench.late = Bench.late, True
     try:
@@ -139,7 +135,7 @@ def test_precision(run):
 
 
 def test_the_forms_of_a_step_differ_by_rounding(script):
-    from benchmarks.precision import FORMS, stepper
+    from zoomexp.benchmarks.precision import FORMS, stepper
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5))
@@ -166,9 +162,9 @@ def test_data(run):
 
 
 def test_both_sides_of_data_give_the_same_images(script):
-    from benchmarks.data import pil_loader
-
-    from zoomexp.composition import compose_run, make
+    from zoomexp.benchmarks.data import pil_loader
+    from zoomexp.run.build import make
+    from zoomexp.run.compose import compose_run
 
     data = make(compose_run(["dataset=digits", "dataset.crop_padding=0", "dataset.batch_size=40"]).cfg.dataset)
     data.setup("fit")
@@ -193,10 +189,10 @@ sys.exit(2 if "louper" in line else 0)
 
 
 def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
-    from benchmarks import startup
+    from zoomexp.benchmarks import startup
 
     (tmp_path / "train.py").write_text(FAKE_TRAIN)
-    monkeypatch.setattr(startup, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(startup, "TRAIN", (sys.executable, str(tmp_path / "train.py")))
     printed, rows = run("startup", "rounds=1", "jobs=8")
     assert rows["one more job of a sweep"]["cpu_s"] == pytest.approx(0.02, abs=0.01)
     assert rows["one more job, W&B offline"]["cpu_s"] == pytest.approx(0.04, abs=0.01)
@@ -205,10 +201,10 @@ def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
 
 
 def test_a_command_of_startup_that_fails_is_named(script, tmp_path, monkeypatch):
-    from benchmarks import startup
+    from zoomexp.benchmarks import startup
 
     (tmp_path / "train.py").write_text("import sys; sys.exit('no room')")
-    monkeypatch.setattr(startup, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(startup, "TRAIN", (sys.executable, str(tmp_path / "train.py")))
     with pytest.raises(InputError, match=r"^train.py --help ended with code 1: no room$"):
         startup.spent("--help")
 

@@ -1,6 +1,5 @@
-"""scripts/dashboard.py: sweep files for W&B, and the workspace's specification, both without a network."""
+"""zoomexp dashboard: sweep files for W&B, and the workspace's specification, both without a network."""
 
-import importlib.util
 import itertools
 import json
 import sys
@@ -14,8 +13,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from zoomexp.cli import dashboard
 from zoomexp.errors import InputError
-from zoomexp.running import make_logger
+from zoomexp.run.logger import make_logger
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(ROOT.glob("configs/sweep/*.yaml"))
@@ -23,11 +23,7 @@ SWEEPS = sorted(ROOT.glob("configs/sweep/*.yaml"))
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("dashboard", ROOT / "scripts" / "dashboard.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return dashboard
 
 
 def by_hydra(overrides: list[str]) -> list[tuple[str, ...]]:

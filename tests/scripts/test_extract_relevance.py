@@ -1,12 +1,11 @@
-"""scripts/extract_relevance.py: what it refuses, before a file is written."""
+"""zoomexp extract_relevance: what it refuses, before a file is written."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
 
+from zoomexp.cli import extract_relevance
 from zoomexp.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,12 +14,8 @@ VIT = ("backbone=vit_digits", "dataset=digits", "attention=none")
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("extract_relevance", ROOT / "scripts" / "extract_relevance.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        yield module
+        yield extract_relevance
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """scripts/visualize.py on run folders made here: what it draws, what it says, and its errors in one line."""
 
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -12,18 +11,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from zoomexp.composition import make, network
+from zoomexp.cli import visualize
 from zoomexp.errors import InputError
-from zoomexp.running import shape_of
+from zoomexp.run.build import make, network
+from zoomexp.run.prepare import shape_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "visualize.py"
 DIGITS = ("dataset=cluttered_digits", "dataset.train_images=40", "dataset.test_images=20")
-
-spec = importlib.util.spec_from_file_location("visualize", SCRIPT)
-visualize = importlib.util.module_from_spec(spec)
-sys.modules["visualize"] = visualize  # its dataclass looks itself up
-spec.loader.exec_module(visualize)
 
 
 def finished_run(folder: Path, *overrides: str, base: tuple[str, ...] = DIGITS) -> Path:

@@ -1,7 +1,6 @@
 """What `TrainedModel` leaves out of Lightning's loop does not change what training does, and the loop stays short."""
 
 import inspect
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.losses.cross_entropy import CrossEntropy
-from zoomexp.no_profiler import NoProfiler
 from zoomexp.optimizer import make_optimizer
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tasks.training import total
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.no_profiler import NoProfiler
 
 pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
 HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_optimizer_step",
@@ -111,11 +110,11 @@ def test_nothing_is_logged_on_the_way_with_an_interval_of_zero():
     assert not hasattr(task, "running") and trainer.callback_metrics["train/loss"] > 0
 
 
-def test_a_step_takes_little_longer_than_the_bare_loop_s(monkeypatch):
+def test_a_step_takes_little_longer_than_the_bare_loop_s():
     root = Path(__file__).parents[2]
-    monkeypatch.setattr(sys, "path", [str(root), str(root / "scripts"), *sys.path])
-    from benchmarks import step
     from hydra import initialize_config_dir
+
+    from zoomexp.benchmarks import step
 
     with initialize_config_dir(str(root / "configs"), version_base="1.3"):
         (row,) = step.run({"model": "tiny", "steps": "100", "rounds": "10"}, ["logger=none"])

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader
 from tests.host import Host
 from zoomexp.attention.loupe import Loupe
 from zoomexp.callbacks.gate_monitor import GateMonitor
-from zoomexp.composition import compile_network
 from zoomexp.insertion import attention_maps, insert
 from zoomexp.losses.sparse_gate import SparseGate
 from zoomexp.optimizer import make_optimizer
-from zoomexp.results.record import config_hash
+from zoomexp.results.identity import config_hash
+from zoomexp.run.build import compile_network
 from zoomexp.tasks.classification import Classifier
 
 RUN = ("dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "dataset.batch_size=32", "logger=none",

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from zoomexp.interruption import SIGNALS, Interrupted, requeue, restarted, slurm_job, stopping_in_order
+from zoomexp.run.interruption import SIGNALS, Interrupted, requeue, restarted, slurm_job, stopping_in_order
 
 RUN = (
     "dataset=digits", "dataset.train_size=480", "dataset.test_size=100", "dataset.batch_size=32", "logger=none",

@@ -8,8 +8,9 @@ import torch
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zoomexp.composition import compose_run, restored
 from zoomexp.errors import InputError
+from zoomexp.run.compose import compose_run
+from zoomexp.run.stored_run import restored
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FEW = ("trainer=smoke", "dataset.train_images=40", "dataset.test_images=12", "logger=none")
@@ -153,3 +154,53 @@ def test_a_network_of_other_data_is_refused(train, tmp_path):
     (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
     with pytest.raises(InputError, match="its network has num_classes 10, wanted 3"):
         restored(teacher, num_classes=3)
+
+
+@pytest.mark.parametrize(
+    "form", ["${needs.teacher}", "${needs[teacher]}", "${.needs.teacher}", "${oc.select:needs.teacher,x}"]
+)
+def test_a_need_is_used_however_it_is_referred_to(composing, form):
+    needs = ["+needs.teacher=[dataset=digits]", "+needs.network=[seed=3]"]
+    run = compose_run(["attention=none", *needs, f"checkpoint='{form}/checkpoints/best.ckpt'"])
+    assert [need.choices["dataset"] for need in run.used] == ["digits"]
+
+
+def test_a_need_that_only_another_unused_need_names_is_not_used(composing):
+    first, second = "+needs.first=[dataset=digits]", "+needs.second=['checkpoint=${needs.first}/checkpoints/last.ckpt']"
+    assert compose_run([first, second]).used == []
+    assert len(compose_run([first, second, "checkpoint='${needs.second}/checkpoints/last.ckpt'"]).used) == 2
+
+
+@pytest.mark.parametrize("sign", ["", "++"])
+def test_hardware_reaches_the_runs_that_are_needed_however_it_is_written(composing, sign):
+    need = "+needs.network=[dataset=digits,attention=none]"
+    run = compose_run(["backbone=trained", "attention=none", need, f"{sign}trainer.precision=bf16-mixed",
+                       f"{sign}trainer.max_epochs=3", "logger=none"])  # fmt: skip
+    (network,) = run.used
+    assert (network.cfg.trainer.precision, network.cfg.trainer.max_epochs) == ("bf16-mixed", 8)
+    assert network.choices["logger"] == "none"
+    assert network.with_seed(4).overrides.count("seed=4") == 1
+
+
+def test_a_network_that_comes_with_a_module_gets_another(train, tmp_path):
+    assert train("attention=loupe").code == 0
+    (loupe,) = tmp_path.glob("out/runs/*/resnet20-loupe-*/seed0-*")
+    ended = train("backbone=trained", f"backbone.run={loupe}", "attention=cbam", "insertion=stage3")
+    assert ended.code == 0, ended.err
+    (both,) = tmp_path.glob("out/runs/*/trained-cbam-*/seed0-*")
+    facts = json.loads((both / "metrics.json").read_text())
+    net = restored(both)
+    assert [type(one.module).__name__ for one in net.inserted.values()] == ["Loupe", "CBAM"]
+    assert facts["cost"]["insertion_sites"] == ["layer2", "layer3"]
+    assert facts["cost"]["module_params"] == sum(p.numel() for p in net.inserted.parameters())
+    stored = torch.load(both / facts["weights"], weights_only=True)["state_dict"]
+    assert {key.split(".")[2] for key in stored if ".inserted." in key} == {"layer2", "layer3"}
+
+
+def test_a_module_where_one_stands_is_one_line(train, tmp_path):
+    assert train("attention=loupe").code == 0
+    (loupe,) = tmp_path.glob("out/runs/*/resnet20-loupe-*/seed0-*")
+    ended = train("backbone=trained", f"backbone.run={loupe}")
+    assert ended.code == 2
+    said = "insertion.at=layer2: a Loupe stands there already; name another place, or attention=none"
+    assert ended.err == f"error: {said}\n"

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from hydra import initialize_config_dir
 
-from zoomexp.composition import compose_run
 from zoomexp.errors import InputError
+from zoomexp.run.compose import compose_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TAKEN = {

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from zoomexp.model import build_model
-from zoomexp.results.record import config_hash
+from zoomexp.results.identity import config_hash
 
 ROOT = Path(__file__).parents[2]
 CLUTTERED = (

@@ -33,8 +33,8 @@ class ClassActivation:
 
     def __init__(self, net: nn.Module, example: Tensor, at: str | int | None = None) -> None:
         probed = copy.deepcopy(net).requires_grad_(True)
-        (path,) = insert(probed, lambda channels: nn.Identity(), cam_place(net) if at is None else at, example)
-        self._library = GradCAM(probed, [probed.inserted[path.replace(".", "_")].module])
+        insert(probed, lambda channels: nn.Identity(), cam_place(net) if at is None else at, example, behind=True)
+        self._library = GradCAM(probed, [list(probed.inserted.values())[-1].module])
 
     def __call__(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
         """Explain a class of each image.

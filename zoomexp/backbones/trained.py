@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from zoomexp.composition import restored
+from zoomexp.run.stored_run import restored
 
 
 def trained(

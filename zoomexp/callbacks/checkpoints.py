@@ -1,28 +1,20 @@
-"""The best and the last checkpoint, in the run folder."""
+"""The best checkpoint, in the run folder; the last one is `zoomexp.run.last_checkpoint`'s."""
 
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from zoomexp.callbacks.monitored import check_monitored
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
-from zoomexp.checkpoint_files import CheckpointFiles
 from zoomexp.errors import InputError
-from zoomexp.results.record import LAST
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class Checkpoints(NoBatchHooks, ModelCheckpoint):
     """Lightning's ModelCheckpoint, with its folder in the run folder (the trainer's `default_root_dir`).
 
-    `last.ckpt` is written after every epoch; Lightning's own `save_last` leaves out those that are not the best so far.
-    The one before it stays, as `previous.ckpt`, until the run is finished. `next_epoch` is the one, from 0, with which
-    a run that stops now goes on; None before the training has begun.
-
-    Saves at the end of a training epoch, after validation: a run resumes at the beginning of an epoch. Without a
-    validation split there is no best, only the last.
+    Saves at the end of a training epoch, after validation. Without a validation split there is no best.
 
     Args:
         monitor: Metric that decides which epoch is best.
@@ -32,7 +24,6 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
     def __init__(self, monitor: str = "val/acc1", mode: str = "max") -> None:
         if mode not in ("max", "min"):
             raise InputError(f"callbacks.checkpoints.mode must be max or min, got {mode!r}")
-        self.next_epoch: int | None = None
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -43,24 +34,18 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Point at the run folder, and have every checkpoint written as a whole."""
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy may have a way of its own
-            trainer.strategy.checkpoint_io = CheckpointFiles()
+        """Point at the run folder."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the best, where this epoch is, and the last."""
+        """Save, where this epoch is the best."""
         if self.monitor is not None:
             check_monitored("callbacks.checkpoints.monitor", self.monitor, trainer.callback_metrics)
         super().on_train_epoch_end(trainer, pl_module)
-        self.last_model_path = str(Path(self.dirpath) / LAST)
-        trainer.save_checkpoint(self.last_model_path)
-        self.next_epoch = trainer.current_epoch + 1
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Note where the run begins or resumes; give up on a best checkpoint where nothing is validated."""
-        self.next_epoch = trainer.current_epoch
+        """Give up on a best checkpoint where nothing is validated."""
         if not trainer.num_val_batches or not sum(trainer.num_val_batches):
             self.monitor, self.save_top_k = None, 0
         super().on_train_start(trainer, *args)

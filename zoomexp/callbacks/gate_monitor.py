@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zoomexp.arguments import number, truth, whole
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.health.epochs import EpochFacts
 from zoomexp.health.findings import recorded
 from zoomexp.health.judging import judge_epoch, judge_module, suspicious
 from zoomexp.health.measuring import gate_state, output_spread, resting_state
 from zoomexp.health.streaks import Streaks
 from zoomexp.health.telling import end_if_dead, summarise, tell
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 LOOKS = 2  # in a row, after different steps, before a module or an output counts as dead
 PATIENCE = (3, 0.1)  # epochs at chance before the run does: so many, or this share of the schedule if that is longer

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from zoomexp.arguments import whole
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.metrics.localisation import random_prior
 from zoomexp.metrics.perturbation import area, deletion_curve, insertion_curve
 from zoomexp.tasks.localising import maps_of
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 CURVES: dict[str, Callable[..., Tensor]] = {"insertion": insertion_curve, "deletion": deletion_curve}
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from zoomexp.analysis.overlay import enlarged, heat_over
 from zoomexp.analysis.viewed import to_look_at
 from zoomexp.arguments import whole
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.tasks.localising import maps_of
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class Pictures(NoBatchHooks, pl.Callback):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from zoomexp.arguments import whole
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
@@ -30,7 +30,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         self.enabled = False
 
     def enable(self) -> None:
-        """Speak."""
+        """Show it (rank 0)."""
         self.enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from zoomexp.arguments import whole
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
-from zoomexp.relevance.following import follow
 from zoomexp.relevance.host import grid_side
 from zoomexp.relevance.store import MapReader
+from zoomexp.relevance.warp_maps import warp_maps
 
 PARTS = ("train", "val", "test")
 
@@ -127,5 +127,5 @@ class MappedLoader:
             view, where = batch.pop("view", None), self.positions[batch["index"].cpu()]
             for name, reader in self.readers.items():
                 maps = reader.read(where).to(batch["image"].device, torch.float32)
-                batch[name] = maps if view is None else follow(maps, view, self.image_size)
+                batch[name] = maps if view is None else warp_maps(maps, view, self.image_size)
             yield batch

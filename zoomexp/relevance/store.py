@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoomexp.atomic_file import write_text
 from zoomexp.errors import InputError
-from zoomexp.results.record import write_text
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Finds the finished runs that a table's cells are made of."""
 
-import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,22 +10,20 @@ import pandas as pd
 from zoomexp.health.findings import told
 from zoomexp.results.derived import along_training, from_history
 from zoomexp.results.filling import RunResult
+from zoomexp.results.stored import facts_if_finished
 
 
 def finished_run(folder: Path) -> RunResult | None:
     """What a table needs of the run in `folder`; None if there is no finished run."""
-    try:
-        facts = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(facts, dict) or facts.get("status") != "finished":
+    facts = facts_if_finished(folder)
+    if facts is None:
         return None
     return RunResult(
         metrics=facts["metrics"] | _epochs(folder / "history.csv"),
         cost=facts["cost"],
         seed=facts["seed"],
         correct=_correct(folder / "predictions.npz"),
-        git_sha=facts["git"]["sha"] or "",
+        git_sha=facts["git"].get("sha") or "",
         folder=str(folder),
         health=told(facts),
     )

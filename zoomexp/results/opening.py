@@ -6,9 +6,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 from torch import nn
 
-from zoomexp.checkpoint_files import read_checkpoint
+from zoomexp.processes import first_process
 from zoomexp.recipe import told
-from zoomexp.results.record import RunRecord, first_process
+from zoomexp.results.record import RunRecord
+from zoomexp.weights import read_checkpoint
 
 SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
 

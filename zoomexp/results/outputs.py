@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.table import Table as RichTable
 
+from zoomexp.atomic_file import write_text
 from zoomexp.results.figure import draw
 from zoomexp.results.filling import FilledTable
-from zoomexp.results.record import processor, write_text
+from zoomexp.results.provenance import processor
 from zoomexp.results.rendering import csv, frame, html, latex, markdown
 
 
@@ -84,7 +85,7 @@ def log_to_wandb(filled: FilledTable, output_dir: Path, settings: Sequence[str])
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    from zoomexp.online import check_mode
+    from zoomexp.run.wandb_offline import check_mode
 
     mode = next((s.partition("=")[2] for s in settings if s.startswith("logger.mode=")), "offline")
     check_mode(mode)

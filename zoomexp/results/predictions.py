@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoomexp.whole_file import whole_file
+from zoomexp.atomic_file import atomic_file
 
 
 def as_table(
@@ -38,7 +38,7 @@ def as_table(
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV file in one step."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         table.to_csv(partial, index=False, float_format="%.6g", encoding="utf-8")
 
 

@@ -1,16 +1,10 @@
-"""The run record: one folder per run, its path made from the choices and a hash of what decides the result."""
+"""The run record: one folder per run, named by what decides its result (`zoomexp.results.identity`)."""
 
 import contextlib
-import hashlib
-import importlib.metadata
 import io
 import json
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +12,16 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from zoomexp.atomic_file import atomic_file, write_text
 from zoomexp.errors import InputError
-from zoomexp.faults import as_fault
+from zoomexp.processes import first_process
+from zoomexp.results.identity import config_hash, run_folder, run_path
 from zoomexp.results.predictions import write_table
-from zoomexp.whole_file import whole_file
+from zoomexp.results.provenance import git_state, host, versions
+from zoomexp.results.stored import facts_if_finished
+from zoomexp.run.faults import as_fault
 
-# What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
-NOT_SCIENCE = (
-    "output_dir", "data_dir", "rerun", "compile", "logger", "dataset.data_dir", "dataset.num_workers",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.on_oom", "trainer.profiler", "callbacks.progress", "callbacks.gates",
-    "callbacks.history", "callbacks.pictures", "recipe",
-)  # fmt: skip
-# Classes that add checks to those in whose place they came: the numbers are the same, and so is the run.
-STANDS_FOR = {
-    "zoomexp.callbacks.early_stopping.EarlyStopping": "pytorch_lightning.callbacks.EarlyStopping",
-    "zoomexp.callbacks.averaging.ema": "pytorch_lightning.callbacks.EMAWeightAveraging",
-}
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # the checkpoint to resume from, and the one that serves if it is damaged
-PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "zoomexp")
 
 
 class RunRecord:
@@ -54,31 +39,29 @@ class RunRecord:
     ) -> None:
         choices = {group: choice for group, choice in choices.items() if "/" not in group}
         self.config = config
-        self.path = run_path(config, choices)
-        self.folder = Path(output_dir).resolve() / "runs" / self.path
+        outputs = Path(output_dir).resolve()
+        self.folder = run_folder(outputs, run_path(config, choices))
+        self.path = self.folder.relative_to(outputs / "runs")
         self.facts = {
             "run": str(self.path),
             "status": "running",
             "choices": dict(choices),
             "overrides": list(overrides),
             "seed": config["seed"],
+            "identity": {"config": config_hash(config), "data": None, "code": None},
             "metrics": {},
             "cost": {},
             "health": None,
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
+            "versions": versions(),
             "git": git_state(),
-            "host": {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()},
+            "host": host(),
         }
 
     def finished(self) -> bool:
         """Whether this very run has been done; then `facts` are those of the finished run."""
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            stored = json.loads((self.folder / "metrics.json").read_text())
-            if stored["status"] == "finished":
-                self.facts = stored
-                return True
-        return False
+        stored = facts_if_finished(self.folder)
+        self.facts = stored or self.facts
+        return stored is not None
 
     @contextlib.contextmanager
     def alone(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
@@ -188,7 +171,7 @@ class RunRecord:
         order = np.argsort(predictions["index"], kind="stable")
         content = io.BytesIO()
         np.savez_compressed(content, **{name: values[order] for name, values in predictions.items()})
-        with whole_file(self.folder / "predictions.npz") as partial:
+        with atomic_file(self.folder / "predictions.npz") as partial:
             partial.write_bytes(content.getbuffer())
         if table is not None:
             write_table(table, self.folder / "predictions.csv")
@@ -204,81 +187,3 @@ def told_by(error: BaseException) -> str:
     if isinstance(error.__context__, KeyboardInterrupt):
         return "KeyboardInterrupt"
     return type(error).__name__ if type(error) in (KeyboardInterrupt, SystemExit) else str(error)
-
-
-def first_process() -> bool:
-    """Whether this is the only process of the run, or the first of those that share it."""
-    from pytorch_lightning.utilities import rank_zero_only
-
-    return rank_zero_only.rank == 0
-
-
-def run_path(config: Mapping[str, Any], choices: Mapping[str, str]) -> Path:
-    """`<dataset>/<backbone>-<attention>-<insertion>/seed<n>-<hash>`."""
-    host = "-".join(str(choices.get(group) or "none") for group in ("backbone", "attention", "insertion"))
-    return Path(str(choices["dataset"])) / host / f"seed{config['seed']}-{config_hash(config)}"
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that name the scientific part of a resolved config.
-
-    A group of which nothing was chosen does not count, so that a new group leaves the old runs where they are.
-
-    >>> config_hash({"seed": 0, "data_dir": "here"}) == config_hash({"seed": 0, "data_dir": "there"})
-    True
-    >>> config_hash({"seed": 0, "tokens": {}}) == config_hash({"seed": 0})
-    True
-    >>> config_hash({"seed": 0}) == config_hash({"seed": 1})
-    False
-    """
-    science = _without(config.get("output_dir"), json.loads(json.dumps(config, default=str)))
-    for dotted in NOT_SCIENCE:
-        *parents, key = dotted.split(".")
-        node = science
-        for parent in parents:
-            node = node.get(parent) or {}
-        node.pop(key, None)
-    science = {name: node for name, node in science.items() if node not in ({}, None)}
-    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _without(folder: str | None, node: Any) -> Any:
-    """`node` as it counts: paths below `folder` made relative to it, since where the outputs lie decides no numbers."""
-    if isinstance(node, dict):
-        return {key: _without(folder, value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_without(folder, value) for value in node]
-    if not isinstance(node, str):
-        return node
-    return STANDS_FOR.get(node, node.removeprefix(f"{folder}/") if folder else node)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    with whole_file(path) as partial:
-        partial.write_text(text)
-
-
-@lru_cache
-def git_state() -> dict[str, Any]:
-    """The commit the code is at, and whether files differ from it; nulls where there is no repository."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"sha": None, "dirty": None}
-
-
-@lru_cache
-def processor() -> str:
-    """The processor's name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoomexp.health.findings import mark, told
-from zoomexp.results.record import first_process
+from zoomexp.processes import first_process
 
 METRICS = (
     ("test/acc1", "test acc1", "%"),

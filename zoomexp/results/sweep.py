@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from rich.console import Console
 
+from zoomexp.atomic_file import write_text
 from zoomexp.errors import DivergedError, FaultError, InputError, NotLearningError
 from zoomexp.health.findings import mark
-from zoomexp.interruption import Interrupted
-from zoomexp.results.record import told_by, write_text
-from zoomexp.results.submitit_repair import repair_submitit
+from zoomexp.results.record import told_by
 from zoomexp.results.summary import sweep_table
+from zoomexp.run.interruption import Interrupted
+from zoomexp.upstream.submitit_repair import repair_submitit
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # where launchers say which of its processes a process is
 

@@ -39,8 +39,8 @@ class Classifier(TrainedModel):
             against the heavier label; None leaves them as they are. Validation and test never mix.
 
     Raises:
-        InputError: For a single class, if the loss needs maps and no inserted module has one, or for mixing out of its range or with a
-            model that reads more of a batch than its images.
+        InputError: For a single class, if the loss needs maps and no inserted module has one, or for mixing out of its
+            range or with a model that reads more of a batch than its images.
     """
 
     def __init__(

@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from zoomexp.arguments import whole
-from zoomexp.callbacks.no_batch_hooks import NoBatchHooks
 from zoomexp.errors import DivergedError
 from zoomexp.scheduler import StepCosine
 from zoomexp.tasks.meter import TrainingMeter
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class TrainedModel(NoBatchHooks, pl.LightningModule):

@@ -162,7 +162,7 @@ class SlowFastReducer:
         return Ragged.from_dense(torch.cat([prefix, _at(patches, slow), *along], 1))
 
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
-        """Attend to who is attended to, as long as it will be asked for."""
+        """Keep the class token's attention to each patch up to date, until the last block that chooses by it."""
         first, last = self.method.locations[0], self.method.locations[-1]
         if not first - 1 <= i < last:
             return tokens

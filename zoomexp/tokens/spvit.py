@@ -165,7 +165,10 @@ class SoftReducer:
         x = tokens.padded()[0]
         asked, present = (tokens.with_values(part).padded()[0] for part in (self.asked, self.present))
         log_p, scores = self.learnt.selectors[stage](x[:, prefix:], present[:, prefix:])
-        log_p, scores = F.pad(log_p, (0, 0, prefix, 0)), F.pad(scores, (prefix, 0))  # nobody asks the prefix
+        log_p, scores = (
+            F.pad(log_p, (0, 0, prefix, 0)),
+            F.pad(scores, (prefix, 0)),
+        )  # prefix tokens have no selector: they always stay
         if self.learnt.training:
             stay = present * torch.where(asked, F.gumbel_softmax(log_p, hard=True)[..., 0], 1)
             self.learnt.add_loss(stay[:, prefix : prefix + self.patches], stage + 1)  # no patch leaves, packages follow

@@ -1,12 +1,10 @@
 """scripts/report.py from run folders to the page."""
 
-import importlib.util
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
+from zoomexp.cli import report
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -15,16 +13,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    monkeypatch.setattr(sys, "path", list(sys.path))
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        spec = importlib.util.spec_from_file_location("report", ROOT / "scripts" / "report.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(module, "load_tables", lambda folder: [load_table(folder, "cnntention/mnist")])
-        yield module
+        monkeypatch.setattr(report, "load_tables", lambda folder: [load_table(folder, "cnntention/mnist")])
+        yield report
 
 
 def test_the_script_finds_the_runs_of_a_table(script, tmp_path, capsys, record, parse):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoomexp.results.derived import quantity
-from zoomexp.results.record import NOT_SCIENCE
+from zoomexp.results.identity import NOT_SCIENCE, completed
 from zoomexp.results.report.runs import Run
 from zoomexp.results.statistics import Interval, mean_interval
 
@@ -66,7 +66,9 @@ def science(config: Mapping[str, Any], known: Mapping[str, Run]) -> Flat:
     teachers that differ in their seed alone stay together.
     """
     chosen = {group: node for group, node in config.items() if node is not None}  # as in the folder's hash
-    return {path: _without_seed(value, known) for path, value in flatten(chosen).items() if not _ignored(path)}
+    return {
+        path: _without_seed(value, known) for path, value in flatten(completed(chosen)).items() if not _ignored(path)
+    }
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from zoomexp.results.record import write_text
+from zoomexp.atomic_file import write_text
+from zoomexp.results.provenance import version
 
 PACKAGES = ("hydra-core", "omegaconf")
 
@@ -43,7 +43,7 @@ class Remembered:
 
 def state_of(places: Iterable[Path]) -> str:
     """A hash of files, of every Python and YAML file below folders, and of the packages that read them."""
-    found = hashlib.sha256(json.dumps([importlib.metadata.version(name) for name in PACKAGES]).encode())
+    found = hashlib.sha256(json.dumps([version(name) for name in PACKAGES]).encode())
     for place in places:
         files = [place] if place.is_file() else place.rglob("*")
         for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):

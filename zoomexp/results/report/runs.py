@@ -1,20 +1,17 @@
 """Reads every run folder, finished or not; a folder that cannot be read is named and left out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
-import yaml
-
 from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import RunResult
+from zoomexp.results.identity import renamed
+from zoomexp.results.stored import RecordError, read_config, read_facts
 
-FIELDS = {"status": str, "choices": dict, "metrics": dict, "cost": dict, "seed": int, "git": dict}
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, yaml.YAMLError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +55,7 @@ def read_runs(runs: Path) -> tuple[list[Run], list[str]]:
 
 
 def _read(folder: Path, path: str) -> Run:
-    facts = json.loads((folder / "metrics.json").read_text())
-    config = yaml.load((folder / "config.yaml").read_text(), LOADER)  # a safe loader
-    for name, value in (("metrics.json", facts), ("config.yaml", config)):
-        if not isinstance(value, dict):
-            raise ValueError(f"{name} holds no mapping")
-    if wrong := [name for name, kind in FIELDS.items() if not isinstance(facts.get(name), kind)]:
-        raise ValueError(f"metrics.json: {', '.join(wrong)} missing or of another kind")
+    facts, config = read_facts(folder), renamed(read_config(folder))
     predictions = folder / "predictions.npz"
     if predictions.exists() and not is_zipfile(predictions):  # numpy would leave the file open
         raise ValueError("predictions.npz is cut off or no NumPy archive")
@@ -72,6 +63,6 @@ def _read(folder: Path, path: str) -> Run:
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"no {Path(error.filename).name}"
+    if isinstance(error, RecordError):
+        return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

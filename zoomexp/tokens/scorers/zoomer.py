@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.running import load_weights
 from zoomexp.tokens.regions import region
 from zoomexp.tokens.scorers.grid import patches_per_side, resized
 from zoomexp.tokens.zoomer import Zoomer
+from zoomexp.weights import load_weights
 
 
 class ZoomerScores(nn.Module):

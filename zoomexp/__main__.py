@@ -1,0 +1,5 @@
+"""`python -m zoomexp COMMAND ...`."""
+
+from zoomexp.cli.main import main
+
+main()

@@ -1,0 +1,120 @@
+"""Training step of this project, everything switched on, against a bare PyTorch loop."""
+
+import copy
+import tempfile
+from collections.abc import Iterable
+from contextlib import nullcontext
+from statistics import median
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from zoomexp.benchmarks.machine import pick_device, where
+from zoomexp.cli.script_options import whole_numbers
+from zoomexp.errors import InputError
+from zoomexp.metrics.speed import clock
+from zoomexp.results.record import RunRecord
+from zoomexp.run.build import build, compile_network, make
+from zoomexp.run.compose import compose_run
+from zoomexp.run.explain import building
+from zoomexp.run.logger import make_logger
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+
+OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
+TINY = ("dataset=digits", "dataset.batch_size=4", "attention=none", "backbone=timm", "backbone.name=tiny",
+        "backbone._target_=zoomexp.benchmarks.step.tiny")  # fmt: skip
+
+
+def tiny(*, num_classes: int, in_chans: int, **_: object) -> nn.Module:
+    """A linear classifier of 8 x 8 images: so little work that the loop around it is all there is to measure."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_chans, num_classes))
+
+
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
+    """Compare the training step of `train.py`, everything switched on, with a bare PyTorch loop.
+
+    Both sides have the same network, data, batches, dtype, loss and optimizer. The bare loop runs between the epochs
+    of the Lightning run, so that both meet the same machine. What an epoch's end costs is not counted.
+
+    Returns:
+        One row of figures.
+
+    Raises:
+        InputError: For an unknown model, or options that are no whole numbers.
+    """
+    steps, rounds = whole_numbers(options, "steps", "rounds")
+    if options["model"] not in ("config", "tiny"):
+        raise InputError(f"model={options['model']} is unknown; allowed: config, tiny")
+    overrides = [*TINY, *overrides] if options["model"] == "tiny" else overrides
+    with building(), tempfile.TemporaryDirectory() as folder:
+        fixed = [f"output_dir={folder}", f"trainer.max_epochs={rounds + 1}", f"trainer.limit_train_batches={steps}"]
+        one = compose_run([*overrides, *fixed, "trainer.limit_val_batches=0"])
+        record = RunRecord(folder, one.config, one.choices, overrides)
+        trainer, task, data = build(one.cfg, record.folder)
+        trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
+        with (
+            record.alone(OmegaConf.to_yaml(one.cfg, resolve=True)),
+            make_logger(make(one.cfg.logger), record) as logger,
+        ):
+            trainer.logger = logger
+            trainer.fit(task, datamodule=data)
+    return [stretches.shown(data.batch_size)]
+
+
+class Stretches(NoBatchHooks, pl.Callback):
+    """Times each epoch's steps, and after them the same number of a bare loop's."""
+
+    def __init__(self, task: pl.LightningModule, precision: str, compiled: bool | str) -> None:
+        self.ours, self.bare, self.precision = [], [], precision
+        self.model = copy.deepcopy(task.model)
+        compile_network(self.model, compiled)
+        self.optimizer = task._make_optimizer(self.model)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock; a short epoch has fewer steps than asked for."""
+        self.steps = trainer.num_training_batches
+        self.started = clock(trainer.strategy.root_device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Stop it after the last step."""
+        if trainer.is_last_batch:
+            self.ours.append(clock(trainer.strategy.root_device) - self.started)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Time the bare loop."""
+        self.model.to(module.device).train()
+        started = clock(trainer.strategy.root_device)
+        self.loop(trainer.train_dataloader, module.device)
+        self.bare.append(clock(trainer.strategy.root_device) - started)
+
+    def loop(self, loader: Iterable, device: torch.device) -> None:
+        """The same number of steps without anything around them."""
+        autocast = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
+        for _, batch in zip(range(self.steps), loader, strict=False):
+            images, labels = (batch[name].to(device, non_blocking=True) for name in ("image", "label"))
+            with autocast:
+                loss = torch.nn.functional.cross_entropy(self.model(images), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+    def shown(self, batch_size: int) -> dict[str, Any]:
+        """The figures, printed; the first stretch of each side, which warms up, does not count."""
+        ours, bare = self.ours[1:], self.bare[1:]
+        ratios = [b / o for o, b in zip(ours, bare, strict=True)]
+        speeds = [self.steps * batch_size / median(side) for side in (ours, bare)]
+        row = {"name": "training step", "steps": self.steps, "batch": batch_size, "precision": self.precision,
+               "img_per_s": speeds[0], "bare_img_per_s": speeds[1],
+               "ratio": median(ratios), "least": min(ratios), "most": max(ratios),
+               "overhead_us": 1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / self.steps,
+               "overhead_of_the_best_us": 1e6 * (min(ours) - min(bare)) / self.steps}  # fmt: skip
+        print(f"{speeds[0]:.0f} img/s here, {speeds[1]:.0f} img/s bare loop, {self.precision}, batch {batch_size}, "
+              f"{where(pick_device())}")  # fmt: skip
+        print(f"ratio {row['ratio']:.3f} (from {row['least']:.3f} to {row['most']:.3f}, {len(ours)} rounds of "
+              f"{self.steps} steps)")  # fmt: skip
+        print(f"overhead {row['overhead_us']:.0f} us a step; least stretch against least stretch "
+              f"{row['overhead_of_the_best_us']:.0f}")  # fmt: skip
+        return row

@@ -1,0 +1,71 @@
+"""The commands of zoomexp: `zoomexp COMMAND ...`, or `python -m zoomexp COMMAND ...` where it is not installed."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from zoomexp.cli.command_line import reported, run_command
+from zoomexp.cli.config_files import CHECKOUT, config_dir, configs
+from zoomexp.errors import InputError
+
+COMMANDS = {
+    "train": "train, test and record one experiment, or a sweep of them",
+    "reproduce": "rebuild a paper's table: run what is missing, then reported beside measured",
+    "report": "one HTML page over everything that has been run",
+    "visualize": "what a run's model looks at, as pictures",
+    "extract_relevance": "a teacher's relevance maps of a whole data set",
+    "benchmark": "speed and memory",
+    "dashboard": "a W&B workspace, and sweep files for W&B",
+}
+# Lightning starts the other processes of a run with this one's arguments, of which Hydra has what follows the command.
+STARTED = "ZOOMEXP_COMMAND"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if os.environ.get("LOCAL_RANK") and STARTED in os.environ:
+        words = [os.environ[STARTED], *words]
+    command = words[0].replace("-", "_") if words else "help"
+    with reported():
+        if command in ("help", "__help", "_h"):
+            sys.stdout.write(usage())
+            return
+        if command not in COMMANDS:
+            raise InputError(f"{words[0]}: no such command; allowed: {', '.join(COMMANDS)}")
+    run(command, words[1:])
+
+
+def usage() -> str:
+    """What can be typed."""
+    lines = [f"    zoomexp {name:18} {what}" for name, what in COMMANDS.items()]
+    more = "zoomexp COMMAND --help says more. --config-dir FOLDER adds config groups of your own to any of them;"
+    return "\n".join([*lines, "", more, "modules of your own are found in the current folder.", ""])
+
+
+def run(command: str, arguments: Sequence[str] | None = None) -> None:
+    """Run a command with what was typed after it."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    find_own_modules()
+    if command == "train":
+        from zoomexp.cli.train import main as train
+
+        sys.argv, os.environ[STARTED] = [sys.argv[0], *words], command  # which Hydra and Lightning read
+        run_command(train)
+        return
+    with reported():
+        folder, words = config_dir(words)
+        with configs(folder):
+            import_module(f"zoomexp.cli.{command}").main(words)
+
+
+def find_own_modules() -> None:
+    """Let `_target_` name a user's modules in the current folder, also in the processes that are started from here."""
+    own = str(Path.cwd())
+    if own not in sys.path:
+        sys.path.append(own)
+    places = [os.environ.get("PYTHONPATH", ""), str(CHECKOUT or ""), own]
+    known = dict.fromkeys(place for joined in places for place in joined.split(os.pathsep) if place)
+    os.environ["PYTHONPATH"] = os.pathsep.join(known)

@@ -1,0 +1,126 @@
+"""One HTML page over everything that has been run: tables, sweep curves, accuracy against cost, figures, runs.
+
+    python scripts/report.py                       from outputs/ to outputs/report/index.html
+
+    output_dir=outputs      where the runs lie
+    out=FILE                the page; outputs/report/index.html unless given
+    scale=small             at which scale the papers' tables are filled: smoke | small | paper
+    seeds=3                 how many seeds of a table's rows are looked for: 0, 1, 2
+    trainer=gpu             hardware settings that the tables' runs were made with: trainer=, trainer.precision=
+
+The page needs neither network nor server: send it to anyone, open it from disk, print it. Which folders belong to a
+table is remembered beside it in folders.json until code or configs change, so the next call is quicker.
+"""
+
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from zoomexp.atomic_file import (
+    write_text,
+    writing,
+)
+from zoomexp.cli.config_files import CONFIGS, PACKAGE
+from zoomexp.cli.script_options import check_choice, split, whole_numbers
+from zoomexp.cli.table_runs import console, progress, row_runs
+from zoomexp.errors import InputError
+from zoomexp.results.filling import FilledTable, RunResult, fill
+from zoomexp.results.identity import run_folder
+from zoomexp.results.provenance import git_state
+from zoomexp.results.report.figures import read_sheets
+from zoomexp.results.report.page import Facts, page
+from zoomexp.results.report.remembered import Remembered, state_of
+from zoomexp.results.report.runs import read_runs
+from zoomexp.results.table import SCALES, Row, Table, load_tables
+
+OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the command line says."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    options, overrides = parse(arguments)
+    output_dir = Path(options["output_dir"]).resolve()
+    out = Path(options["out"] or output_dir / "report" / "index.html").resolve()
+    if not output_dir.is_dir():
+        raise InputError(f"output_dir={options['output_dir']} must be a folder that holds runs")
+    check(out)
+    with console.status("reading runs"):
+        runs, skipped = read_runs(output_dir / "runs")
+        sheets, broken = read_sheets(runs)
+    results = {run.folder: run.result for run in runs if run.result is not None}
+    tables, unfilled = filled_tables(results, options, [*overrides, f"output_dir={options['output_dir']}"])
+    facts = Facts(
+        scale=options["scale"],
+        seeds=int(options["seeds"]),
+        commit=git_state()["sha"] or "",
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        command=" ".join(["python scripts/report.py", *arguments]),
+    )
+    with writing("out", out):
+        write_text(out, page(tables, runs, sheets, [*skipped, *broken, *unfilled], facts, out.parent))
+    console.print(f"written: {out}", soft_wrap=True, markup=False, highlight=False)
+
+
+def check(out: Path) -> None:
+    """Refuse a page that cannot be written, before a minute of work."""
+    with writing("out", out):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+
+
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """This script's options, and the hardware settings of the tables' runs."""
+    options, overrides = split(arguments, OPTIONS, passed_on=("trainer=", "trainer.precision="))
+    whole_numbers(options, "seeds")
+    check_choice(options, "scale", SCALES)
+    return options, overrides
+
+
+def filled_tables(
+    results: dict[Path, RunResult], options: dict[str, str], overrides: Sequence[str]
+) -> tuple[list[FilledTable], list[str]]:
+    """Every table with the finished runs among `results`, and one line for each table that could not be filled."""
+    filled, skipped = [], []
+    known = Remembered(
+        Path(options["output_dir"]).resolve() / "report" / "folders.json",
+        state_of((CONFIGS, *(PACKAGE / name for name in ("results", "run", "cli")))),
+    )
+    for table in progress(load_tables(CONFIGS / "table")):
+        try:
+            runs = runs_of(table, results, options, overrides, known) if results else {}
+            filled.append(fill(table, runs, options["scale"], git_state()["sha"] or ""))
+        except InputError as error:
+            skipped.append(f"table {table.name}: {error}")
+    if results:
+        known.save()
+    return filled, skipped
+
+
+def runs_of(
+    table: Table, results: dict[Path, RunResult], options: dict[str, str], overrides: Sequence[str], known: Remembered
+) -> dict[str, list[RunResult]]:
+    """The finished runs of each row that can be run."""
+    seeds, scale = int(options["seeds"]), options["scale"]
+    output_dir, found = Path(options["output_dir"]).resolve(), {}
+    for row in table.rows:
+        if not row.unavailable:
+            question = [str(Path.cwd()), str(seeds), *table.overrides_of(row, scale), *overrides]
+            wanted = known.answer(question, partial(paths_of, table, row, seeds, scale, overrides))
+            folders = [run_folder(output_dir, Path(path)) for path in wanted]
+            found[row.name] = [results[folder] for folder in folders if folder in results]
+    return found
+
+
+def paths_of(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[str]:
+    """The names of a row's runs below `runs`."""
+    return [str(run.path) for run in row_runs(table, row, seeds, scale, overrides)]

@@ -1,0 +1,1 @@
+"""The life of a run: composed, built, fitted, tested, recorded."""

@@ -1,0 +1,127 @@
+"""From a run's config to the objects it describes: with `compose` the one place that sees Hydra's configs."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from zoomexp.errors import InputError
+
+COMPILE_MODES = ("reduce-overhead", "max-autotune")
+
+
+def make(node: Any, **arguments: Any) -> Any:
+    """Instantiate a config node; plain lists and dicts, so that nothing below sees a config object.
+
+    Raises:
+        InputError: If it has options, and not what they are options of.
+    """
+    _check_targets(node)
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def _check_targets(node: Any) -> None:
+    if not isinstance(node, DictConfig) or "_target_" in node or not node:
+        return
+    group = node._get_full_key(None)
+    for name in node:
+        unknown = OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)
+        if unknown or not isinstance(child := node[name], DictConfig):
+            allowed = f"none, unless {group}._target_ names a class or function to call"
+            raise InputError(f"{group}.{name}: no such option; allowed: {allowed}")
+        _check_targets(child)
+
+
+def build(cfg: DictConfig, folder: Path) -> tuple:
+    """The trainer that will write into `folder`, the task around its network and the data module, ready to run.
+
+    Raises:
+        InputError, and whatever is raised by what is built: nothing has been written then.
+    """
+    from zoomexp.run.prepare import check_ready, prepare, shape_of
+    from zoomexp.run.wandb_offline import check_mode
+
+    check_mode(cfg.logger.get("mode"))
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    data = make(cfg.dataset)
+    data = make(cfg.relevance)(data=data) if cfg.relevance else data
+    data.prepare_data()
+    data.setup("fit")
+    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
+    task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
+    compile_network(task.model, cfg.compile)
+    trainer = _trainer(cfg, folder)
+    check_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
+    return trainer, task, data
+
+
+def check_ahead(cfg: DictConfig, folder: Path) -> None:
+    """Make what of a run needs neither network nor data: its mistakes show before the runs it builds on are done.
+
+    Raises:
+        InputError, and whatever is raised by what is made.
+    """
+    from torch.nn import Linear
+
+    from zoomexp.run.prepare import prepare
+
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    for name in ("loss", "mixing"):
+        make(cfg[name])
+    optimizer = make(cfg.optimizer)(Linear(1, 1))
+    if cfg.scheduler:
+        make(cfg.scheduler)(optimizer)
+    _trainer(cfg, folder)
+
+
+def compile_network(net: Any, how: bool | str) -> None:
+    """`torch.compile` a network in place, or leave it as it is.
+
+    Args:
+        net: the network (`nn.Module`).
+        how: False; True; or one of COMPILE_MODES, PyTorch's names: "reduce-overhead" replays CUDA graphs on a GPU, and
+            "max-autotune" besides tries several kernels.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(how, bool) and how not in COMPILE_MODES:
+        raise InputError(f"compile={how!r} must be false, true, {' or '.join(COMPILE_MODES)}")
+    if how:
+        net.compile(mode="default" if how is True else how)
+
+
+def _trainer(cfg: DictConfig, folder: Path) -> Any:
+    from pytorch_lightning.callbacks import ProgressBar
+
+    from zoomexp.run.stopping import Stopping
+    from zoomexp.run.trainer_options import check_trainer
+
+    check_trainer(OmegaConf.to_container(cfg.trainer, resolve=True))
+    options = cfg.trainer.copy()
+    callbacks = _callbacks(cfg)
+    with open_dict(options):
+        del options.on_oom  # not Lightning's
+        # Without a bar of ours there is none; Lightning would put up its own.
+        options.setdefault("enable_progress_bar", any(isinstance(callback, ProgressBar) for callback in callbacks))
+    trainer = make(options, callbacks=callbacks, logger=False, default_root_dir=folder)
+    trainer.callbacks += [Stopping()] if trainer.world_size > 1 else []
+    return trainer
+
+
+def _callbacks(cfg: DictConfig) -> list[Any]:
+    """The config's, any of which may be dropped, between what a run cannot do without."""
+    from zoomexp.run.epochs import Epochs
+    from zoomexp.run.last_checkpoint import LastCheckpoint
+
+    chosen = [callback for callback in (make(cfg.callbacks) or {}).values() if callback is not None]
+    return [Epochs(), *chosen, LastCheckpoint()]
+
+
+def network(cfg: DictConfig, shape: dict[str, int]) -> Any:
+    """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
+    from zoomexp.model import build_model
+
+    parts = {name: make(cfg.get(name)) or None for name in ("attention", "tokens")}  # old configs know fewer groups
+    return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)

@@ -1,0 +1,58 @@
+"""What a run took."""
+
+import resource
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from zoomexp.metrics.cost import macs, macs_over, parameters
+from zoomexp.results.provenance import processor
+
+COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
+
+
+def run_cost(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the run took: counts of the model, time and speed of training, memory, and on what.
+
+    `peak_mib` is the GPU's peak allocation in this run, or the process's peak resident memory on a CPU (in a multirun
+    that of the largest job so far).
+    """
+    seconds = sum(row["epoch_s"] for row in history)
+    images = sum(row["epoch_s"] * row["img_per_s"] for row in history)
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    return {
+        **parameters(task.model),
+        **count_macs(task, data),
+        "insertion_sites": task.model.insertion_sites,
+        "train_s": round(seconds, 3),
+        "img_per_s": round(images / seconds, 1) if seconds else None,
+        "batch": data.batch_size,
+        "effective_batch": data.batch_size * trainer.accumulate_grad_batches,
+        "dtype": str(trainer.precision),
+        "device": torch.cuda.get_device_name() if on_gpu else processor(),
+        "devices": trainer.world_size,
+        "threads": torch.get_num_threads(),
+        "peak_mib": round(peak_bytes(on_gpu) / 2**20, 1),
+    }
+
+
+def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+    """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
+    like = next(task.model.parameters())  # in single precision, or whatever else trainer.precision made of it
+    if not hasattr(task.model, "lengths"):
+        return {"macs": macs(task.model, like.new_zeros(1, data.channels, data.image_size, data.image_size))}
+    batch = next(iter(data.test_dataloader()))
+    inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs]
+    return macs_over(task.model, list(zip(*inputs, strict=True)))
+
+
+def peak_bytes(on_gpu: bool) -> int:
+    """Peak memory so far: allocated on the GPU, or resident in this process."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,60 @@
+"""One row per epoch with every metric: what a run's record is made of, whatever callbacks it has."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+
+
+class Epochs(NoBatchHooks, pl.Callback):
+    """Rows of {epoch, step, epoch_s, img_per_s, lr, metrics}.
+
+    The rows travel with the checkpoint, so a resumed run's file has every epoch once. `epoch_s` is the time of the
+    training batches alone, without validation.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; note the rate, which the schedule changes before the epoch's end."""
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.started, self.validation_s = time.perf_counter(), 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the training clock."""
+        self.validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the training clock."""
+        if not trainer.sanity_checking:
+            self.validation_s += time.perf_counter() - self.validation_started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row and write the file."""
+        seconds = time.perf_counter() - self.started - self.validation_s
+        self.rows.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "epoch_s": round(seconds, 3),
+                "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 1),
+                "lr": self.lr,
+                **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+            }
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the checkpoint keeps."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows back from a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+def epochs_of(trainer: pl.Trainer) -> Epochs:
+    """The one of a trainer; `zoomexp.run.build` puts it before all callbacks."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Epochs))

@@ -1,0 +1,124 @@
+"""Train and test a run, and record what came out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from zoomexp.callbacks.gate_monitor import health_of
+from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.inventory import inventory_of
+from zoomexp.processes import first_process
+from zoomexp.results.opening import say_opening
+from zoomexp.results.predictions import as_table
+from zoomexp.results.record import LAST, RunRecord
+from zoomexp.run.checkpoint_files import to_resume
+from zoomexp.run.cost import run_cost
+from zoomexp.run.epochs import epochs_of
+from zoomexp.run.prepare import shape_of
+from zoomexp.run.stopping import placed
+
+
+def fit_and_test(
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    logger: Logger | None,
+    record: RunRecord,
+    evaluate: str,
+) -> None:
+    """Train (from the last checkpoint if there is one), test once, and record metrics, predictions and cost.
+
+    `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
+    """
+    with placed(trainer):
+        _fit_and_test(trainer, task, data, logger, record, evaluate)
+
+
+def _fit_and_test(
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    logger: Logger | None,
+    record: RunRecord,
+    evaluate: str,
+) -> None:
+    started, trainer.logger = time.perf_counter(), logger
+    keep_inventory(data, record)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
+    weights, metrics, history = None, {}, []
+    if evaluate == "start":
+        say_opening(None, task.model, data, record)
+    else:
+        weights, metrics, history = fit(trainer, task, data, record, evaluate)
+    test_started = time.perf_counter()
+    scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
+    test_s = time.perf_counter() - test_started
+    predictions = gathered(task.predictions)
+    record.save_predictions(predictions, as_table(predictions, data.classes, file_names(data)))
+    speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
+    cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
+    tested = weights and str(Path(weights).relative_to(record.folder))
+    record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
+    trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
+    if logger is not None:
+        figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
+        logger.log_metrics(metrics | figures)
+
+
+def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
+    """Record what the data set was found to hold; said once, too, where it is made of files, which may be missing."""
+    found, again = inventory_of(data), "data" in record.facts
+    record.keep_data(found.summary(), found.full())
+    if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
+        print(found.line(), flush=True)  # noqa: T201
+
+
+def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:
+    """The files of the test images by index; None where they are no files."""
+    files = data.part("test")
+    if not isinstance(files, ImageFiles):
+        return None
+    return {index: files.name(position) for position, index in enumerate(files.index.tolist())}
+
+
+def fit(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
+) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
+    """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
+    begun = to_resume(record.folder)
+    say_opening(trainer, task.model, data, record, begun)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
+    finally:
+        record.facts["health"] = health_of(trainer)
+    history = epochs_of(trainer).rows
+    metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}
+    best, last = best_of(trainer), record.folder / "checkpoints" / LAST
+    if best:
+        metrics[f"{best.monitor}_best"] = float(best.best_model_score)
+    weights = best.best_model_path if evaluate == "best" and best else str(last if last.exists() else begun)
+    return weights, metrics, history
+
+
+def best_of(trainer: pl.Trainer) -> ModelCheckpoint | None:
+    """The callback that keeps the best epoch, where one does."""
+    keeps = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
+    return next((one for one in keeps if one.best_model_path and one.best_model_score is not None), None)
+
+
+def gathered(predictions: dict[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:
+    """The predictions of all processes as arrays."""
+    own = {name: torch.cat(parts).numpy() for name, parts in predictions.items()}
+    if not torch.distributed.is_initialized():
+        return own
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return {name: np.concatenate([part[name] for part in parts]) for name in own}

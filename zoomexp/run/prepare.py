@@ -1,0 +1,71 @@
+"""What comes before a run: its fields checked, generators seeded, weights to start from, what only the whole tells."""
+
+import logging
+import os
+import warnings
+
+import numpy as np
+import pytorch_lightning as pl
+
+from zoomexp.errors import InputError
+from zoomexp.upstream.allocator import keep_memory
+from zoomexp.weights import load_weights
+
+
+def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
+    """Check the run's own fields, seed every generator, and keep the libraries' advice off the screen.
+
+    Raises:
+        InputError: For a seed that is no whole number >= 0, an `evaluate` other than best, last and start, or an
+            `on_oom` other than halve and fail.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise InputError(f"seed={seed} must be a whole number, at least 0")
+    if evaluate not in ("best", "last", "start"):
+        raise InputError(f"evaluate={evaluate} is unknown; allowed: best, last, start")
+    if on_oom not in ("halve", "fail"):
+        raise InputError(f"trainer.on_oom={on_oom} is unknown; allowed: halve, fail")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # said on every machine of a cluster
+    warnings.filterwarnings("ignore", module="PIL")  # what it says of a file names none; bad ones are named elsewhere
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last weights; not an error
+    keep_memory()
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
+def check_ready(
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    checkpoint: str | None,
+    evaluate: str,
+) -> None:
+    """Load the weights to start from and check what only the whole can tell, before anything is written.
+
+    Raises:
+        InputError: For no epochs, a checkpoint of another model, maps that are not there, or training batches that
+            cannot be made.
+    """
+    load_weights(task.model, checkpoint)
+    if "map" in task.inputs and not getattr(data, "has_maps", False):
+        raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
+    if hasattr(task.loss, "weigh"):
+        task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())
+    data.trainer = trainer  # says how many processes share the images
+    if evaluate == "start":
+        return
+    if trainer.max_epochs is None or trainer.max_epochs < 1:
+        raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
+    if getattr(task, "mixing", None):
+        task.mixing.check(data.batch_size // trainer.world_size)
+    if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
+        raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
+
+
+def shape_of(data: pl.LightningDataModule) -> dict[str, int]:
+    """What a network must be built for."""
+    return {"num_classes": data.num_classes, "in_chans": data.channels, "image_size": data.image_size}

@@ -1,0 +1,1 @@
+"""Workarounds for libraries, one file each: library, version, reason, and the test that says when it can go."""
