@@ -39,7 +39,7 @@ BAD = {
         ["backbone=vit_digits", "attention=none", "backbone.image_size=4"],
         r"backbone\.image_size=4 must be at least 8, a patch's side$",
     ),
-    "tokens of a CNN": (["backbone=resnet20", "tokens=tome"], r"tokens: the backbone must be a Vision.*, got ResNet20$"),
+    "tokens of a CNN": (["backbone=resnet20", "tokens=tome"], r"tokens: the backbone must be a Vision.*, got ResNet20$"),  # noqa: E501
     "trained run": (["backbone=trained", "backbone.run=/x"], r"backbone\.run=/x: no run folder"),
     "train size": (["dataset.train_size=100000"], r"dataset\.train_size=100000"),
     "seed": (["seed=-1"], r"seed=-1 must be a whole number"),
