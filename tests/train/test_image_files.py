@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from zoomexp.cli import folds
+
 BASE = ("dataset=image_folder", "backbone=resnet20", "attention=none", "dataset.image_size=32", "dataset.batch_size=4",
         "trainer.max_epochs=1", "dataset.val_fraction=0.25", "logger=none")  # fmt: skip
 
@@ -83,3 +85,19 @@ def test_one_class(train, own, tmp_path):
     ended = train(f"data_dir={own}", base=BASE)
     assert (ended.code, ended.out) == (2, "") and not (tmp_path / "out").exists()
     assert ended.err == "error: dataset: there is one class only; a classifier needs at least two\n"
+
+
+def test_a_cross_validation(train, folders, own, capfd):
+    for fold in range(3):
+        ended = train(f"data_dir={own}", "dataset.folds=3", f"dataset.fold={fold}", base=BASE)
+        assert ended.code == 0, ended.err
+        assert f"; tested on fold {fold} of 3 (0 to 2) of the training images; the test split is not used" in ended.out
+    capfd.readouterr()
+    folds.main([f"run={folders()[1]}"])
+    *shown, table, joined = capfd.readouterr().out.splitlines()
+    rows = pd.read_csv(joined)
+    assert sorted(rows["file"]) == sorted(f"{name}/{i}.png" for name in ("gr\u00fcn", "red one") for i in range(8))
+    assert rows["fold"].value_counts().tolist() == [6, 5, 5] and len(shown) == 7
+    over = pd.read_csv(table).set_index("fold")
+    assert over["test/acc1"]["all images"] == pytest.approx(100 * rows["right"].mean(), abs=1e-3)
+    assert {"test/balanced_acc", "test/macro_f1", "test/loss"} <= set(over)

@@ -25,7 +25,7 @@ CLUTTERED = (
     "dataset.eval_batch_size=50", "trainer.max_epochs=3", "optimizer.lr=0.05", "seed=3", "logger=none",
 )  # fmt: skip
 PLAIN = {"train/loss", "train/acc1", "val/loss", "val/acc1", "val/acc5", "val/acc1_best", "epochs",
-         "test/loss", "test/acc1", "test/acc5"}  # fmt: skip
+         "test/loss", "test/acc1", "test/acc5", "test/balanced_acc", "test/macro_f1"}  # fmt: skip
 
 
 def composed(overrides):
@@ -81,6 +81,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "config.yaml", "metrics.json", "data.json", "history.csv", "predictions.npz", "predictions.csv",
+        "classes.csv", "confusion.csv",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     }  # fmt: skip
 
@@ -91,7 +92,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert folder == tmp_path / "out" / "runs" / run
 
     assert list(stored) == [
-        "run", "status", "choices", "overrides", "seed", "metrics", "cost", "health", "versions", "git",
+        "run", "status", "choices", "overrides", "seed", "identity", "metrics", "cost", "health", "versions", "git",
         "host", "data", "weights", "shape",
     ]  # fmt: skip
     assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
@@ -119,7 +120,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert list(history["step"]) == [4, 8, 12]  # 270 training images, 30 held out
     np.testing.assert_allclose(history["lr"], [0.05, 0.05 * 0.75, 0.05 * 0.25])  # half a cosine
     metrics = stored["metrics"]
-    gates = {f"gate/layer2/{name}" for name in ("weight_norm", "saturated", "change")}
+    gates = {f"gate/layer2/{name}" for name in ("weight_norm", "saturated", "change", "opening", "passed")}
     scores = ("pointing_game", "energy_in_box", "best_iou", "entropy", "gini", "region_size", "regions")
     places = {f"test/{score}{of}" for score in scores for of in ("", "/layer2", "/centre_prior", "/random_prior")}
     assert set(metrics) == PLAIN | gates | places

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train, test and record one experiment, or a sweep of them",
     "reproduce": "rebuild a paper's table: run what is missing, then reported beside measured",
     "report": "one HTML page over everything that has been run",
+    "folds": "a cross-validation's runs put together: a table, and out-of-fold predictions",
     "visualize": "what a run's model looks at, as pictures",
     "extract_relevance": "a teacher's relevance maps of a whole data set",
     "benchmark": "speed and memory",

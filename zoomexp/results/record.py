@@ -176,6 +176,12 @@ class RunRecord:
         if table is not None:
             write_table(table, self.folder / "predictions.csv")
 
+    def save_classes(self, table: pd.DataFrame, counts: pd.DataFrame) -> None:
+        """Write the scores of each class, `classes.csv`, and the confusion matrix, `confusion.csv` (rows: true)."""
+        if first_process():
+            write_table(table, self.folder / "classes.csv")
+            write_table(counts.reset_index(), self.folder / "confusion.csv")
+
     def _write(self, status: str) -> None:
         self.facts["status"] = status
         if first_process():

@@ -1,10 +1,12 @@
 """Train and test a run, and record what came out."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -13,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
+from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.processes import first_process
 from zoomexp.results.opening import say_opening
 from zoomexp.results.predictions import as_table
@@ -63,6 +66,7 @@ def _fit_and_test(
     test_s = time.perf_counter() - test_started
     predictions = gathered(task.predictions)
     record.save_predictions(predictions, as_table(predictions, data.classes, file_names(data)))
+    metrics |= class_results(predictions, data.classes, record)
     speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
@@ -79,6 +83,16 @@ def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
     record.keep_data(found.summary(), found.full())
     if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
         print(found.line(), flush=True)  # noqa: T201
+
+
+def class_results(predictions: dict[str, np.ndarray], classes: Sequence[str], record: RunRecord) -> dict[str, float]:
+    """Keep a classifier's scores by class in the run's folder; returns their means as metrics, none of other tasks."""
+    if "top1" not in predictions:
+        return {}
+    counts = confusion(predictions["label"], predictions["top1"], len(classes))
+    table = class_table(counts, classes)
+    record.save_classes(table, pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=classes))
+    return {f"test/{name}": value for name, value in class_scores(table).items()}
 
 
 def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:

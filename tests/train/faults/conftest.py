@@ -28,7 +28,9 @@ RUN = (
 )  # fmt: skip
 WHOLE = [
     "best.ckpt",
+    "classes.csv",
     "config.yaml",
+    "confusion.csv",
     "data.json",
     "history.csv",
     "last.ckpt",
