@@ -26,6 +26,7 @@ from zoomexp.errors import InputError
 from zoomexp.recipe import fitted
 from zoomexp.results.identity import run_folder, run_path
 from zoomexp.results.stored import finished_facts
+from zoomexp.run.processor import settle
 
 # What a run hands on to the runs it needs, and with "logger" what is in it.
 HANDED_ON = ("data_dir", "output_dir", "seed", "logger", "trainer", "trainer.accelerator", "trainer.devices",
@@ -124,6 +125,7 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     """
     truth("rerun", cfg.rerun)
     cfg, choices = fitted(cfg, choices, overrides, _composed)
+    cfg = settle(cfg)
     if not isinstance(cfg.needs, DictConfig):
         raise InputError(f"needs={cfg.needs} must name runs: needs={{teacher: [overrides of train.py]}}")
     if not cfg.needs:
