@@ -70,7 +70,13 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
 def methods() -> list[str]:
     """The files of configs/tokens that name a method of their own, without a scorer or another file to start from."""
     read = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted(FILES.glob("*.yaml"))}
-    return [name for name, options in read.items() if "_target_" in options and "defaults" not in options]
+    return [name for name, options in read.items() if "_target_" in options and not _begins_elsewhere(options)]
+
+
+def _begins_elsewhere(options: dict[str, Any]) -> bool:
+    """Whether a config has defaults other than those that override a group of the run's, such as its host."""
+    names = [next(iter(one)) if isinstance(one, dict) else one for one in options.get("defaults", [])]
+    return any(name != "_self_" and not name.startswith("override ") for name in names)
 
 
 def variants(names: Sequence[str], own: dict[str, list[str]]) -> dict[str, list[str]]:
