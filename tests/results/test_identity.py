@@ -29,7 +29,9 @@ RECORDS = sorted(path.parent.relative_to(HERE / "records") for path in HERE.glob
 
 def resolved(*overrides: str) -> dict:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        return OmegaConf.to_container(compose("train", overrides=["backbone=resnet20", *overrides]), resolve=True)
+        return OmegaConf.to_container(
+            compose("train", overrides=["backbone=resnet20", "recipe=none", *overrides]), resolve=True
+        )
 
 
 def leaves(node: dict, prefix: str = "") -> list[str]:
@@ -55,7 +57,7 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
         (seen if config_hash(changed) != plain else ignored).add(path)
     partial = [path for path in leaves(config) if path.endswith("._partial_")]
     assert ignored == {
-        "needs",
+        "needs", "recipe",
         "output_dir", "data_dir", "rerun", "compile", "dataset.data_dir", "dataset.num_workers",
         "trainer.accelerator", "trainer.profiler._target_", "trainer.devices", "trainer.num_nodes",
         "trainer.strategy", "trainer.log_every_n_steps",
@@ -87,7 +89,7 @@ def test_fields_that_are_left_out_exist_somewhere():
 def test_two_configs_never_share_a_folder_and_one_config_has_one():
     variants = [
         [], ["seed=1"], ["attention=none"], ["attention=loupe", "insertion=stage2"], ["insertion=stage1"],
-        ["optimizer.lr=0.2"], ["dataset.batch_size=64"], ["evaluate=last"], ["loss=sparse_gate"],
+        ["optimizer.lr=0.2"], ["dataset.batch_size=64"], ["evaluate=last"], ["loss=cross_entropy"],
         ["callbacks=[default,ema]"], ["backbone=timm", "backbone.name=resnet18"], ["checkpoint=x.ckpt"],
     ]  # fmt: skip
     configs = [resolved(*overrides) for overrides in variants]
@@ -116,7 +118,9 @@ def outputs(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def overrides_of(record: Path) -> list[str]:
-    return json.loads((HERE / "records" / record / "metrics.json").read_text())["overrides"]
+    """What was typed, and that no recipe applies: there were none."""
+    typed = json.loads((HERE / "records" / record / "metrics.json").read_text())["overrides"]
+    return typed if any(word.startswith("experiment=") for word in typed) else [*typed, "recipe=none"]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=str)
@@ -221,7 +225,7 @@ def test_no_default_changes_unseen():
 def test_every_option_of_the_root_is_a_group_or_has_its_place_here():
     root = OmegaConf.load(CONFIGS / "train.yaml")
     plain = {key for key in root if key not in ("defaults", "hydra")}
-    assert plain == {"seed", *ROOT_DEFAULTS} | {name for name in NOT_SCIENCE if "." not in name} - {"logger"}
+    assert plain == {"seed", *ROOT_DEFAULTS} | {name for name in NOT_SCIENCE if "." not in name} - {"logger", "recipe"}
     assert {key: root[key] for key in ROOT_DEFAULTS} == ROOT_DEFAULTS
 
 
