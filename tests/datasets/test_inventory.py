@@ -17,6 +17,11 @@ def test_the_line():
     )
 
 
+def test_names_with_line_breaks_leave_it_one_line():
+    odd = Inventory(("a\nb", "c"), {"train": (1, 2)}, {"a\nb/x\r.txt": "hidden"})
+    assert odd.line() == r"data: 2 classes; train 3 (a\nb 1, c 2); passed over 1: 1 hidden (a\nb/x\r.txt)"
+
+
 def test_the_record():
     assert MANY.summary() == {
         "classes": 8, "images": {"train": 63}, "notes": ["tested on val"],

@@ -30,7 +30,8 @@ class Inventory:
     def line(self) -> str:
         """All of it in a line."""
         splits = ", ".join(f"{name} {sum(counts):,} ({self._spread(counts)})" for name, counts in self.images.items())
-        return "; ".join([f"data: {len(self.classes):,} classes; {splits}", self._passed_over(), *self.notes])
+        line = "; ".join([f"data: {len(self.classes):,} classes; {splits}", self._passed_over(), *self.notes])
+        return line.replace("\n", "\\n").replace("\r", "\\r")  # names of files may have line breaks
 
     def summary(self) -> dict[str, Any]:
         """What stands in a run's record: classes, images by split, files passed over by reason."""

@@ -1,5 +1,6 @@
 """Train and test a run, and record what came out."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +83,8 @@ def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
     found, again = inventory_of(data), "data" in record.facts
     record.keep_data(found.summary(), found.full())
     if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
-        print(found.line(), flush=True)  # noqa: T201
+        encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not have all letters of the names
+        print(found.line().encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201
 
 
 def class_results(predictions: dict[str, np.ndarray], classes: Sequence[str], record: RunRecord) -> dict[str, float]:
