@@ -180,7 +180,7 @@ def test_class_folders_alone_are_parted_here(tmp_path):
     (tmp_path / "images" / "readme.md").touch()
     data = ready(tmp_path, val_fraction=0.25)
     assert data.classes == ("cat", "dog") and sizes(data) == {"train": 12, "val": 4, "test": 4}
-    assert data.notes == ("tested on 20 % of the images, held out (dataset.test_fraction)",)
+    assert data.notes[0] == "tested on 20 % of the images, held out (dataset.test_fraction)"  # then, of copies
     assert data.passed_over == {"images/readme.md": "no image by its name (.md)"}
     parts = [data.part(name) for name in ("train", "val", "test")]
     assert sorted(np.concatenate([part.index for part in parts])) == list(range(20))
@@ -195,7 +195,7 @@ def test_train_and_val_alone(tmp_path):
     data = ready(tmp_path, val_fraction=0.2)
     assert sizes(data) == {"train": 16, "val": 4, "test": 6}
     assert "/val/" in str(data.part("test").path(0)) and "/train/" in str(data.part("val").path(0))
-    assert data.notes == ("tested on val, there is no test folder; validation is held out of train",)
+    assert data.notes[0] == "tested on val, there is no test folder; validation is held out of train"
 
 
 def test_train_alone(tmp_path):
