@@ -210,10 +210,10 @@ def zoomer(bench: Bench) -> None:
         scores = zooms(bench.plain, sets)[0].scorer
         for form in bench.forms:
             alone(bench, "zoomer", scores, sets, form)
-        for channels in (3, 4, 8, 16) if size == min(bench.sets) and bench.forms[-1] != "eager" else ():
+        for channels in (3, 4, 8, 16) if size == min(bench.sets) and "graph" in bench.forms else ():
             other = ready(scores)
             restem(other.zoomer, channels)
-            alone(bench, f"zoomer, stem of {channels} channels", other, sets, bench.forms[-1], prepared=True)
+            alone(bench, f"zoomer, stem of {channels} channels", other, sets, "graph", prepared=True)
 
 
 def restem(net: nn.Module, channels: int) -> None:
