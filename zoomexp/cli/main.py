@@ -15,6 +15,7 @@ COMMANDS = {
     "reproduce": "rebuild a paper's table: run what is missing, then reported beside measured",
     "report": "one HTML page over everything that has been run",
     "folds": "a cross-validation's runs put together: a table, and out-of-fold predictions",
+    "study": "whether the default learns whatever the seed, the processor and its threads",
     "visualize": "what a run's model looks at, as pictures",
     "extract_relevance": "a teacher's relevance maps of a whole data set",
     "benchmark": "speed and memory",

@@ -36,7 +36,7 @@ MOVED = {
 # as what is left out, so that runs made with the old default are not taken for runs with the new one.
 FIRST_DEFAULTS: dict[str, Any] = {}
 # The root's own options, which no constructor has.
-ROOT_DEFAULTS = {"evaluate": "best", "checkpoint": None}
+ROOT_DEFAULTS = {"evaluate": "best", "checkpoint": None, "rounding": None}
 # What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
 NOT_SCIENCE = (
     "output_dir", "data_dir", "rerun", "compile", "needs", "logger", "dataset.data_dir", "dataset.num_workers",

@@ -40,6 +40,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
         InputError, and whatever is raised by what is built: nothing has been written then.
     """
     from zoomexp.run.prepare import check_ready, prepare, shape_of
+    from zoomexp.run.rounding import perturb
     from zoomexp.run.wandb_offline import check_mode
 
     check_mode(cfg.logger.get("mode"))
@@ -53,6 +54,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     compile_network(task.model, cfg.compile)
     trainer = _trainer(cfg, folder)
     check_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
+    perturb(task.model, cfg.rounding)
     return trainer, task, data
 
 

@@ -23,10 +23,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from zoomexp.arguments import truth
 from zoomexp.errors import InputError
-from zoomexp.recipe import fitted
 from zoomexp.results.identity import run_folder, run_path
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.processor import settle
+from zoomexp.run.recipe import fitted
 
 # What a run hands on to the runs it needs, and with "logger" what is in it.
 HANDED_ON = ("data_dir", "output_dir", "seed", "logger", "trainer", "trainer.accelerator", "trainer.devices",

@@ -1,5 +1,6 @@
 """What a run took."""
 
+import os
 import resource
 import sys
 from typing import Any
@@ -36,8 +37,15 @@ def run_cost(
         "device": torch.cuda.get_device_name() if on_gpu else processor(),
         "devices": trainer.world_size,
         "threads": torch.get_num_threads(),
+        "instruction_set": instruction_set(),
         "peak_mib": round(peak_bytes(on_gpu) / 2**20, 1),
     }
+
+
+def instruction_set() -> str:
+    """What PyTorch's and oneDNN's kernels use here: with the threads it decides how sums are rounded."""
+    limits = [f"{name}={os.environ[name]}" for name in ("ONEDNN_MAX_CPU_ISA",) if name in os.environ]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
 
 
 def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:

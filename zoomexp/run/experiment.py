@@ -4,7 +4,6 @@ from functools import partial
 
 from omegaconf import OmegaConf
 
-from zoomexp.recipe import missing
 from zoomexp.results.record import RunRecord
 from zoomexp.results.summary import show
 from zoomexp.run.build import build, check_ahead, make
@@ -14,6 +13,7 @@ from zoomexp.run.fit import fit_and_test
 from zoomexp.run.interruption import restarted
 from zoomexp.run.logger import make_logger
 from zoomexp.run.out_of_memory import in_memory
+from zoomexp.run.recipe import missing
 
 
 def run_all(run: Run) -> dict:

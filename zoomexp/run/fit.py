@@ -18,12 +18,12 @@ from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.processes import first_process
-from zoomexp.results.opening import say_opening
 from zoomexp.results.predictions import as_table
 from zoomexp.results.record import LAST, RunRecord
 from zoomexp.run.checkpoint_files import to_resume
 from zoomexp.run.cost import run_cost
 from zoomexp.run.epochs import epochs_of
+from zoomexp.run.opening import say_opening
 from zoomexp.run.prepare import shape_of
 from zoomexp.run.stopping import placed
 

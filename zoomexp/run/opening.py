@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from torch import nn
 
 from zoomexp.processes import first_process
-from zoomexp.recipe import told
 from zoomexp.results.record import RunRecord
+from zoomexp.run.recipe import told
 from zoomexp.weights import read_checkpoint
 
 SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}

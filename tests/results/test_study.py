@@ -1,0 +1,40 @@
+"""The table of a study, worked by hand."""
+
+import json
+
+from zoomexp.cli.study import combinations, default
+from zoomexp.results.study import read_groups, table
+
+
+def record(folder, accuracy, pointing, health="ok", status="finished"):
+    folder.mkdir(parents=True)
+    metrics = {"test/acc1": accuracy} | ({} if pointing is None else {"test/pointing_game": pointing})
+    facts = {
+        "status": status, "choices": {}, "seed": 0, "metrics": metrics, "health": health, "versions": {"torch": "2.13.0"},
+        "git": {"sha": "0123456789", "dirty": False}, "cost": {"device": "A processor", "instruction_set": "AVX2"},
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(facts))
+
+
+def test_table(tmp_path):
+    for seed, (accuracy, pointing) in enumerate([(90.0, 60.0), (91.0, 70.0), (92.0, 80.0)]):
+        record(tmp_path / "1_thread" / f"runs/set/host/seed{seed}-0", accuracy, pointing)
+    record(tmp_path / "1_thread" / "runs/set/host/seed3-0", 10.0, 1.0, status="running")
+    record(tmp_path / "cbam" / "runs/set/host/seed0-0", 12.0, None, health=[{"kind": "shut"}])
+    lines = table(read_groups(tmp_path, ["1 thread", "cbam", "nothing"]), "the command").splitlines()
+    assert lines[2:5] == [
+        "| 1 thread | 3 | 91.00 +- 2.48 | 90.00 | 70.00 +- 24.84 | 60.00 | ok |",
+        "| cbam | 1 | 12.00 | 12.00 | - | - | 1 of 1 ill |",
+        "| all | 4 | 71.25 +- 62.90 | 12.00 | 70.00 +- 24.84 | 60.00 | 1 of 4 ill |",
+    ]
+    assert lines[-2:] == ["`the command`", "4 runs on A processor (AVX2), torch 2.13.0, commit 0123456."]
+
+
+def test_runs_of_the_studies():
+    jobs = default(10)
+    assert [job.overrides for job in jobs[:10]] == [(f"seed={seed}",) for seed in range(10)]
+    assert sum(job.threads == 2 for job in jobs) == 10
+    assert {job.overrides for job in jobs if job.group == "another rounding"} == {
+        ("seed=0", f"rounding={draw}") for draw in range(1, 6)
+    }
+    assert len(combinations(3)) == 36
