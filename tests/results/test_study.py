@@ -10,7 +10,8 @@ def record(folder, accuracy, pointing, health="ok", status="finished"):
     folder.mkdir(parents=True)
     metrics = {"test/acc1": accuracy} | ({} if pointing is None else {"test/pointing_game": pointing})
     facts = {
-        "status": status, "choices": {}, "seed": 0, "metrics": metrics, "health": health, "versions": {"torch": "2.13.0"},
+        "status": status, "choices": {}, "seed": 0, "metrics": metrics, "health": health,
+        "versions": {"torch": "2.13.0"},
         "git": {"sha": "0123456789", "dirty": False}, "cost": {"device": "A processor", "instruction_set": "AVX2"},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(facts))
@@ -25,7 +26,7 @@ def test_table(tmp_path):
     assert lines[2:5] == [
         "| 1 thread | 3 | 91.00 +- 2.48 | 90.00 | 70.00 +- 24.84 | 60.00 | ok |",
         "| cbam | 1 | 12.00 | 12.00 | - | - | 1 of 1 ill |",
-        "| all | 4 | 71.25 +- 62.90 | 12.00 | 70.00 +- 24.84 | 60.00 | 1 of 4 ill |",
+        "| all | 4 | 71.25 +- 62.87 | 12.00 | 70.00 +- 24.84 | 60.00 | 1 of 4 ill |",
     ]
     assert lines[-2:] == ["`the command`", "4 runs on A processor (AVX2), torch 2.13.0, commit 0123456."]
 
