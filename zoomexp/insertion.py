@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from zoomexp import protocols
 from zoomexp.errors import InputError
 
 NAMED = ("stem", "stage1", "stage2", "stage3", "stage4", "last", "every_stage", "multi_scale")
@@ -120,7 +121,7 @@ def insert(
     for site in places:
         layout, channels = _layout(net, site, outputs[site.path])
         _put(net, site.path, make(channels), layout, behind)
-    if any(getattr(module.module, "zoom_factor", 1) != 1 for module in net.inserted.values()):
+    if any(protocols.zoom_factor(module.module) != 1 for module in net.inserted.values()):
         _allow_any_grid(net)
     _check_runs(net, example)
     return [site.path for site in places]
@@ -141,8 +142,7 @@ def _put(net: nn.Module, path: str, module: nn.Module, layout: Layout, behind: b
 
 def attention_maps(net: nn.Module) -> dict[str, Tensor]:
     """The maps of the latest forward by site: tensors (B, 1, H, W) in [0, 1]; empty if no module has a map."""
-    inserted = getattr(net, "inserted", {})
-    maps = {name: getattr(module.module, "map", None) for name, module in inserted.items()}
+    maps = {name: protocols.own_map(module.module) for name, module in protocols.inserted(net).items()}
     return {name: value for name, value in maps.items() if value is not None}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from zoomexp import protocols
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
 
@@ -54,7 +55,7 @@ def build_model(
 
 def default_place(attention: Callable[[int], nn.Module]) -> str:
     """The place that a module's class names as its paper's; "last" for a module that names none."""
-    return getattr(getattr(attention, "func", attention), "default_at", "last")
+    return protocols.own_place(getattr(attention, "func", attention))
 
 
 def _check_size(net: nn.Module, image_size: int) -> None:

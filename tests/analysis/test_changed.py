@@ -9,7 +9,7 @@ from zoomexp.errors import InputError
 
 def answers(right: list[int]) -> dict[str, np.ndarray]:
     label = np.arange(10) % 3
-    return {"index": np.arange(10) + 100, "label": label, "top1": label + 1 - np.array(right)}
+    return {"index": np.arange(10) + 100, "label": label, "acc1": np.array(right, bool)}
 
 
 BEFORE = answers([1, 1, 1, 1, 0, 0, 0, 0, 0, 1])
@@ -22,19 +22,23 @@ AFTER = answers([1, 0, 1, 0, 1, 1, 1, 1, 0, 1])  # won: 104..107, lost: 101, 103
      (50, [104, 101, 105, 103, 106, 107])],
 )  # fmt: skip
 def test_half_won_and_half_lost(count, expected):
-    assert changed(BEFORE, AFTER, count) == expected
+    assert changed(BEFORE, AFTER, count, "acc1") == expected
 
 
 def test_only_one_kind():
-    assert changed(BEFORE, answers([1] * 10), 3) == [104, 106, 108]
-    assert changed(answers([1] * 10), BEFORE, 3) == [104, 106, 108]
+    assert changed(BEFORE, answers([1] * 10), 3, "acc1") == [104, 106, 108]
+    assert changed(answers([1] * 10), BEFORE, 3, "acc1") == [104, 106, 108]
 
 
 def test_what_cannot_be_compared():
     with pytest.raises(InputError, match="tested on other images"):
-        changed({name: values[:5] for name, values in BEFORE.items()}, AFTER, 3)
+        changed({name: values[:5] for name, values in BEFORE.items()}, AFTER, 3, "acc1")
     with pytest.raises(InputError, match="get the same images right"):
-        changed(BEFORE, BEFORE, 3)
+        changed(BEFORE, BEFORE, 3, "acc1")
+    with pytest.raises(InputError, match="by which each image is right or wrong"):
+        changed(BEFORE, AFTER, 3, "nll")
+    with pytest.raises(InputError, match="by which each image is right or wrong"):
+        changed(*({**side, "acc1": np.zeros(10)} for side in (BEFORE, AFTER)), 3, "acc1")
 
 
 def test_spread_is_even_and_never_repeats():

@@ -1,5 +1,7 @@
 """Scores of maps against boxes and parts whose answers are known, or come from counting pixels."""
 
+import math
+
 import pytest
 import torch
 
@@ -183,3 +185,19 @@ def test_the_random_prior_depends_on_image_and_seed_alone():
 def test_the_centre_prior_lies_in_0_to_1():
     heat = centre_prior(torch.zeros(1, 1, 5, 5))[0, 0]
     assert heat[2, 2] == 1 and heat[0, 0] == 0 and heat[2, 0] == 0.5
+
+
+@pytest.mark.parametrize("score", [hits, energy_in_box, best_iou])
+def test_an_image_that_is_no_square_is_one_whose_other_side_was_stretched(score):
+    generator = torch.Generator().manual_seed(3)
+    maps = torch.rand(40, 1, 4, 6, generator=generator)
+    corners = torch.rand(40, 2, generator=generator) * 20
+    boxes = torch.cat([corners, corners + 1 + torch.rand(40, 2, generator=generator) * 11], 1)  # of 32 x 32
+    flat = boxes * torch.tensor([1.0, 0.5, 1.0, 0.5])  # of images 16 high and 32 wide
+    torch.testing.assert_close(score(maps, flat, (16, 32)), score(maps, boxes, 32))
+
+
+def test_parts_of_an_image_that_is_no_square():
+    maps = torch.ones(1, 1, 1, 2)
+    found = mass_near_parts(maps, torch.tensor([[[16.0, 8.0, 1.0]]]), (16, 32), radius=0.25)
+    assert found.item() == pytest.approx(math.pi * 4**2 / (16 * 32), abs=1e-3)  # a disc of a quarter of the height

@@ -6,6 +6,7 @@ import pytest
 from zoomexp.errors import InputError
 from zoomexp.results.claims import Claim, judged
 from zoomexp.results.filling import RunResult
+from zoomexp.results.predictions import Predictions
 from zoomexp.results.statistics import mcnemar, mean_interval, paired_bootstrap
 from zoomexp.results.table import load_table
 
@@ -16,7 +17,7 @@ RNG = np.random.default_rng(0)
 def runs(share, seeds=1, images=400, **metrics):
     """Runs that get each image right with probability `share`."""
     draws = np.random.default_rng(int(100 * share)).random((seeds, images)) < share
-    return [RunResult(metrics, {}, seed, correct) for seed, correct in enumerate(draws)]
+    return [RunResult(metrics, {}, seed, Predictions({"acc1": correct})) for seed, correct in enumerate(draws)]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def runs(share, seeds=1, images=400, **metrics):
 )
 def test_accuracies_are_compared_on_the_same_images(shares, verdict):
     sides = [runs(share, seeds=3) for share in shares]
-    test = paired_bootstrap(*([run.correct for run in side] for side in sides))
+    test = paired_bootstrap(*([run.predictions["acc1"] for run in side] for side in sides))
     said = judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True)))
     expected = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f}), {verdict}."
     assert said == f"Claimed order: 'ours' above 'plain' in test/acc1: {expected}"
@@ -33,7 +34,7 @@ def test_accuracies_are_compared_on_the_same_images(shares, verdict):
 
 def test_one_seed_each_is_mcnemars_test():
     one, other = runs(0.9), runs(0.6)
-    test = mcnemar(one[0].correct, other[0].correct)
+    test = mcnemar(*(side[0].predictions["acc1"] for side in (one, other)))
     said = judged(CLAIM, {"ours": one, "plain": other})
     assert said.endswith(f"{test.difference:+.2f} points, holds (p < 0.001).") and test.p_value < 0.001
 

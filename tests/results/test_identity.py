@@ -244,3 +244,17 @@ def test_the_hash_of_a_config_is_that_of_the_file_it_is_written_to(outputs, over
 
 def test_a_target_that_cannot_be_imported_has_no_defaults():
     assert defaults_of("no.such.module") == {} == defaults_of("zoomexp.attention.cbam.Nothing")
+
+
+def test_the_main_quantity_has_the_hash_of_accuracy_which_it_was():
+    def config(**checkpoints):
+        return {
+            "seed": 0,
+            "callbacks": {"checkpoints": {"_target_": "zoomexp.callbacks.checkpoints.Checkpoints", **checkpoints}},
+        }
+
+    first = config_hash(config(monitor="val/acc1", mode="max"))
+    assert config_hash(config(monitor="val/main", mode="declared")) == first
+    others = [("val/mse", "declared"), ("val/mse", "max"), ("val/main", "min")]
+    assert config_hash(config()) == first
+    assert len({first, *(config_hash(config(monitor=name, mode=mode)) for name, mode in others)}) == 4

@@ -1,36 +1,44 @@
+"""Predictions: by index, ragged where images have several objects, and old files understood."""
+
 import numpy as np
-import pandas as pd
+import pytest
 
-from zoomexp.results.predictions import as_table, worst, write_table
-
-KEPT = {
-    "index": np.array([2, 0, 1]), "label": np.array([1, 0, 1]), "top1": np.array([0, 0, 1]),
-    "confidence": np.float32([0.75, 0.5, 0.9]), "label_confidence": np.float32([0.25, 0.5, 0.9]),
-}  # fmt: skip
+from zoomexp.results.predictions import Predictions, save_predictions
 
 
-def test_a_row_says_which_file_was_wrong_and_how_sure_the_answer_was(tmp_path):
-    table = as_table(KEPT, ("cat", "d\u00f6g"), {0: "cat/a.jpg", 1: "d\u00f6g/b.jpg", 2: "d\u00f6g/c, d.jpg"})
-    write_table(table, tmp_path / "predictions.csv")
-    read = pd.read_csv(tmp_path / "predictions.csv")
-    assert read.to_dict("records") == [
-        {"index": 0, "file": "cat/a.jpg", "label": 0, "class": "cat", "top1": 0, "predicted": "cat", "right": True,
-         "confidence": 0.5, "label_confidence": 0.5},
-        {"index": 1, "file": "d\u00f6g/b.jpg", "label": 1, "class": "d\u00f6g", "top1": 1, "predicted": "d\u00f6g",
-         "right": True, "confidence": 0.9, "label_confidence": 0.9},
-        {"index": 2, "file": "d\u00f6g/c, d.jpg", "label": 1, "class": "d\u00f6g", "top1": 0, "predicted": "cat",
-         "right": False, "confidence": 0.75, "label_confidence": 0.25},
-    ]  # fmt: skip
-
-
-def test_what_is_no_classifier_and_no_file():
-    kept = {"index": np.array([1, 0]), "label": np.array([0, 1]), "mse": np.float32([0.5, 0.25])}
-    assert as_table(kept, ("a", "b"), None).to_dict("list") == {
-        "index": [0, 1], "label": [1, 0], "class": ["b", "a"], "mse": [0.25, 0.5],
+def test_images_are_saved_in_the_order_of_their_index_and_objects_stay_with_their_image(tmp_path):
+    given = {
+        "index": np.array([2, 0, 1]),
+        "score": np.array([0.2, 0.0, 0.1]),
+        "hit": np.array([20, 21, 10, 11, 12]),  # two objects of image 2, none of 0, three of 1
+        "hit.lengths": np.array([2, 0, 3]),
+    }
+    save_predictions(given, tmp_path)
+    stored = Predictions(tmp_path / "predictions.npz")
+    assert {name: values.tolist() for name, values in stored.items()} == {
+        "index": [0, 1, 2], "score": [0.0, 0.1, 0.2], "hit": [10, 11, 12, 20, 21], "hit.lengths": [0, 3, 2],
     }  # fmt: skip
+    assert stored.images == 3
+    assert stored.drawn(np.array([2, 2, 0]))["hit"].tolist() == [20, 21, 20, 21]
 
 
-def test_the_worst_are_the_wrong_ones_of_which_the_run_was_surest():
-    kept = {"index": np.arange(5), "label": np.zeros(5, int), "top1": np.array([0, 1, 2, 1, 1]),
-            "confidence": np.array([0.99, 0.4, 0.8, 0.6, 0.8])}  # fmt: skip
-    assert worst(kept, 3) == [2, 4, 3] and worst(kept, 9) == [2, 4, 3, 1]
+def test_boxes_are_drawn_row_by_row():
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(0, 4, 20)
+    objects = [generator.random((count, 4)) for count in lengths]
+    kept = Predictions({"box": np.concatenate(objects), "box.lengths": lengths})
+    images = generator.integers(20, size=50)
+    np.testing.assert_array_equal(kept.drawn(images)["box"], np.concatenate([objects[image] for image in images]))
+
+
+@pytest.mark.parametrize("content", [None, b"PK\x03\x04 cut short", b""])
+def test_no_file_or_a_broken_one_holds_nothing(tmp_path, content):
+    if content is not None:
+        (tmp_path / "predictions.npz").write_bytes(content)
+    kept = Predictions(tmp_path / "predictions.npz")
+    assert (dict(kept), kept.images) == ({}, 0)
+
+
+def test_a_file_from_before_outcomes_were_kept_has_the_accuracys(tmp_path):
+    np.savez(tmp_path / "predictions.npz", index=np.arange(3), label=np.array([1, 2, 3]), top1=np.array([1, 0, 3]))
+    assert Predictions(tmp_path / "predictions.npz")["acc1"].tolist() == [True, False, True]

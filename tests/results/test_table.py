@@ -16,6 +16,7 @@ from zoomexp.results import figure, rendering
 from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
+from zoomexp.results.predictions import Predictions
 from zoomexp.results.table import load_table, load_tables
 
 NASTY = "<script>alert(1)</script> a|b 50% & x_1 #2 $3 {y} ~z^2 [red]"
@@ -54,7 +55,7 @@ def runs(accuracies, seed=0, n=200, sha="abc", params=10):
     for i, accuracy in enumerate(accuracies):
         correct = np.zeros(n, dtype=bool)
         correct[order[: round(n * accuracy / 100)]] = True
-        results.append(RunResult({"test/acc1": accuracy}, {"params": params}, i, correct, sha))
+        results.append(RunResult({"test/acc1": accuracy}, {"params": params}, i, Predictions({"acc1": correct}), sha))
     return results
 
 
@@ -193,7 +194,7 @@ def test_without_a_baseline_run_there_is_no_test(tmp_path):
 
 def test_other_test_images_or_no_predictions_are_not_paired(tmp_path):
     table = load(tmp_path, plain())
-    for other in (runs([90.0], n=100), [replace(runs([90.0])[0], correct=None)]):
+    for other in (runs([90.0], n=100), [replace(runs([90.0])[0], predictions=Predictions({}))]):
         filled = fill(table, {"plain": runs([91.0]), "gated": other}, "paper", "abc")
         assert filled.rows[1].cells[0].p_value is None
 

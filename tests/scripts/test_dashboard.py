@@ -121,7 +121,10 @@ def test_tags_are_grouped_by_label(script):
         (["--json", "FILE", "tags=cbam"], "tags: cbam must be label:value"),
         (["--json"], "--json: name the file to write"),
         (["--emit"], "--emit: name a sweep file"),
-        (["--list"], "--list: not an option here; allowed: entity=, project=, name=, tags=, --json FILE, --emit FILE"),
+        (
+            ["--list"],
+            "--list: not an option here; allowed: entity=, project=, name=, task=, tags=, --json FILE, --emit FILE",
+        ),
         (["project=x"], "entity: name the W&B user or team"),
     ],
 )
@@ -154,8 +157,8 @@ def test_the_specification_holds_every_view(script, tmp_path, monkeypatch):
         assert any(f'"{name}"' in json.dumps(panel) for panel in sections[f"Tables: {path.parent.name}"]), name
     scatter = [panel["config"] for panel in sections["Sweep: loupe_lambda"] if panel["viewType"] == "Scatter Plot"]
     assert [(one["xAxis"], one["yAxis"]) for one in scatter] == [
-        ("config:loss.value.sparsity", "summary:test/acc1"),
-        ("config:loss.value.sparsity", "summary:test/pointing_game"),
+        ("config:loss.value.sparsity", f"summary:test/{key}")
+        for key in ("acc1", "acc5", "balanced_acc", "macro_f1", "nll", "ece", "pointing_game")
     ]
     chosen = content["runSets"][0]["filters"]["filters"]
     assert [(one["key"]["name"], one["value"], one.get("connector")) for one in chosen] == [

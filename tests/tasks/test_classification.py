@@ -103,7 +103,10 @@ def scores(model, parts):
     own = logits[np.arange(len(label)), label]
     rank = (logits > own[:, None]).sum(1)
     loss = np.log(np.exp(logits).sum(1)) - own
-    return logits, {"loss": loss.mean(), "acc1": 100 * np.mean(rank < 1), "acc5": 100 * np.mean(rank < 5)}
+    confidence = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
+    assert len(set(confidence)) == len(label) <= 15  # so that each image has a bin to itself
+    return logits, {"loss": loss.mean(), "acc1": 100 * np.mean(rank < 1), "acc5": 100 * np.mean(rank < 5),
+                    "nll": loss.mean(), "ece": 100 * np.mean(np.abs((rank < 1) - confidence))}  # fmt: skip
 
 
 def test_test_metrics_and_predictions(tmp_path):
@@ -302,7 +305,7 @@ def test_further_logits_learn_the_targets_of_their_images(soft, smoothing):
     task.model(batch["image"])
     shares = torch.eye(CLASSES)[batch["label"]]
     shares = torch.rand(4, CLASSES).softmax(1) if soft else shares
-    found = task._own_terms(shares if soft else batch["label"])
+    found = task.own_losses(shares if soft else batch["label"])
     logits = {name: rows for name, (_, rows) in task.model.auxiliary_logits.items()}
     tokens = [crossed(logits["tokens"][i, j], shares[i], smoothing) for i in range(4) for j in range(3)]
     second = [crossed(logits["second"][i], shares[i], smoothing) for i in range(4)]
@@ -319,13 +322,33 @@ def test_a_networks_own_loss_is_a_scalar_or_a_function_of_the_targets(of_targets
     task, (batch,) = classifier(Further(own)), batches((4,))
     task.model(batch["image"])
     expected = task.model.fc.weight.square().sum() * ((batch["label"] + 1).sum() if of_targets else 1)
-    found = task._own_terms(batch["label"])
+    found = task.own_losses(batch["label"])
     assert list(found) == ["auxiliary", "tokens", "second"]
     torch.testing.assert_close(found["auxiliary"], expected)
 
 
 def test_a_network_without_terms_of_its_own_adds_none():
-    assert classifier()._own_terms(torch.tensor([1, 2])) == {}
+    assert classifier().own_losses(torch.tensor([1, 2])) == {}
+
+
+class Square(nn.Module):
+    """A loss of one's own, which knows nothing of smoothing."""
+
+    def forward(self, logits, target, maps=None, epoch=0.0):
+        return {"square": self.compare(logits, target)}
+
+    def compare(self, logits, target):
+        return logits.square().mean()
+
+
+def test_further_logits_need_nothing_of_a_loss_but_that_it_compares():
+    task, (batch,) = classifier(Further(), Square()), batches((4,))
+    task.model(batch["image"])
+    found = task.own_losses(batch["label"])
+    torch.testing.assert_close(found["second"], 2 * task.model.auxiliary_logits["second"][1].square().mean())
+    task.loss = nn.Identity()
+    with pytest.raises(InputError, match=r"^loss=Identity: the model trains further logits, and it has no compare$"):
+        task.own_losses(batch["label"])
 
 
 @pytest.mark.parametrize("mixing", [None, MIXUP])

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from zoomexp.callbacks.monitored import check_monitored
-from zoomexp.errors import InputError
+from zoomexp.callbacks.monitored import DECLARED, check_mode, check_monitored, monitored
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -17,24 +17,27 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
     Saves at the end of a training epoch, after validation. Without a validation split there is no best.
 
     Args:
-        monitor: Metric that decides which epoch is best.
-        mode: "max" or "min".
+        monitor: Metric that decides which epoch is best; `val/main` is the task's main quantity.
+        mode: "max", "min", or "declared": the one that is better, as the quantity declares.
     """
 
-    def __init__(self, monitor: str = "val/acc1", mode: str = "max") -> None:
-        if mode not in ("max", "min"):
-            raise InputError(f"callbacks.checkpoints.mode must be max or min, got {mode!r}")
+    def __init__(self, monitor: str = "val/main", mode: str = "declared") -> None:
+        check_mode("callbacks.checkpoints.mode", mode)
+        self._asked = monitor, mode
         super().__init__(
             filename="best",
             monitor=monitor,
-            mode=mode,
+            mode="max" if mode == DECLARED else mode,  # known once the task is
             save_top_k=1,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Point at the run folder."""
+        """Point at the run folder and at the task's quantity."""
+        if stage == "fit":
+            self.monitor, self.mode = monitored("callbacks.checkpoints", *self._asked, pl_module)
+            self.kth_value = torch.tensor(float("inf") if self.mode == "min" else -float("inf"))
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from zoomexp import protocols
 from zoomexp.arguments import number, truth, whole
 from zoomexp.health.epochs import EpochFacts
 from zoomexp.health.findings import recorded
@@ -205,7 +206,7 @@ def health_of(trainer: pl.Trainer) -> str | list[dict[str, Any]] | None:
 
 
 def _inserted(task: pl.LightningModule) -> Mapping[str, Any]:
-    return getattr(task.model, "inserted", {})
+    return protocols.inserted(task.model)
 
 
 def _means(trainer: pl.Trainer, states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, float]]:

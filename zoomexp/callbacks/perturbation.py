@@ -20,7 +20,8 @@ CURVES: dict[str, Callable[..., Tensor]] = {"insertion": insertion_curve, "delet
 class Perturbation(NoBatchHooks, pl.Callback):
     """Logs `test/insertion/<site>` and `test/deletion/<site>`, areas in percent (see `metrics.perturbation`).
 
-    `random_prior` is the control: a map of noise. The class that is watched is the label. Without maps nothing is done.
+    `random_prior` is the control: a map of noise. The class that is watched is the one that the task
+    says (`explained`): the label. For a task without classes and a model without maps nothing is done.
     A map and curve cost `steps` + 1 forwards of each image, so the first images of the test split have to do.
 
     Args:
@@ -53,14 +54,14 @@ class Perturbation(NoBatchHooks, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch's images, if there are too few yet."""
-        model, count = pl_module.model, min(self._left, len(batch["image"]))
-        if count == 0 or tuple(getattr(model, "inputs", ("image",))) != ("image",) or not maps_of(model):
+        model, count, classes = pl_module.model, min(self._left, len(batch["image"])), pl_module.explained(batch)
+        if count == 0 or classes is None or tuple(pl_module.inputs) != ("image",) or not maps_of(model):
             return
         self._left -= count
         maps = {name: value[:count].clone() for name, value in maps_of(model).items()}  # the next forward makes others
         maps["random_prior"] = random_prior(next(iter(maps.values())), batch["index"][:count])
         with trainer.precision_plugin.forward_context():
-            self._score(model, batch["image"][:count], maps, batch["label"][:count])
+            self._score(model, batch["image"][:count], maps, classes[:count])
 
     def _score(self, model: nn.Module, images: Tensor, maps: dict[str, Tensor], labels: Tensor) -> None:
         for name, value in maps.items():

@@ -1,6 +1,7 @@
 """One progress bar over the whole run, with img/s and ETA; plain lines where there is no terminal."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from zoomexp.arguments import whole
+from zoomexp.metrics.declared import LOSS
+from zoomexp.metrics.quantity import key_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -58,7 +61,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
                 self.row,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-                state="  ".join(f"{name} {value:.2f}" for name, value in running.items() if name in ("loss", "acc1")),
+                state=_shown(pl_module, running),
                 speed=(self.images + pl_module.meter.images) / (time.perf_counter() - self.started),
             )
 
@@ -67,9 +70,9 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         self.images += pl_module.meter.images
         if not self.enabled:
             return
-        shown = ("train/loss", "train/acc1", "val/acc1")
-        metrics = trainer.callback_metrics
-        scores = "  ".join(f"{name} {float(metrics[name]):.2f}" for name in shown if name in metrics)
+        train = {name: v for name, v in trainer.callback_metrics.items() if name.startswith("train/")}
+        val = {name: v for name, v in trainer.callback_metrics.items() if name == f"val/{pl_module.main.key}"}
+        scores = _shown(pl_module, train | val)
         done = trainer.global_step - self.first_step
         elapsed = time.perf_counter() - self.started
         left = elapsed / max(1, done) * (self.total - trainer.global_step)
@@ -85,3 +88,11 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         if self.bar:
             self.bar.stop()
             self.bar = None
+
+
+def _shown(task: pl.LightningModule, values: Mapping[str, Any]) -> str:
+    """The loss and the task's main quantity among values, as they are declared, in that order."""
+    quantities = {LOSS.key: LOSS, task.main.key: task.main}
+    found = {name: quantities[key_of(name)] for name in values if key_of(name) in quantities}
+    order = sorted(found, key=lambda name: (not name.startswith("train/"), found[name] is not LOSS))
+    return "  ".join(f"{name} {found[name].number(float(values[name]))}" for name in order)

@@ -7,6 +7,7 @@
     entity=NAME             user or team; needed to save
     project=zoomexp         the project that logger=wandb writes to
     name=zoomexp            the workspace's name
+    task=classification     whose quantities are drawn: a choice of configs/task
     tags=dataset:cifar10,attention:cbam,attention:none    only these runs; of one label any, of several labels all
 
 After --emit, further overrides become parameters too: backbone=resnet50 is fixed, seed=0,1 is gone through. Start the
@@ -22,16 +23,19 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer, ValueType
+from hydra.utils import get_class
 
 from zoomexp.atomic_file import write_text
 from zoomexp.cli.config_files import CONFIGS
 from zoomexp.cli.script_options import split
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import GATES, LOSS, SPEED
+from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.table import table_names
 
-OPTIONS = {"entity": "", "project": "zoomexp", "name": "zoomexp", "tags": ""}
+OPTIONS = {"entity": "", "project": "zoomexp", "name": "zoomexp", "task": "classification", "tags": ""}
+GOALS = {"max": "maximize", "min": "minimize"}
 LABELS = ("dataset", "backbone", "attention", "insertion", "experiment", "seed")  # that logged runs are tagged with
-METRICS = {"test/acc1": "top-1 (%)", "test/pointing_game": "pointing game (%)"}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -72,19 +76,22 @@ def sweep_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for override in parsed([*(f"{key}={value}" for key, value in sweep_params(path).items()), *overrides]):
         found = values(override)
         parameters[override.get_key_element()] = {"values": found} if len(found) > 1 else {"value": found[0]}
-    check(parameters)
+    task = check(parameters)
     return {
         "name": path.stem,
         "program": "train.py",
         "method": "grid",
-        "metric": {"name": "val/acc1", "goal": "maximize"},
+        "metric": {"name": f"val/{task.main.key}", "goal": GOALS[task.main.mode]},
         "parameters": parameters,
         "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
     }
 
 
-def check(parameters: Mapping[str, Mapping[str, Any]]) -> None:
+def check(parameters: Mapping[str, Mapping[str, Any]]) -> Any:
     """Compose jobs until every value has had its turn, so that a mistake shows before the sweep.
+
+    Returns:
+        The class of the last job's task, whose main quantity the sweep is about.
 
     Raises:
         HydraException: If one does not compose.
@@ -92,7 +99,18 @@ def check(parameters: Mapping[str, Mapping[str, Any]]) -> None:
     found = {key: entry.get("values", [entry.get("value")]) for key, entry in parameters.items()}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for turn in range(max(map(len, found.values()))):
-            compose("train", [f"{key}={given[turn % len(given)]}" for key, given in found.items()])
+            cfg = compose("train", [f"{key}={given[turn % len(given)]}" for key, given in found.items()])
+    return get_class(cfg.task._target_)
+
+
+def task_named(choice: str) -> Any:
+    """The class of a choice of `configs/task`.
+
+    Raises:
+        HydraException: If there is none of that name.
+    """
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return get_class(compose("train", [f"task={choice}"]).task._target_)
 
 
 def sweep_params(path: Path) -> dict[str, Any]:
@@ -136,11 +154,12 @@ def workspace(options: Mapping[str, str]) -> Any:
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
         raise InputError("wandb_workspaces is not installed; pip install 'wandb-workspaces>=0.4,<0.5'") from error
+    task = task_named(options["task"])
     return ws.Workspace(
         entity=options["entity"],
         project=options["project"],
         name=options["name"],
-        sections=[training(), *sweeps(), maps(), *tables()],
+        sections=[training(task.main), *sweeps(task.quantities), maps(), *tables()],
         runset_settings=ws.RunsetSettings(
             filters=filters(options["tags"]),
             order=[ws.Ordering(ws.Metric("CreatedTimestamp"), ascending=False)],
@@ -178,19 +197,19 @@ def filters(text: str) -> Any:
     return expr.Or(expr.And(*tagged), expr.Metric("JobType") == "table") if tagged else []
 
 
-def training() -> Any:
-    """Curves of every run, and accuracy against measured speed."""
+def training(main: Quantity) -> Any:
+    """Curves of every run, and the main quantity against measured speed."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
-    curves = [wr.LinePlot(title=key, x="epoch", y=[key]) for key in ("val/acc1", "train/acc1", "train/loss")]
-    speed = wr.ScatterPlot(
-        title="accuracy against speed", x=wr.SummaryMetric("img_per_s"), y=wr.SummaryMetric("test/acc1")
-    )
+    names = (f"val/{main.key}", f"train/{main.key}", f"train/{LOSS.key}")
+    curves = [wr.LinePlot(title=name, x="epoch", y=[name]) for name in names]
+    x, y = wr.SummaryMetric(SPEED.key), wr.SummaryMetric(f"test/{main.key}")
+    speed = wr.ScatterPlot(title=f"{main.name} against {SPEED.name}", x=x, y=y)
     return ws.Section(name="Training", panels=[*curves, speed], is_open=True)
 
 
-def sweeps() -> list[Any]:
+def sweeps(quantities: Sequence[Quantity]) -> list[Any]:
     """For each file of `configs/sweep`, its metrics along the value it goes through: runs, and means over seeds."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
@@ -199,8 +218,8 @@ def sweeps() -> list[Any]:
     for path in sorted((CONFIGS / "sweep").glob("*.yaml")):
         panels = []
         for axis in axes(path):
-            for key, name in METRICS.items():
-                title, x = f"{name} along {axis}", wr.Config(axis)
+            for quantity in (one for one in quantities if one.shown):
+                key, title, x = f"test/{quantity.key}", f"{quantity.title} along {axis}", wr.Config(axis)
                 panels.append(wr.ScatterPlot(title=title, x=x, y=wr.SummaryMetric(key)))
                 mean = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
                 panels.append(wr.BarPlot(title=f"{title}, mean and deviation", metrics=[key], groupby=x, **mean))
@@ -220,8 +239,7 @@ def maps() -> Any:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
-    gates = {"change": "relative change of the feature", "saturated": "share of the map at 1 (%)", "gamma": "gate"}
-    plots = [wr.LinePlot(title=title, x="epoch", metric_regex=f"gate/.*/{key}") for key, title in gates.items()]
+    plots = [wr.LinePlot(title=gate.title, x="epoch", metric_regex=f"gate/.*/{gate.key}") for gate in GATES]
     return ws.Section(name="Maps", panels=[*plots, wr.MediaBrowser(title="pictures")])
 
 

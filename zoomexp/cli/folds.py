@@ -21,7 +21,7 @@ from zoomexp.atomic_file import writing
 from zoomexp.cli.script_options import split
 from zoomexp.errors import InputError
 from zoomexp.results.folds import fold_runs, fold_table, joined_predictions
-from zoomexp.results.predictions import write_table
+from zoomexp.results.prediction_table import write_table
 
 OPTIONS = {"run": "", "out": ""}
 

@@ -21,7 +21,8 @@ Grad-CAM explains the true class, or the class that the run predicts where the t
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,19 +47,27 @@ class LoadedRun:
     network: object
     data: object
 
-    def predictions(self) -> dict:
+    def predictions(self) -> Mapping:
         """The arrays of `predictions.npz`.
 
         Raises:
             InputError: If there is none.
         """
-        import numpy as np
+        from zoomexp.results.predictions import FILE, Predictions
 
-        path = self.folder / "predictions.npz"
+        path = self.folder / FILE
         if not path.is_file():
-            raise InputError(f"{self.option}={self.folder}: not tested yet (no predictions.npz); name images by number")
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+            raise InputError(f"{self.option}={self.folder}: not tested yet (no {FILE}); name images by number")
+        return Predictions(path)
+
+    def main(self) -> str:
+        """Key of the run's main quantity; of a folder without a readable record that of most tasks."""
+        from zoomexp.results.recorded_quantities import main_of
+        from zoomexp.results.stored import RecordError, read_facts
+
+        with suppress(RecordError):
+            return main_of(read_facts(self.folder))
+        return main_of({})
 
 
 def main(arguments: list[str]) -> None:
@@ -157,7 +166,7 @@ def weights_of(option: str, folder: Path, evaluate: str, start: str | None) -> P
 def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) -> list[int | Path]:
     """Which images are asked for: numbers in the test split, or paths."""
     from zoomexp.analysis.changed import changed, spread
-    from zoomexp.results.predictions import worst
+    from zoomexp.results.prediction_table import worst
 
     if images == "worst":
         predictions = run.predictions()
@@ -167,7 +176,7 @@ def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) 
             raise InputError("images=worst: the run gets all test images right; name images by number")
         return names
     if images == "changed":
-        return changed(baseline.predictions(), run.predictions(), count)
+        return changed(baseline.predictions(), run.predictions(), count, run.main())
     if not images:
         return spread(run.data.part("test").index, count)
     names = [name.strip() for name in images.split(",") if name.strip()]

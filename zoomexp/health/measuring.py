@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from zoomexp.protocols import own_map
+
 
 @torch.no_grad()
 def gate_state(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -22,7 +24,7 @@ def gate_state(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     norms = [p.detach().float().norm() for p in module.parameters()]
     values = {"weight_norm": torch.stack(norms).norm()} if norms else {}
     values |= resting_state(module)
-    if (gate := getattr(module, "map", None)) is not None:
+    if (gate := own_map(module)) is not None:
         values["saturated"] = 100 * (gate >= 1 - 1e-6).float().mean()
     values["passed"] = _variation(y) / _variation(x).clamp_min(1e-12)
     if x.shape == y.shape:
@@ -36,7 +38,7 @@ def resting_state(module: nn.Module) -> dict[str, Tensor]:
     values = {}
     if (gamma := getattr(module, "gamma", None)) is not None:
         values["gamma"] = torch.as_tensor(gamma, dtype=torch.float32).detach().clone()
-    if (gate := getattr(module, "map", None)) is not None:
+    if (gate := own_map(module)) is not None:
         values["opening"] = 100 * gate.detach().float().mean()
     return values
 

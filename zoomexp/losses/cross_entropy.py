@@ -61,4 +61,8 @@ class CrossEntropy(nn.Module):
         self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float = 0.0
     ) -> dict[str, Tensor]:
         """Logits (B, K) and targets (B,) int64 or (B, K) probabilities to {"cross_entropy": scalar}."""
-        return {"cross_entropy": F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)}
+        return {"cross_entropy": self.compare(logits, target)}
+
+    def compare(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The same of any logits (N, K), those of an auxiliary head for example: a scalar."""
+        return F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)

@@ -15,14 +15,16 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoomexp import protocols
+
 
 def parameters(net: nn.Module) -> dict[str, int]:
     """`params`, `trainable_params`, `module_params` (of the inserted modules); with a scorer also `scorer_params`."""
-    inserted, scorer = getattr(net, "inserted", nn.Module()), getattr(net, "scorer", None)
+    scorer = protocols.scorer(net)
     found = {
         "params": sum(p.numel() for p in net.parameters()),
         "trainable_params": sum(p.numel() for p in net.parameters() if p.requires_grad),
-        "module_params": sum(p.numel() for p in inserted.parameters()),
+        "module_params": sum(p.numel() for p in protocols.inserted(net).parameters()),
     }
     return found if scorer is None else found | {"scorer_params": sum(p.numel() for p in scorer.parameters())}
 
@@ -59,7 +61,7 @@ def macs_over(net: nn.Module, examples: Sequence[Sequence[Tensor]]) -> dict[str,
     """
     counts = [macs(net, *inputs) for inputs in examples]
     found = {"macs": mean(counts), "macs_spread": pstdev(counts)}
-    if (scorer := getattr(net, "scorer", None)) is not None:
+    if (scorer := protocols.scorer(net)) is not None:
         image, *maps = examples[0]
         found["macs_scorer"] = macs(scorer, image, *(maps or [None]))
     return found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from zoomexp.metrics.localisation import best_iou, energy_in_box, hits, mass_near_parts
+from zoomexp.metrics.localisation import Size, best_iou, energy_in_box, hits, mass_near_parts, sides
 from zoomexp.metrics.map_shape import entropy, gini, regions
 
 BOX: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
@@ -44,19 +44,20 @@ class Localisation(Metric):
         self.add_state("totals", torch.zeros(len(NAMES)), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(len(NAMES)), dist_reduce_fx="sum")
 
-    def update(self, maps: Tensor, boxes: Tensor | None, image_size: int, parts: Tensor | None = None) -> None:
+    def update(self, maps: Tensor, boxes: Tensor | None, image_size: Size, parts: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             maps: (B, 1, H, W), at least 0.
             boxes: (B, 4), x0, y0, x1, y1 in pixels; None where the data have none.
-            image_size: Side of the images in pixels.
+            image_size: Side of the images in pixels, or height and width.
             parts: (B, P, 3), x, y in pixels and visible; None where the data have none.
         """
         maps = maps.detach().float()
         if boxes is not None:
-            inner = boxes.clamp(0, image_size)
-            there = (inner[:, 0] < inner[:, 2]) & (inner[:, 1] < inner[:, 3])
+            height, width = sides(image_size)
+            x, y = boxes[:, ::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
+            there = (x[:, 0] < x[:, 1]) & (y[:, 0] < y[:, 1])
             for name, score in BOX.items():
                 self._add(name, score(maps, boxes, image_size), there)
         if parts is not None:

@@ -10,6 +10,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp import protocols
 from zoomexp.errors import InputError
 
 POOLS = ("token", "avg")
@@ -26,7 +27,7 @@ def check(model: nn.Module, images: Tensor, targets: Tensor) -> None:
     name = type(model).__name__
     if not isinstance(model, VisionTransformer) or not all(_has_map(block) for block in model.blocks):
         raise InputError(f"relevance: {name} has no attention maps; allowed: timm's VisionTransformer (deit, vit)")
-    if getattr(model, "reads_patches", False):
+    if protocols.reads_patches(model):
         raise InputError(f"relevance: {name} reads its class from all tokens; allowed: hosts that read one, or a mean")
     if model.global_pool not in POOLS:
         raise InputError(f"relevance: global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
@@ -49,7 +50,7 @@ def check_rules(model: VisionTransformer) -> None:
         if not all(parts) or getattr(block.attn, "gate", None) is not None:
             kinds = f"{type(block).__name__}, {type(block.attn).__name__}, {type(block.mlp).__name__}"
             raise InputError(f"relevance: lrp has rules for Block with plain Attention and Mlp, not for {kinds}")
-    if hasattr(model, "inserted"):
+    if protocols.inserted(model):
         raise InputError("relevance: lrp has no rules for inserted modules; take grad_attn or attention=none")
 
 
@@ -87,7 +88,7 @@ def unread_tokens_skipped(model: VisionTransformer) -> Iterator[None]:
         return F.pad(output, (0, 0, 0, lengths.pop() - output.shape[1]))
 
     with ExitStack() as stack:
-        if model.global_pool == "token" and type(last) is Block and not hasattr(model, "inserted"):
+        if model.global_pool == "token" and type(last) is Block and not protocols.inserted(model):
             for module in (last.attn.proj, last.mlp):
                 stack.callback(module.register_forward_pre_hook(narrow).remove)
                 stack.callback(module.register_forward_hook(widen).remove)

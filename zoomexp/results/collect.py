@@ -1,15 +1,16 @@
 """Finds the finished runs that a table's cells are made of."""
 
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from zoomexp.health.findings import told
-from zoomexp.results.derived import along_training, from_history
+from zoomexp.metrics.quantity import Quantity
+from zoomexp.results.derived import along_training, declared, from_history
 from zoomexp.results.filling import RunResult
+from zoomexp.results.predictions import FILE, Predictions
+from zoomexp.results.recorded_quantities import main_of, quantities_of
 from zoomexp.results.stored import facts_if_finished
 
 
@@ -18,14 +19,17 @@ def finished_run(folder: Path) -> RunResult | None:
     facts = facts_if_finished(folder)
     if facts is None:
         return None
+    own = quantities_of(facts)
     return RunResult(
-        metrics=facts["metrics"] | _epochs(folder / "history.csv"),
+        metrics=facts["metrics"] | _epochs(folder / "history.csv", own),
         cost=facts["cost"],
         seed=facts["seed"],
-        correct=_correct(folder / "predictions.npz"),
+        predictions=Predictions(folder / FILE),
         git_sha=facts["git"].get("sha") or "",
         folder=str(folder),
         health=told(facts),
+        main=main_of(facts),
+        quantities=own,
     )
 
 
@@ -34,18 +38,12 @@ def finished_runs(folders: Iterable[Path]) -> list[RunResult]:
     return [run for run in map(finished_run, folders) if run is not None]
 
 
-def _epochs(history: Path) -> dict[str, float]:
+def _epochs(history: Path, own: Sequence[Quantity]) -> dict[str, float]:
     """What the epochs' validation scores say (see `derived`)."""
     rows = pd.read_csv(history) if history.exists() else pd.DataFrame()
     found = from_history(rows["val/acc1"].tolist()) if "val/acc1" in rows else {}
-    for name in ("val/mse", "val/mae"):
-        found |= along_training(name, rows[name].tolist()) if name in rows else {}
+    for name in rows.columns[rows.columns.str.startswith("val/")] if len(rows) else ():
+        quantity = declared(name, own)
+        if quantity is not None and quantity.higher_is_better is False:
+            found |= along_training(name, rows[name].tolist())
     return found
-
-
-def _correct(predictions: Path) -> np.ndarray | None:
-    """Whether each test image was classified right, in the order of the index; None where nothing was classified."""
-    if not zipfile.is_zipfile(predictions):  # also: cut short
-        return None
-    with np.load(predictions, allow_pickle=False) as stored:
-        return stored["top1"] == stored["label"] if "top1" in stored else None

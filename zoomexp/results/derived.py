@@ -1,28 +1,69 @@
 """Quantities that follow from a run record by arithmetic, each defined on one line."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from zoomexp.metrics.declared import declaration
+from zoomexp.metrics.quantity import Quantity, find, key_of
 
 Flat = Mapping[str, float]
+Formula = Callable[[Flat], float]
 ERRORS = (20, 15, 12, 10)  # percent, of the convergence table
 SHARES = (10, 30, 50, 70, 90, 100)  # percent of the epochs, of the error-by-epoch table
+ERROR = {"unit": "%", "higher_is_better": False, "bounds": (0.0, 100.0)}
 
-DERIVED: dict[str, Callable[[Flat], float]] = {
-    "test/error1": lambda flat: 100 - flat["test/acc1"],  # percent
-    "train/error1": lambda flat: 100 - flat["train/acc1"],  # percent, last epoch
-    "val/error1": lambda flat: 100 - flat["val/acc1"],  # percent, last epoch
-    "val/error1_best": lambda flat: 100 - flat["val/acc1_best"],  # percent, lowest over the epochs
-    "cost/train_h": lambda flat: flat["cost/train_s"] / 3600,
-    "cost/epoch_s": lambda flat: flat["cost/train_s"] / flat["epochs"],
-    "cost/macs_m": lambda flat: flat["cost/macs"] / 1e6,
-    "cost/macs_g": lambda flat: flat["cost/macs"] / 1e9,
-    "cost/macs_host_m": lambda flat: (flat["cost/macs"] - flat.get("cost/macs_scorer", 0)) / 1e6,  # without the scorer
-    "cost/macs_scorer_g": lambda flat: flat["cost/macs_scorer"] / 1e9,
-    "cost/scorer_params_m": lambda flat: flat["cost/scorer_params"] / 1e6,
-    "cost/params_m": lambda flat: flat["cost/params"] / 1e6,
-}
+# Full name -> what it is, and how it follows.
+DERIVED: dict[str, tuple[Quantity, Formula]] = {
+    "test/error1": (Quantity("error1", "top-1 error", **ERROR, per_image=True, test="mcnemar"),
+                    lambda flat: 100 - flat["test/acc1"]),
+    "train/error1": (Quantity("error1", "training error", **ERROR), lambda flat: 100 - flat["train/acc1"]),
+    "val/error1": (Quantity("error1", "held-out error", **ERROR), lambda flat: 100 - flat["val/acc1"]),
+    "val/error1_best": (Quantity("error1_best", "held-out error, best epoch", **ERROR),
+                        lambda flat: 100 - flat["val/acc1_best"]),
+    "cost/train_h": (Quantity("train_h", "training time", "h", False), lambda flat: flat["cost/train_s"] / 3600),
+    "cost/epoch_s": (Quantity("epoch_s", "time of an epoch", "s", False, 1),
+                     lambda flat: flat["cost/train_s"] / flat["epochs"]),
+    "cost/macs_m": (Quantity("macs_m", "MACs", "M", False, 1, short="MMACs"), lambda flat: flat["cost/macs"] / 1e6),
+    "cost/macs_g": (Quantity("macs_g", "MACs", "G", False, 3, short="GMACs"), lambda flat: flat["cost/macs"] / 1e9),
+    "cost/macs_host_m": (Quantity("macs_host_m", "MACs without the scorer", "M", False, 2),
+                         lambda flat: (flat["cost/macs"] - flat.get("cost/macs_scorer", 0)) / 1e6),
+    "cost/macs_scorer_g": (Quantity("macs_scorer_g", "MACs of the scorer", "G", False, 3),
+                           lambda flat: flat["cost/macs_scorer"] / 1e9),
+    "cost/scorer_params_m": (Quantity("scorer_params_m", "parameters of the scorer", "M", False, 3),
+                             lambda flat: flat["cost/scorer_params"] / 1e6),
+    "cost/params_m": (Quantity("params_m", "parameters", "M", False), lambda flat: flat["cost/params"] / 1e6),
+}  # fmt: skip
+# What a run's epochs say, by the key that stands behind the split.
+ALONG = (
+    Quantity("best_epoch", "best epoch", decimals=0),
+    *(Quantity(f"epochs_to_error{error}", f"epochs to {error} % error", "epochs", False, 0) for error in ERRORS),
+)
 
 
-def quantity(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | None:
+def declared(full: str, own: Sequence[Quantity] = ()) -> Quantity | None:
+    """What a full name means: by the run's own task, by this file, or by the package; None if nobody says.
+
+    >>> declared("val/mse_at_10").title, declared("test/error1").mode
+    ('MSE after 10 % of the epochs', 'min')
+    """
+    if (found := find(full, own)) is None and full in DERIVED:
+        return DERIVED[full][0]
+    return found or declaration(full) or find(full, ALONG) or _along(full, own)
+
+
+def _along(full: str, own: Sequence[Quantity]) -> Quantity | None:
+    """What `along_training` makes of a quantity."""
+    lowest = full.removesuffix("_lowest_at")
+    if lowest != full and (whole := declared(lowest, own)):
+        return Quantity(key_of(full), f"lowest {whole.name} at", "% of the epochs", decimals=0)
+    before, at, share = full.rpartition("_at_")
+    if at and share.isdecimal() and (whole := declared(before, own)):
+        return replace(whole, key=key_of(full), name=f"{whole.name} after {share} % of the epochs", per_image=False,
+                       test=None, measure=None, shown=False)  # fmt: skip
+    return None
+
+
+def value_of(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | None:
     """The value of a table column in one run record, or None where the record does not allow it.
 
     Args:
@@ -30,7 +71,7 @@ def quantity(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | Non
         metrics: the record's flat metrics.
         cost: the record's cost entry.
 
-    >>> quantity("test/error1", {"test/acc1": 91.0}, {}), quantity("cost/params", {}, {"params": 10})
+    >>> value_of("test/error1", {"test/acc1": 91.0}, {}), value_of("cost/params", {}, {"params": 10})
     (9.0, 10)
     """
     flat = {**metrics, **{f"cost/{name}": value for name, value in cost.items()}}
@@ -38,7 +79,7 @@ def quantity(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | Non
     if key in flat:
         return flat[key]
     try:
-        return DERIVED[key](flat)
+        return DERIVED[key][1](flat)
     except (KeyError, ZeroDivisionError):
         return None
 

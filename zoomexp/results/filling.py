@@ -1,47 +1,59 @@
 """Puts measured runs into a paper's table: mean and interval per cell, a paired test per row, a verdict per cell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-
-import numpy as np
 
 from zoomexp.errors import InputError
 from zoomexp.health.findings import CUT_OFF, IDLE, NOT_LEARNED
+from zoomexp.metrics.declared import ACC1
+from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.claims import judged
-from zoomexp.results.derived import quantity
-from zoomexp.results.statistics import PairedTest, holm, mcnemar, mean_interval, paired_bootstrap
+from zoomexp.results.comparison import compare
+from zoomexp.results.derived import declared, value_of
+from zoomexp.results.predictions import Predictions
+from zoomexp.results.statistics import PairedTest, holm, mean_interval
 from zoomexp.results.table import Column, Figure, Row, Table
 
 REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
 NO_REPORTED, ONE_SEED, NOT_COMPARABLE = "no reported value", "one seed: no interval", "not comparable: "
 NOT_RECORDED = "the run records do not hold this quantity"
-TESTED = ("test/acc1", "test/error1")  # the columns that a paired test on top-1 correctness speaks about
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What a table needs of one finished run.
 
-    `correct` is `(N,)`: whether the top-1 prediction of each test image is right, in the order of the test index.
-    `health` says what its monitor found (`health.findings.told`); empty for a run that is well.
+    Args:
+        metrics: by full name.
+        cost: the record's cost entry.
+        seed: the run's.
+        predictions: what it said of each test image.
+        git_sha: the commit it was made by.
+        folder: where it lies.
+        main: key of its task's main quantity.
+        quantities: those that its task declares beside the package's.
+        health: what its monitor found (`health.findings.told`); empty for a run that is well.
     """
 
     metrics: Mapping[str, float]
     cost: Mapping[str, object]
     seed: int
-    correct: np.ndarray | None = None
+    predictions: Predictions = field(default_factory=lambda: Predictions({}))
     git_sha: str = ""
     folder: str = ""
     health: str = ""
+    main: str = ACC1.key
+    quantities: tuple[Quantity, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
     """One column of one row: what was reported, what was measured, and what may be said of the two.
 
-    `p_value` is Holm-corrected over the table's rows; `difference` (points, row minus baseline) and its interval belong
-    to the test named in `test`. `mark` says of the worst mark (`health.findings`) how many of the `n` runs have it.
+    `p_value` is Holm-corrected over the table's rows; `difference` (row minus baseline, in the column's unit) and its
+    interval belong to the test named in `test`. `mark` says of the worst mark (`health.findings`) how
+    many of the `n` runs have it.
     """
 
     column: Column
@@ -142,13 +154,14 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         table.row(name)
         if len({result.seed for result in results}) != len(results):
             raise InputError(f"{table.name}, row {name!r}: two runs have the same seed")
-    tests = {row.name: _test(table, row, runs) for row in table.rows}
-    adjusted = holm([test.p_value if test else None for test in tests.values()])
-    p_values = dict(zip(tests, adjusted, strict=True))
+    found = [_tests(table, column, runs) for column in table.columns]
     rows = []
-    for row in table.rows:
-        results, found = runs.get(row.name, ()), (tests[row.name], p_values[row.name])
-        cells = tuple(_cell(table, row, column, results, scale, git_sha, found) for column in table.columns)
+    for i, row in enumerate(table.rows):
+        results = runs.get(row.name, ())
+        cells = tuple(
+            _cell(table, row, column, results, scale, git_sha, tests[i])
+            for column, tests in zip(table.columns, found, strict=True)
+        )
         baseline = table.baseline_of(row)
         rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None))
     caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats)
@@ -162,19 +175,18 @@ def _cell(
     results: Sequence[RunResult],
     scale: str,
     git_sha: str,
-    found: tuple[PairedTest | None, float | None],
+    found: tuple[float | None, PairedTest | None],
 ) -> Cell:
     reported, reason = row.reported.get(column.key), table.incomparable(row, column, scale)
-    measured = [quantity(column.key, result.metrics, result.cost) for result in results]
+    measured = [value_of(column.key, result.metrics, result.cost) for result in results]
     if not results or None in measured:
         missing = NO_REPORTED if reported is None else NOT_COMPARABLE + NOT_RECORDED
         return Cell(column, reported, missing if results else NOT_RUN)
     interval = mean_interval(measured)
     stale = any(result.git_sha != git_sha for result in results)
-    test, p_value = found if column.key in TESTED else (None, None)
     mark = _mark(results)
     text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, measured, reason)
-    return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, p_value, test, mark)
+    return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, *found, mark)
 
 
 def _mark(results: Sequence[RunResult]) -> str:
@@ -185,16 +197,17 @@ def _mark(results: Sequence[RunResult]) -> str:
     return ""
 
 
-def _test(table: Table, row: Row, runs: Mapping[str, Sequence[RunResult]]) -> PairedTest | None:
-    """The row against its baseline; None where either has no predictions or the two saw different test images."""
-    baseline = table.baseline_of(row)
-    sides = [[run.correct for run in runs.get(one.name, ())] for one in (row, baseline) if one is not None]
-    if len(sides) < 2 or not all(sides) or any(correct is None for side in sides for correct in side):
-        return None
-    if len({np.shape(correct) for side in sides for correct in side}) != 1:
-        return None
-    a, b = (np.stack(side) for side in sides)
-    return mcnemar(a, b) if len(a) == len(b) == 1 else paired_bootstrap(a, b)
+def _tests(
+    table: Table, column: Column, runs: Mapping[str, Sequence[RunResult]]
+) -> list[tuple[float | None, PairedTest | None]]:
+    """Each row against its baseline in one column, with the p value corrected over the rows; None where none can be."""
+    known = [quantity for results in runs.values() for run in results for quantity in run.quantities]
+    meant, tests = declared(column.key, known), []
+    for row in table.rows:
+        baseline = table.baseline_of(row)
+        sides = [[run.predictions for run in runs.get(one.name, ())] for one in (row, baseline) if one is not None]
+        tests.append(compare(column.key, meant, *sides) if baseline else None)
+    return list(zip(holm([test.p_value if test else None for test in tests]), tests, strict=True))
 
 
 def _caveats(row: Row, results: Sequence[RunResult]) -> tuple[str, ...]:

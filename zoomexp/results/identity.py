@@ -35,6 +35,10 @@ MOVED = {
 # "target.option" -> the default that it had first. An option whose default changes is entered here: it keeps that one
 # as what is left out, so that runs made with the old default are not taken for runs with the new one.
 FIRST_DEFAULTS: dict[str, Any] = {}
+# Defaults that got another name for the same thing: target -> what stood for them before. The runs are the same.
+ONCE: dict[str, dict[str, Any]] = {
+    "zoomexp.callbacks.checkpoints.Checkpoints": {"monitor": "val/acc1", "mode": "max"},  # of classifiers: val/main
+}
 # The root's own options, which no constructor has.
 ROOT_DEFAULTS = {"evaluate": "best", "checkpoint": None, "rounding": None}
 # What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
@@ -115,7 +119,8 @@ def science(config: Mapping[str, Any], outputs: Path | None = None) -> dict[str,
 def renamed(node: Any) -> Any:
     """A config, or a part of one, with the targets that have moved under their new names."""
     if isinstance(node, Mapping):
-        return {key: new_name(value) if key == "_target_" else renamed(value) for key, value in node.items()}
+        node = {key: new_name(value) if key == "_target_" else renamed(value) for key, value in node.items()}
+        return without_old_names(node) if isinstance(node.get("_target_"), str) else node
     return [renamed(value) for value in node] if isinstance(node, list) else node
 
 
@@ -164,12 +169,18 @@ def _without_defaults(node: Any) -> Any:
     if not isinstance(node.get("_target_"), str):
         return node
     node["_target_"] = target = new_name(node["_target_"])
-    now = defaults_of(target)
+    node, now = without_old_names(node), defaults_of(target)
     first = {key: FIRST_DEFAULTS.get(f"{target}.{key}", value) for key, value in now.items()}
     changed = {key: value for key, value in now.items() if _text(value) != _text(first[key])}
     return {
         key: value for key, value in (changed | node).items() if key not in first or _text(value) != _text(first[key])
     }
+
+
+def without_old_names(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node without what says its defaults as they were said before (ONCE), if it says all of it."""
+    once = ONCE.get(node.get("_target_"), {})
+    return {key: value for key, value in node.items() if not (once.items() <= node.items() and key in once)}
 
 
 @lru_cache

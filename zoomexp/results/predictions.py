@@ -1,54 +1,84 @@
-"""The test images one by one, to be read by people: which file, which class, which prediction, how sure."""
+"""What a run said of each test image: `predictions.npz`, written whole and read when it is asked for.
 
-from collections.abc import Mapping, Sequence
+Every array has a row for each test image, in the order of the index. Where an image has several objects, an array holds
+the rows of all its objects one image after the other, and `<name>.lengths`, (N,), how many each image has.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from zoomexp.atomic_file import atomic_file
 
+FILE, LENGTHS = "predictions.npz", ".lengths"
 
-def as_table(
-    predictions: Mapping[str, np.ndarray], classes: Sequence[str], files: Mapping[int, str] | None
-) -> pd.DataFrame:
-    """A row for each test image, by index.
+
+class Predictions(Mapping[str, np.ndarray]):
+    """The arrays by name.
 
     Args:
-        predictions: `index`, `label` and what the task kept, (N,) each; of a classifier `top1` and confidences.
-        classes: names by label.
-        files: the images' files by index; None where the images are no files.
+        arrays: by name, or the file that holds them; one that is not there, or was cut short, holds none.
 
-    Returns:
-        Columns `index`, `file`, `label`, `class` and, of a classifier, `top1`, `predicted` (its class) and `right`,
-        then what else was kept.
+    >>> ragged = Predictions({"hit": np.array([1, 0, 1]), "hit.lengths": np.array([2, 1])})
+    >>> ragged.drawn(np.array([1, 1, 0]))["hit"].tolist()
+    [1, 1, 1, 0]
     """
-    rows = {name: values for name, values in predictions.items() if values.ndim == 1}
-    table = pd.DataFrame(rows).sort_values("index", kind="stable", ignore_index=True)
-    names, first = np.array(classes, dtype=object), ["index", "label", "class"]
-    table["class"] = names[table["label"]]
-    if files is not None:
-        table["file"] = table["index"].map(files)
-        first.insert(1, "file")
-    if "top1" in table:
-        table["predicted"], table["right"] = names[table["top1"]], table["top1"] == table["label"]
-        first += ["top1", "predicted", "right"]
-    return table[[*first, *(name for name in table if name not in first)]]
+
+    def __init__(self, arrays: Mapping[str, np.ndarray] | Path) -> None:
+        self._given = arrays
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        if not isinstance(self._given, Path):
+            return dict(self._given)
+        if not zipfile.is_zipfile(self._given):  # also: cut short
+            return {}
+        with np.load(self._given, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files}
+        if (
+            "acc1" not in found and {"top1", "label"} <= found.keys()
+        ):  # files from before outcomes had a quantity's name
+            found["acc1"] = found["top1"] == found["label"]
+        if "acc1" in found:
+            found["error1"] = ~found["acc1"].astype(bool)  # what `derived` makes of it
+        return found
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def images(self) -> int:
+        """N."""
+        whole = [values for name, values in self.items() if f"{name}{LENGTHS}" not in self]
+        return len(whole[0]) if whole else 0
+
+    def drawn(self, images: np.ndarray) -> "Predictions":
+        """Those of chosen images, (M,) places in the order of the index; one may be chosen several times."""
+        return Predictions({name: self._rows(name, images) for name in self})
+
+    def _rows(self, name: str, images: np.ndarray) -> np.ndarray:
+        values, lengths = self[name], self.get(f"{name}{LENGTHS}")
+        if lengths is None:
+            return values[images]
+        starts, chosen = np.cumsum(lengths) - lengths, lengths[images]
+        within = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)
+        return values[np.repeat(starts[images], chosen) + within]
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file in one step."""
-    with atomic_file(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.6g", encoding="utf-8")
-
-
-def worst(predictions: Mapping[str, np.ndarray], count: int) -> list[int]:
-    """The indices of the wrong ones, the surest first, at most `count`.
-
-    >>> kept = {"index": [0, 1, 2], "label": [0, 0, 1], "top1": [1, 0, 0], "confidence": [0.6, 0.9, 0.8]}
-    >>> worst({name: np.array(values) for name, values in kept.items()}, 5)
-    [2, 0]
-    """
-    wrong = np.flatnonzero(predictions["top1"] != predictions["label"])
-    order = np.argsort(-predictions["confidence"][wrong], kind="stable")
-    return predictions["index"][wrong[order[:count]]].tolist()
+def save_predictions(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Write `folder/predictions.npz`, the images in the order of their `index`."""
+    ordered = Predictions(arrays).drawn(np.argsort(arrays["index"], kind="stable"))
+    content = io.BytesIO()
+    np.savez_compressed(content, **{name: ordered[name] for name in arrays})
+    with atomic_file(folder / FILE) as partial:
+        partial.write_bytes(content.getbuffer())

@@ -1,7 +1,6 @@
 """The run record: one folder per run, named by what decides its result (`zoomexp.results.identity`)."""
 
 import contextlib
-import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from zoomexp.atomic_file import atomic_file, write_text
+from zoomexp.atomic_file import write_text
 from zoomexp.errors import InputError
 from zoomexp.processes import first_process
 from zoomexp.results.identity import config_hash, run_folder, run_path
-from zoomexp.results.predictions import write_table
+from zoomexp.results.prediction_table import write_table
+from zoomexp.results.predictions import save_predictions
 from zoomexp.results.provenance import git_state, host, versions
 from zoomexp.results.stored import facts_if_finished
 from zoomexp.run.faults import as_fault
@@ -136,7 +136,12 @@ class RunRecord:
         self._write("running")
 
     def finish(
-        self, metrics: Mapping[str, float], cost: Mapping[str, Any], weights: str | None, shape: Mapping[str, int]
+        self,
+        metrics: Mapping[str, float],
+        cost: Mapping[str, Any],
+        weights: str | None,
+        shape: Mapping[str, int],
+        quantities: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the results and say that the run is finished.
 
@@ -145,8 +150,10 @@ class RunRecord:
             cost: By name.
             weights: The checkpoint that was tested, within the folder; None where the run has none of its own.
             shape: What the network was built for: `num_classes`, `in_chans`, `image_size`.
+            quantities: What the task says of its quantities (see `recorded_quantities.entry`).
         """
         self.facts |= {"metrics": dict(metrics), "cost": dict(cost), "weights": weights, "shape": dict(shape)}
+        self.facts |= quantities or {}
         self._write("finished")
         if first_process():
             (self.folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
@@ -162,17 +169,12 @@ class RunRecord:
         """Write `predictions.npz`, by index, and the table of the same as `predictions.csv`.
 
         Args:
-            predictions: `index`, `label` and, of a classifier, `top1`, `confidence` (of that class) and
-                `label_confidence` (of the true one) in 0..1, of every test image.
-            table: see `zoomexp.results.predictions.as_table`; None: no CSV file.
+            predictions: what the task keeps of every test image (see `results.predictions`).
+            table: see `results.prediction_table.as_table`; None: no CSV file.
         """
         if not first_process():
             return
-        order = np.argsort(predictions["index"], kind="stable")
-        content = io.BytesIO()
-        np.savez_compressed(content, **{name: values[order] for name, values in predictions.items()})
-        with atomic_file(self.folder / "predictions.npz") as partial:
-            partial.write_bytes(content.getbuffer())
+        save_predictions(predictions, self.folder)
         if table is not None:
             write_table(table, self.folder / "predictions.csv")
 

@@ -15,6 +15,7 @@ from rich.markup import escape as escape_rich
 from rich.table import Table as RichTable
 
 from zoomexp.results.filling import Cell, FilledRow, FilledTable
+from zoomexp.results.statistics import p_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "Against baseline", "Verdict")
@@ -136,11 +137,10 @@ def _line(cell: Cell, system: str, notes: str, row: FilledRow, mark: bool) -> Li
 
 
 def _against(cell: Cell) -> str:
-    """Points above the baseline (below: negative) with the corrected p value."""
+    """How far above the baseline (below: negative) in the column's unit, with the corrected p value."""
     if cell.test is None or cell.p_value is None:
         return "-"
-    p_value = "p < 0.001" if cell.p_value < 0.001 else f"p = {cell.p_value:.3f}"
-    return f"{cell.test.difference:+.2f}, {p_value}"
+    return f"{cell.test.difference:+.{max(2, cell.column.decimals)}f}, {p_text(cell.p_value)}"
 
 
 def _measured(cell: Cell, number: Callable[[float], str]) -> str:

@@ -1,10 +1,10 @@
 """What a table may claim from its numbers: t-intervals over seeds, paired tests over images, Holm's correction.
 
-Two sources of chance are kept apart. `mean_interval` speaks of other seeds. `mcnemar` and `paired_bootstrap` speak of
-other test images, for the networks at hand: they do not say that another seed would give the same difference.
+Two sources of chance are kept apart. `mean_interval` speaks of other seeds. The paired tests speak of other test
+images, for the networks at hand: they do not say that another seed would give the same difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two systems on the same images: difference of accuracy in points (a minus b) and a two-sided p value."""
+    """Two systems on the same images: difference (a minus b; of accuracies in points) and a two-sided p value."""
 
     name: str
     difference: float
@@ -96,10 +96,71 @@ def paired_bootstrap(
     levels, counts = np.unique(gain, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(gain.size, counts / gain.size, size=resamples)
     differences = np.round(100 * draws @ levels / gain.size, 9)
+    low, high, p_value = _percentile(differences, confidence)
+    return PairedTest("paired bootstrap", float(100 * gain.mean()), p_value, low, high)
+
+
+def paired_t(values_a: ArrayLike, values_b: ArrayLike, confidence: float = 0.95) -> PairedTest:
+    """Student's paired t test of the mean over images, with its interval.
+
+    Args:
+        values_a: `(N,)` or `(seeds, N)` numbers, one per test image; seeds are averaged per image first. N at least 2.
+        values_b: the same for the other system, in the same order.
+        confidence: mass of the interval.
+
+    >>> test = paired_t([1.0, 2.0, 3.0], [0.0, 2.0, 1.0])  # differences 1, 0, 2: mean 1, standard error 1 / sqrt(3)
+    >>> round(test.difference, 4), round(test.high, 4)
+    (1.0, 3.4841)
+    """
+    a, b = _paired(values_a, values_b)
+    interval = mean_interval(a.mean(axis=0) - b.mean(axis=0), confidence)
+    if interval.half_width is None:
+        raise InputError("values: a paired t test needs at least two images")
+    if interval.half_width == 0:  # every image differs by the same
+        p_value = 1.0 if interval.mean == 0 else 0.0
+    else:
+        quantile = stats.t.ppf((1 + confidence) / 2, df=interval.n - 1)
+        p_value = float(2 * stats.t.sf(abs(interval.mean) * quantile / interval.half_width, df=interval.n - 1))
+    low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
+    return PairedTest("paired t", interval.mean, p_value, low, high)
+
+
+def bootstrap_measure(
+    difference: Callable[[np.ndarray], float],
+    images: int,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> PairedTest:
+    """Percentile interval and two-sided p value of the difference of a measure that is no mean over images.
+
+    Args:
+        difference: the measure of one system minus that of the other, of images `(M,)`, places in 0..N - 1.
+        images: N, at least 1.
+        resamples: number of draws of N images; the p value is at least 2 / (resamples + 1).
+        seed: seed of the draws; nothing global is touched.
+        confidence: mass of the interval.
+    """
+    generator = np.random.default_rng(seed)
+    draws = [difference(generator.integers(images, size=images)) for _ in range(resamples)]
+    low, high, p_value = _percentile(np.asarray(draws, dtype=float), confidence)
+    return PairedTest("bootstrap over images", float(difference(np.arange(images))), p_value, low, high)
+
+
+def p_text(value: float) -> str:
+    """A p value as it is shown.
+
+    >>> p_text(0.0004), p_text(0.0312)
+    ('p < 0.001', 'p = 0.031')
+    """
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _percentile(differences: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Interval and two-sided p value of resampled differences (resamples,)."""
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = 1 + min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * tail / (resamples + 1))
-    return PairedTest("paired bootstrap", float(100 * gain.mean()), float(p_value), float(low), float(high))
+    return float(low), float(high), float(min(1.0, 2 * tail / (len(differences) + 1)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

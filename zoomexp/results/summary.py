@@ -10,18 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoomexp.health.findings import mark, told
+from zoomexp.metrics.declared import DECLARED, SPEED, TRAIN_S
+from zoomexp.metrics.quantity import Quantity
 from zoomexp.processes import first_process
-
-METRICS = (
-    ("test/acc1", "test acc1", "%"),
-    ("test/acc5", "test acc5", "%"),
-    ("test/mse", "test MSE", ""),
-    ("test/mae", "test MAE", ""),
-    ("test/rank_correlation", "rank correlation with the teacher", ""),
-    ("test/pointing_game", "pointing game (map's peak in the box)", "%"),
-    ("test/pointing_game/teacher", "pointing game of the teacher's maps", "%"),
-    ("test/pointing_game/centre_prior", "pointing game of the image centre", "%"),
-)
+from zoomexp.results.derived import declared, value_of
+from zoomexp.results.recorded_quantities import overview
 
 
 def show(facts: Mapping[str, Any], folder: Path) -> None:
@@ -45,34 +38,40 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
     if health := told(facts):
         table.add_row("health", escape(health), style="red")
-    for key, name, unit in METRICS:
-        if key in metrics:
-            table.add_row(name, f"{metrics[key]:.2f} %" if unit else f"{metrics[key]:.4f}")
+    for name, quantity in tested(facts).items():
+        table.add_row(f"test {quantity.name}", quantity.text(metrics[name]))
     table.add_row("parameters", f"{cost['params']:,} (module {cost['module_params']:,})")
     table.add_row("MACs", f"{cost['macs'] / 1e6:,.2f} M per image")
-    trained = f"{cost['train_s']:.0f} s, {cost['img_per_s']:,.0f} img/s" if cost["img_per_s"] else "none, only tested,"
+    speed = f"{SPEED.number(cost['img_per_s'])} {SPEED.heading}" if cost["img_per_s"] else ""
+    trained = f"{TRAIN_S.text(cost['train_s'])}, {speed}" if speed else "none, only tested,"
     table.add_row("training", f"{trained} on {cost['device']}")
     here = Path.cwd()
     table.add_row("run folder", str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
     return table
 
 
+def tested(facts: Mapping[str, Any]) -> dict[str, Quantity]:
+    """What the end table has of a run: the overview's quantities, each with its own controls after it."""
+    found: dict[str, Quantity] = {}
+    for name, quantity in overview([facts]).items():
+        found[name] = quantity
+        controls = {f"test/{one.key}": one for one in DECLARED if one.key.startswith(f"{quantity.key}/")}
+        found |= {full: one for full, one in controls.items() if full in facts["metrics"]}
+    return found
+
+
+SHOWN_COST = ("cost/params", "cost/macs_m", "cost/img_per_s")
+
+
 def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """One row per job of a multirun: what was asked, how it ended, the main scores."""
+    """One row per job of a multirun: what was asked, how it ended, its scores and costs."""
     table = Table(box=None, pad_edge=False)
-    for header in ("job", "overrides", "status", "acc1", "acc5", "pointing", "params", "MMACs", "img/s", "run"):
+    columns = overview(jobs) | {name: declared(name) for name in SHOWN_COST}
+    for header in ("job", "overrides", "status", *(one.heading for one in columns.values()), "run"):
         table.add_column(header, overflow="fold")
     for job in jobs:
-        metrics, cost = job.get("metrics", {}), job.get("cost", {})
-        scores = [metrics.get(key) for key in ("test/acc1", "test/acc5", "test/pointing_game")]
-        table.add_row(
-            str(job["job"]),
-            " ".join(job["overrides"]),
-            ", ".join(filter(None, [job["status"], mark(job)])),
-            *("-" if score is None else f"{score:.2f}" for score in scores),
-            f"{cost['params']:,}" if cost else "-",
-            f"{cost['macs'] / 1e6:,.1f}" if cost else "-",
-            f"{cost['img_per_s']:,.0f}" if cost.get("img_per_s") else "-",
-            job.get("run") or "-",
-        )
+        values = {name: value_of(name, job.get("metrics", {}), job.get("cost", {})) for name in columns}
+        shown = ["-" if value is None else columns[name].number(value) for name, value in values.items()]
+        status = ", ".join(filter(None, [job["status"], mark(job)]))
+        table.add_row(str(job["job"]), " ".join(job["overrides"]), status, *shown, job.get("run") or "-")
     return table

@@ -15,19 +15,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zoomexp.errors import InputError
+from zoomexp.metrics.quantity import capital
 from zoomexp.results.claims import Claim
+from zoomexp.results.derived import declared
 
 SCALES = ("smoke", "small", "paper")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity. `key` is a key of the run record's metrics, `cost/<name>`, or one that `derived.py` defines."""
+    """One quantity, by its full name: `split/key`, `cost/key`, or one that `derived.py` defines.
+
+    The rest is what has been declared of it; a table may name it as its paper does, and show other decimals. Only of a
+    quantity that nobody has declared, one of a task outside of the package, a table says unit and direction itself.
+    """
 
     key: str
     name: str
-    unit: str = "%"
-    higher_is_better: bool | None = True
+    unit: str = ""
+    higher_is_better: bool | None = None
     decimals: int = 2
     not_comparable: str | None = None
 
@@ -143,8 +149,8 @@ def _parse(path: Path) -> Any:
 
 
 def _column(entry: Any, where: str) -> Column:
-    data = _mapping(entry, Column, where)
-    _texts(data, ("key", "name"), ("not_comparable",), where)
+    data = _mapping(entry, Column, where, optional=("name",))
+    _texts(data, ("key",), ("name", "not_comparable"), where)
     if not isinstance(data.get("unit", ""), str):
         raise InputError(f"{where}, unit: expected a text ('' for none), got {data['unit']!r}")
     if data.get("higher_is_better") not in (True, False, None):
@@ -152,7 +158,23 @@ def _column(entry: Any, where: str) -> Column:
     decimals = data.get("decimals", 2)
     if type(decimals) is not int or not 0 <= decimals <= 9:
         raise InputError(f"{where}, decimals: expected an integer from 0 to 9, got {decimals!r}")
-    return Column(**data)
+    return Column(**_declared(data, where))
+
+
+def _declared(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """A column with what its quantity declares."""
+    quantity = declared(data["key"])
+    if quantity is None:
+        if "name" not in data:
+            raise InputError(f"{where}: nobody declares {data['key']!r}; give its name, unit and direction here")
+        return data
+    meant = {"unit": quantity.unit, "higher_is_better": quantity.higher_is_better}
+    for name, value in meant.items():
+        if data.get(name, value) != value:
+            raise InputError(
+                f"{where}, {name}: {data['key']} is declared with {value!r}, not {data[name]!r}; leave it out"
+            )
+    return meant | {"name": capital(quantity.name), "decimals": quantity.decimals} | data
 
 
 def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row:
@@ -218,7 +240,9 @@ def _check_names(table: Table, path: Path) -> None:
             raise InputError(f"{where}, baseline: no row {name!r}; the rows are {', '.join(sorted(known))}")
 
 
-def _mapping(entry: Any, kind: type, where: str, without: Iterable[str] = ()) -> dict[str, Any]:
+def _mapping(
+    entry: Any, kind: type, where: str, without: Iterable[str] = (), optional: Iterable[str] = ()
+) -> dict[str, Any]:
     """`entry` as keyword arguments of the dataclass `kind`: nothing unknown, nothing required missing."""
     allowed = {f.name: f for f in fields(kind) if f.name not in set(without)}
     if not isinstance(entry, dict):
@@ -226,7 +250,7 @@ def _mapping(entry: Any, kind: type, where: str, without: Iterable[str] = ()) ->
     if unknown := [str(key) for key in entry if key not in allowed]:
         raise InputError(f"{where}: unknown key {', '.join(unknown)}; allowed are {', '.join(allowed)}")
     required = [f.name for f in allowed.values() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in required if entry.get(name) is None]:
+    if missing := [name for name in required if entry.get(name) is None and name not in set(optional)]:
         raise InputError(f"{where}: {', '.join(missing)} is missing")
     return dict(entry)
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from zoomexp import protocols
 from zoomexp.metrics.cost import macs, macs_over, parameters
+from zoomexp.metrics.localisation import sides
 from zoomexp.results.provenance import processor
 
 COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
@@ -51,8 +53,8 @@ def instruction_set() -> str:
 def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
     """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
     like = next(task.model.parameters())  # in single precision, or whatever else trainer.precision made of it
-    if not hasattr(task.model, "lengths"):
-        return {"macs": macs(task.model, like.new_zeros(1, data.channels, data.image_size, data.image_size))}
+    if not protocols.chooses_tokens(task.model):
+        return {"macs": macs(task.model, like.new_zeros(1, data.channels, *sides(data.image_size)))}
     batch = next(iter(data.test_dataloader()))
     inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs]
     return macs_over(task.model, list(zip(*inputs, strict=True)))

@@ -13,13 +13,15 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from zoomexp import protocols
 from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.processes import first_process
-from zoomexp.results.predictions import as_table
+from zoomexp.results.prediction_table import as_table
 from zoomexp.results.record import LAST, RunRecord
+from zoomexp.results.recorded_quantities import entry
 from zoomexp.run.checkpoint_files import to_resume
 from zoomexp.run.cost import run_cost
 from zoomexp.run.epochs import epochs_of
@@ -54,7 +56,8 @@ def _fit_and_test(
     evaluate: str,
 ) -> None:
     started, trainer.logger = time.perf_counter(), logger
-    keep_inventory(data, record)
+    if lists_images := protocols.lists_images(data):
+        keep_inventory(data, record)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
     weights, metrics, history = None, {}, []
@@ -66,12 +69,14 @@ def _fit_and_test(
     scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
     test_s = time.perf_counter() - test_started
     predictions = gathered(task.predictions)
-    record.save_predictions(predictions, as_table(predictions, data.classes, file_names(data)))
-    metrics |= class_results(predictions, data.classes, record)
+    table = as_table(predictions, data.classes, file_names(data)) if lists_images else as_table(predictions, (), None)
+    record.save_predictions(predictions, table)
+    metrics |= class_results(predictions, data.classes, record) if lists_images else {}
     speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
     tested = weights and str(Path(weights).relative_to(record.folder))
-    record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data))
+    quantities = entry(task.main, task.quantities)
+    record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), quantities=quantities)
     trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
     if logger is not None:
         figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from zoomexp.processes import first_process
+from zoomexp.protocols import lists_images
 from zoomexp.results.record import RunRecord
 from zoomexp.run.recipe import told
 from zoomexp.weights import read_checkpoint
@@ -35,12 +36,13 @@ def say_opening(
     choices, here = record.facts["choices"], Path.cwd()
     sites = ", ".join(net.insertion_sites)
     host = f"{choices['attention']} after {sites} in {choices['backbone']}" if sites else choices["backbone"]
-    sizes = ", ".join(f"{len(data.part(name)):,} {use}" for name, use in SPLITS.items() if data.part(name) is not None)
+    parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
+    sizes = ", ".join(f"{len(part):,} {SPLITS[name]}" for name, part in parts.items() if part is not None)
     folder = record.folder.relative_to(here) if record.folder.is_relative_to(here) else record.folder
     work = "tested without training" if trainer is None else _work(trainer, data)
     start = f"resumes at epoch {read_checkpoint(begun)['epoch'] + 2}" if begun else "starts"
     sys.stderr.write(
-        f"{host} on {choices['dataset']}, images: {sizes}; {work}\n"
+        f"{host} on {choices['dataset']}{sizes and f', images: {sizes}'}; {work}\n"
         f"{told(choices, record.facts['overrides'])}; {start}, writes {folder}\n"
     )
     sys.stderr.flush()

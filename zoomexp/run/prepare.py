@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytorch_lightning as pl
 
+from zoomexp import protocols
 from zoomexp.errors import InputError
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.weights import load_weights
@@ -51,7 +52,7 @@ def check_ready(
             cannot be made.
     """
     load_weights(task.model, checkpoint)
-    if "map" in task.inputs and not getattr(data, "has_maps", False):
+    if "map" in task.inputs and not protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
     if hasattr(task.loss, "weigh"):
         task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())

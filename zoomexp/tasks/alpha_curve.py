@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 
 from zoomexp.arguments import listed
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import ALPHA_CURVE
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tokens.zoomvit import ZoomViT
 
@@ -30,6 +31,8 @@ class AlphaCurve(Classifier):
         InputError: Another model, or no or unsuitable thresholds.
     """
 
+    quantities = (*Classifier.quantities, *ALPHA_CURVE)
+
     def __init__(self, *, model: nn.Module, alphas: Sequence[float], **arguments: Any) -> None:
         super().__init__(model=model, **arguments)
         if not isinstance(model, ZoomViT) or model.budget is not None:
@@ -46,7 +49,7 @@ class AlphaCurve(Classifier):
         own = self.model.threshold
         for name, threshold in self.thresholds.items():
             self.model.threshold = threshold
-            right = self._logits(batch).argmax(1) == batch["label"]
+            right = self.outputs(batch).argmax(1) == batch["label"]
             self.at[_key("acc1", name)].update(100 * right.float())
             self.at[_key("tokens", name)].update(self.model.lengths.float())
         self.model.threshold = own

@@ -1,7 +1,7 @@
 """Teaching a Zoomer what a vision transformer's relevance maps show."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -10,12 +10,14 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.functional import spearman_corrcoef
 
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import DISTILLATION, MSE
+from zoomexp.protocols import compares_maps, gives_maps
+from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.localising import MapScores
 from zoomexp.tasks.training import TrainedModel
 
 log = logging.getLogger(__name__)
 
-Batch = Mapping[str, Tensor]
 ERRORS = ("mse", "mae", "rank_correlation")
 HIGH_RATE = 0.01
 
@@ -43,6 +45,9 @@ class ZoomerDistillation(TrainedModel):
         InputError: For a model that gives no maps, or if images are to be mixed: their maps would not be.
     """
 
+    quantities = DISTILLATION
+    main = MSE
+
     def __init__(
         self,
         *,
@@ -54,11 +59,11 @@ class ZoomerDistillation(TrainedModel):
         seed: int,
         mixing: Callable | None = None,
     ) -> None:
-        if not getattr(model, "gives_maps", False):
+        if not gives_maps(model):
             raise InputError(f"task=distill_zoomer: needs backbone=zoomer, got {type(model).__name__}")
         if mixing is not None:
             raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
-        if not getattr(loss, "compares_maps", False):
+        if not compares_maps(loss):
             raise InputError(f"loss={type(loss).__name__}: task=distill_zoomer needs loss=zoom_distillation")
         super().__init__(model, loss, optimizer, scheduler, seed)
         self.inputs = ("image", "map")
@@ -77,48 +82,35 @@ class ZoomerDistillation(TrainedModel):
         if type(optimizer).__name__ == "AdamW" and rate >= HIGH_RATE:
             log.warning("optimizer.lr=%g is high for AdamW, though the paper's: if the loss stalls, try 1e-3", rate)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The sum of the loss terms on one batch."""
-        terms = self.loss(self.model(batch["image"]), batch["map"])
-        return self.counted(terms, len(batch["image"]))
+    def outputs(self, batch: Batch) -> Tensor:
+        """Scores (B, S, S) of the images alone."""
+        return self.model(batch["image"])
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Score one batch of held-out images."""
-        self._evaluate(batch, "val")
+    def targets(self, batch: Batch) -> Tensor:
+        """The teacher's maps (B, S, S)."""
+        return batch["map"]
 
-    def test_step(self, batch: Batch, _: int) -> None:
-        """Score one batch of test images and their maps, and keep each one's error."""
-        scores = self._evaluate(batch, "test")
-        error = (scores - batch["map"]).square().mean((1, 2))
-        self.keep_predictions(index=batch["index"], label=batch["label"], mse=error)
-        others = {name: maps[:, None] for name, maps in batch.items() if maps.shape == scores.shape}
-        others["teacher"] = others.pop("map")
-        self.map_scores.update({"zoomer": scores[:, None], **others}, batch)
+    def score(self, split: str, outputs: Tensor, targets: Tensor, batch: Batch) -> None:
+        """Add a batch to the split's errors; in the test its maps to the localisation, too."""
+        scores, errors = outputs.float(), self.errors[f"{split}_errors"]
+        errors["mse"].update((scores - targets).square().mean(), len(scores))
+        errors["mae"].update((scores - targets).abs().mean(), len(scores))
+        errors["rank_correlation"].update(rank_correlation(scores, targets))
+        if split == "test":
+            others = {name: maps[:, None] for name, maps in batch.items() if maps.shape == scores.shape}
+            others["teacher"] = others.pop("map")
+            self.map_scores.update({"zoomer": scores[:, None], **others}, batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the split's errors."""
-        self._log_split("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the split's errors and the localisation."""
-        self._log_split("test")
-        self.log_dict(self.map_scores.compute(counted=("zoomer",)))
-
-    def _evaluate(self, batch: Batch, split: str) -> Tensor:
-        """Keep a batch's loss and errors; returns its scores in single precision."""
-        scores, maps = self.model(batch["image"]).float(), batch["map"]
-        self.keep_loss(split, self.loss(scores, maps), len(scores))
+    def results(self, split: str) -> dict[str, Tensor]:
+        """The split's errors, in the test also the localisation."""
         errors = self.errors[f"{split}_errors"]
-        errors["mse"].update((scores - maps).square().mean(), len(scores))
-        errors["mae"].update((scores - maps).abs().mean(), len(scores))
-        errors["rank_correlation"].update(rank_correlation(scores, maps))
-        return scores
-
-    def _log_split(self, split: str) -> None:
-        errors = self.errors[f"{split}_errors"]
-        self.log_dict(errors.compute())
+        found = dict(errors.compute())
         errors.reset()
-        self.log_loss(split)
+        return found | (self.map_scores.compute(counted=("zoomer",)) if split == "test" else {})
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Each image's error: (B,)."""
+        return {MSE.key: (outputs.float() - targets).square().mean((1, 2))}
 
 
 def rank_correlation(scores: Tensor, maps: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.localisation import centre_prior, random_prior
 from zoomexp.metrics.map_scores import Localisation
+from zoomexp.protocols import gives_scores
 
 CONTROLS = ("centre_prior", "random_prior")
 
@@ -36,7 +37,7 @@ class MapScores(nn.Module):
         for name, value in {**maps, **controls}.items():
             if name not in self.metrics:
                 self.metrics[name] = Localisation().to(like.device)
-            self.metrics[name].update(value, batch.get("box"), batch["image"].shape[-1], batch.get("parts"))
+            self.metrics[name].update(value, batch.get("box"), batch["image"].shape[-2:], batch.get("parts"))
 
     def compute(self, counted: tuple[str, ...] | None = None) -> dict[str, Tensor]:
         """All scores by their full names; `counted` None: every name but the controls."""
@@ -50,5 +51,5 @@ class MapScores(nn.Module):
 
 def maps_of(model: nn.Module) -> dict[str, Tensor]:
     """The maps (B, 1, H, W) of inserted modules, and the scores by which a model chooses its tokens."""
-    chosen = {"scores": model.scores[:, None]} if hasattr(model, "scores") else {}
+    chosen = {"scores": model.scores[:, None]} if gives_scores(model) else {}
     return {**attention_maps(model), **chosen}

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import NINE_CROP
 from zoomexp.tasks.classification import Batch, Classifier
 
 ENLARGED = 12 / 7  # 224 to 384
@@ -34,6 +35,8 @@ class NineCrop(Classifier):
     Raises:
         InputError: a model that reads more of a batch than its images.
     """
+
+    quantities = (*Classifier.quantities, *NINE_CROP)
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)

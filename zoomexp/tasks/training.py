@@ -1,8 +1,8 @@
-"""What every task does alike around its training step."""
+"""What every task does alike: its steps, in terms of what is the task's own (see `contract`)."""
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,13 +14,23 @@ from torchmetrics import MeanMetric
 
 from zoomexp.arguments import whole
 from zoomexp.errors import DivergedError
+from zoomexp.metrics.declared import LOSS
+from zoomexp.metrics.quantity import Quantity, find
+from zoomexp.protocols import own_loss, reads
+from zoomexp.results.predictions import LENGTHS
 from zoomexp.scheduler import StepCosine
+from zoomexp.tasks.contract import Batch
+from zoomexp.tasks.localising import maps_of
 from zoomexp.tasks.meter import TrainingMeter
+from zoomexp.tokens.ragged import Ragged
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class TrainedModel(NoBatchHooks, pl.LightningModule):
     """Optimizer and schedule, each epoch's own random numbers, the running averages, and the loss of a split.
+
+    Written down in `contract.Task`: a task lists its `quantities`, says which of them is the `main` one, and fills in
+    `targets`, `score`, `results` and `outcomes`, and the rest where it differs.
 
     Args:
         model: The network.
@@ -29,6 +39,9 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         scheduler: Builds a schedule, by epoch or `StepCosine`, from the optimizer; None keeps the rate.
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
     """
+
+    quantities: ClassVar[tuple[Quantity, ...]] = (LOSS,)
+    main: ClassVar[Quantity] = LOSS
 
     def __init__(
         self,
@@ -41,16 +54,17 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         super().__init__()
         whole("task.seed", seed, 0)
         self.model, self.loss, self.seed = model, loss, seed
+        self.inputs = reads(model)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.meter = TrainingMeter()
         # What a NaN is replaced by: "warn" would drop it, and "disable" drops the weights (torchmetrics 1.9).
         kept = float("nan")
-        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric(nan_strategy=kept) for split in ("val", "test")})
+        self.split_losses = nn.ModuleDict({f"{split}_loss": MeanMetric(nan_strategy=kept) for split in ("val", "test")})
         self.predictions: dict[str, list[Tensor]] = {}
         self.configure_optimizers()  # what is wrong with optimizer and schedule shows now, before anything is written
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Note what `training_step` takes: Lightning asks in every step, and finding out anew takes 20 microseconds."""
+        """Note what a `training_step` of its own takes, as of `TrainedModel`'s below."""
         super().__init_subclass__(**options)
         if "training_step" in cls.__dict__:
             cls.training_step.__signature__ = inspect.signature(cls.training_step)
@@ -84,6 +98,98 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         if gradient_clip_val:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def prepared(self, batch: Batch) -> tuple[Batch, Any]:
+        """A training batch and its targets, as they are."""
+        return batch, self.targets(batch)
+
+    def outputs(self, batch: Batch) -> Any:
+        """What the network makes of its `inputs`."""
+        return self.model(*(batch[name] for name in self.inputs))
+
+    def targets(self, batch: Batch) -> Any:
+        """What the network should have said; each task's own."""
+        raise NotImplementedError
+
+    def losses(self, outputs: Any, targets: Any, epoch: float) -> dict[str, Tensor]:
+        """The loss's terms."""
+        return self.loss(outputs, targets)
+
+    def own_losses(self, targets: Any) -> dict[str, Tensor]:
+        """What the network itself adds to the loss in training (see `protocols.LearnsOnItsOwn`)."""
+        own = own_loss(self.model)
+        return {} if own is None else {"auxiliary": own(targets) if callable(own) else own}
+
+    def hits(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """Nothing that is hit or missed."""
+        return {}
+
+    def score(self, split: str, outputs: Any, targets: Any, batch: Batch) -> None:
+        """Add a batch to the split's scores; there are none beside the loss."""
+
+    def results(self, split: str) -> dict[str, Tensor]:
+        """The split's scores; none beside the loss."""
+        return {}
+
+    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor | Ragged]:
+        """What is kept of test images beside their index; nothing."""
+        return {}
+
+    def pictures(self, batch: Batch, count: int, data: Any) -> dict[str, Tensor]:
+        """The maps of the network's last forward over the first images: `maps/<site>`, (n, 3, H, W) in [0, 1]."""
+        from zoomexp.tasks.pictures import drawn_maps  # takes matplotlib, which only drawing needs
+
+        return drawn_maps(maps_of(self.model), batch["image"][:count], data.mean, data.std)
+
+    def explained(self, batch: Batch) -> Tensor | None:
+        """No classes."""
+        return None
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """The sum of the loss terms on one batch."""
+        batch, targets = self.prepared(batch)
+        outputs = self.outputs(batch)
+        epoch = self.current_epoch + number / self.trainer.num_training_batches
+        terms = self.losses(outputs, targets, epoch) | self.own_losses(targets)
+        return self.counted(terms, len(batch["image"]), self.hits(outputs, targets))
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Score one batch of held-out images."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Score one batch of test images, and keep what was said of each."""
+        outputs, targets = self._evaluate("test", batch)
+        self.keep_predictions({"index": batch["index"], **self.outcomes(outputs, targets)})
+
+    def _evaluate(self, split: str, batch: Batch) -> tuple[Any, Any]:
+        outputs, targets = self.outputs(batch), self.targets(batch)
+        terms = self.losses(outputs, targets, float(self.current_epoch))
+        self.split_losses[f"{split}_loss"].update(total(terms), len(batch["image"]))
+        self.score(split, outputs, targets, batch)
+        return outputs, targets
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the split's scores."""
+        self._log_split("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the split's scores."""
+        self._log_split("test")
+
+    def _log_split(self, split: str) -> None:
+        """Log a split's scores and its mean loss.
+
+        Raises:
+            DivergedError: If the loss is NaN or infinite.
+        """
+        self.log_dict(self.results(split))
+        loss = self.split_losses[f"{split}_loss"]
+        mean = loss.compute()
+        if not torch.isfinite(mean):
+            raise DivergedError(f"the {split} loss is NaN or infinite after step {self.global_step}")
+        self.log(f"{split}/loss", mean)
+        loss.reset()
+
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's own streams of random numbers: torch's (dropout, drop path) and numpy's (mixing)."""
         seed = self.seed * 1_000_003 + self.current_epoch * 1009 + self.global_rank
@@ -111,27 +217,22 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
                 logger.log_metrics({f"step/{k}": v for k, v in self.running.items()}, step)
         return loss
 
-    def keep_loss(self, split: str, terms: Mapping[str, Tensor], images: int) -> None:
-        """Add a batch's loss terms to the split's mean."""
-        self.losses[f"{split}_loss"].update(total(terms), images)
+    def in_its_unit(self, key: str, value: Tensor) -> Tensor:
+        """A value as it is logged: shares in [0, 1] of what is declared in percent become percentages."""
+        return 100 * value if find(key, self.quantities).unit == "%" else value
 
-    def log_loss(self, split: str) -> None:
-        """Log the split's mean loss and begin anew.
-
-        Raises:
-            DivergedError: If it is NaN or infinite.
-        """
-        loss = self.losses[f"{split}_loss"]
-        mean = loss.compute()
-        if not torch.isfinite(mean):
-            raise DivergedError(f"the {split} loss is NaN or infinite after step {self.global_step}")
-        self.log(f"{split}/loss", mean)
-        loss.reset()
-
-    def keep_predictions(self, **values: Tensor) -> None:
+    def keep_predictions(self, values: Mapping[str, Tensor | Ragged]) -> None:
         """Add a batch of the test images to what `predictions.npz` will hold."""
         for name, value in values.items():
-            self.predictions.setdefault(name, []).append(value.cpu())
+            parts = {name: value}
+            if isinstance(value, Ragged):
+                parts = {name: value.values, f"{name}{LENGTHS}": value.lengths}
+            for key, part in parts.items():
+                self.predictions.setdefault(key, []).append(part.cpu())
+
+
+# Lightning asks in every step what it takes, and finding out anew takes 20 microseconds.
+TrainedModel.training_step.__signature__ = inspect.signature(TrainedModel.training_step)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

@@ -27,6 +27,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp import protocols
 from zoomexp.arguments import number
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
@@ -188,7 +189,7 @@ def _prior(mean: float, depth: int) -> Tensor:
 
 def _read_by_head(vit: VisionTransformer) -> slice:
     """Which tokens of an image the host's head reads."""
-    if getattr(vit, "reads_patches", False):
+    if protocols.reads_patches(vit):
         return slice(0, None)
     if vit.global_pool == "token":
         return slice(0, vit.num_prefix_tokens - vit.num_reg_tokens)

@@ -23,6 +23,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp import protocols
 from zoomexp.arguments import multiple, number, whole
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
@@ -86,7 +87,7 @@ class CFViT(Passing, nn.Module):
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
         """Further logits that the host wants trained, those of the fine stage (see `tasks.classification`)."""
-        return getattr(self.vit, "auxiliary_logits", None)
+        return protocols.further_logits(self.vit) or None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""

@@ -25,6 +25,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp import protocols
 from zoomexp.arguments import multiple, whole
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores, fine_place
@@ -78,7 +79,7 @@ class ZoomFusion(nn.Module):
         self.side = image_size // cell
         self.net = net
         self.scorer = built(scorer, image_size=image_size, patch_size=cell, in_chans=self.channels)
-        self.inputs = ("image", "map") if getattr(self.scorer, "needs_maps", False) else ("image",)
+        self.inputs = ("image", "map") if protocols.needs_maps(self.scorer) else ("image",)
         self._maps: Tensor | None = None
         # First of its hooks: a module inserted after the embedding sees fused tokens. A bound method: copies fuse anew.
         net.patch_embed.register_forward_hook(self._fuse, prepend=True)
@@ -86,17 +87,17 @@ class ZoomFusion(nn.Module):
     @property
     def auxiliary_loss(self) -> Tensor | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
-        return getattr(self.scorer, "auxiliary_loss", None)
+        return protocols.own_loss(self.scorer)
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
         """Further logits that the host wants trained."""
-        return getattr(self.net, "auxiliary_logits", None)
+        return protocols.further_logits(self.net) or None
 
     @property
     def inserted(self) -> nn.ModuleDict:
         """The modules inserted into the host, which fit as before."""
-        return getattr(self.net, "inserted", nn.ModuleDict())
+        return protocols.inserted(self.net)
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Logits (B, K)."""

@@ -21,6 +21,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from zoomexp import protocols
 from zoomexp.errors import InputError
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.ragged_attention import attend
@@ -58,7 +59,7 @@ def check_host(model: nn.Module) -> None:
         raise InputError(f"backbone.global_pool must be one of {', '.join(POOLS)}, got {model.global_pool!r}")
     if not isinstance(model.patch_drop, nn.Identity):
         raise InputError(f"backbone.patch_drop_rate must be 0, got {model.patch_drop.prob}")
-    if hasattr(model, "inserted"):
+    if protocols.inserted(model):
         raise InputError("tokens: modules are inserted, which need a full grid of patches; take attention=none")
 
 
@@ -107,7 +108,7 @@ def read_out(model: VisionTransformer, tokens: Ragged, *, sizes: Tensor | None =
     """
     check_host(model)
     mean_of_patches = model.global_pool == "avg" and not model.pool_include_prefix
-    reads_patches = getattr(model, "reads_patches", False)
+    reads_patches = protocols.reads_patches(model)
     needed = model.num_prefix_tokens + (mean_of_patches or reads_patches)
     if tokens.longest is None and min(tokens.sizes) < needed:
         raise InputError(f"host: the head reads at least {needed} tokens of each image, got lengths {tokens.sizes}")

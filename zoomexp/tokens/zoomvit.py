@@ -22,6 +22,7 @@ from timm.layers import PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp import protocols
 from zoomexp.arguments import number, one_of, whole
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
@@ -121,12 +122,12 @@ class ZoomViT(nn.Module):
         self.positions = Positions(vit, positions, self.side)
         channels = vit.patch_embed.proj.in_channels
         self.vit, self.scorer = vit, built(scorer, image_size=image_size, patch_size=patch, in_chans=channels)
-        self.inputs = ("image", "map") if getattr(self.scorer, "needs_maps", False) else ("image",)
+        self.inputs = ("image", "map") if protocols.needs_maps(self.scorer) else ("image",)
 
     @property
     def auxiliary_loss(self) -> Tensor | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
-        return getattr(self.scorer, "auxiliary_loss", None)
+        return protocols.own_loss(self.scorer)
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Logits (B, K)."""

@@ -49,4 +49,6 @@ def test_pointing_is_drawn_where_all_groups_hold_it(tmp_path, record, groups_of)
     for threshold in (0.3, 0.5):
         record(tmp_path, "gate", 0, 0.0, {"attention.threshold": threshold}, metrics=metrics)
     (sweep,) = find_sweeps(groups_of(tmp_path))
-    assert [plot.y_label for plot in sweep_plots(sweep)] == ["Test top-1 accuracy (%)", "Pointing game (%)"]
+    assert [plot.y_label for plot in sweep_plots(sweep)] == [
+        "Test top-1 accuracy (%)", "Test pointing game, map's peak in the box (%)",
+    ]  # fmt: skip

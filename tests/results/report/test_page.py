@@ -19,7 +19,8 @@ from zoomexp.results.table import Column, Row, Table
 
 FACTS = Facts("paper", 3, "c" * 40, "2026-01-02 03:04", "python scripts/report.py")
 TABLE = Table(
-    "paper/table", "A <table>", "arXiv 0000.00000", (Column("test/acc1", "Top-1"), Column("cost/params", "Parameters")),
+    "paper/table", "A <table>", "arXiv 0000.00000",
+    (Column("test/acc1", "Top-1", "%"), Column("cost/params", "Parameters")),
     (
         Row("plain", reported={"test/acc1": 91.4, "cost/params": None}),
         Row("gate", reported={"test/acc1": 95.0, "cost/params": None}, caveats=("Said & done",), baseline="plain"),
@@ -74,7 +75,9 @@ def test_every_sortable_column_says_so_and_is_a_button(six, parse):
     heads = [(attributes, text) for attributes, text in shown.all("th") if "aria-sort" in attributes]
     assert {attributes["aria-sort"] for attributes, _ in heads} == {"none"}
     assert [text for _, text in shown.all("button")] == [text for _, text in heads]
-    assert {"System", "Top-1 (%)", "Against baseline (points)", "Status", "Images/s"} <= {text for _, text in heads}
+    assert {"System", "Top-1 (%)", "Against baseline", "Status", "Training speed (images/s)"} <= {
+        text for _, text in heads
+    }
 
 
 def test_what_a_run_says_is_text(tmp_path, record, parse):

@@ -16,7 +16,7 @@ def scale_of(ticks, transform=float):
 
 def test_points_and_band_stand_where_the_ticks_say():
     points = [Point(0.3, 60, "a", 50, 70), Point(0.5, 80, "b"), Point(0.9, 70, "c", 66, 110)]
-    plot = draw("title", "x", "y", points, joined=True)
+    plot = draw("title", "x", "y", points, joined=True, bounds=(0.0, 100.0))
     (x1, x0), (y1, y0) = scale_of(plot.x_ticks), scale_of(plot.y_ticks)
 
     def place(x, y):

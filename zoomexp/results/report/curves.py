@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zoomexp.metrics.declared import MACS, SPEED
+from zoomexp.metrics.quantity import Quantity, capital
+from zoomexp.results.recorded_quantities import meaning, overview
 from zoomexp.results.report.groups import SeedGroup, distinguish, shown
 from zoomexp.results.report.plot import Plot, Point, draw, wide
 from zoomexp.results.report.sweeps import Sweep, is_number
 from zoomexp.results.statistics import Interval
 
-METRICS = {"test/acc1": "Test top-1 accuracy (%)", "test/pointing_game": "Pointing game (%)"}
 PROTOCOL = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.limit_test_batches")
 NO_PROTOCOL = ("dataset.batch_size", "dataset.eval_batch_size")
 
@@ -18,13 +20,14 @@ class Panel:
     """Groups on the same data and schedule: a plot per cost, and the groups in the order of their numbers."""
 
     name: str
+    main: Quantity
     plots: tuple[Plot, ...]
     groups: tuple[SeedGroup, ...]
     labels: tuple[str, ...]
 
 
 def sweep_plots(sweep: Sweep) -> list[Plot]:
-    """One plot for each of `METRICS` that all groups of the sweep hold.
+    """One plot for each quantity of the overviews that all groups of the sweep hold.
 
     Numbers lie on their own scale; where they span much and include zero, and where the values are no numbers, the
     positions are equally spaced.
@@ -32,26 +35,28 @@ def sweep_plots(sweep: Sweep) -> list[Plot]:
     spaced = not all(is_number(value) for value in sweep.values)
     spaced = spaced or (wide(sweep.values) and min(sweep.values) <= 0)
     plots = []
-    for key, title in METRICS.items():
-        intervals = [group.interval(key) for group in sweep.groups]
+    for key, quantity in overview([run.facts for group in sweep.groups for run in group.runs]).items():
+        intervals, title = [group.interval(key) for group in sweep.groups], capital(f"test {quantity.title}")
         if None in intervals:
             continue
         xs = range(len(sweep.values)) if spaced else sweep.values
-        points = [_point(x, i, shown(v)) for x, i, v in zip(xs, intervals, sweep.values, strict=True)]
+        points = [_point(quantity, x, i, shown(v)) for x, i, v in zip(xs, intervals, sweep.values, strict=True)]
         names = [shown(value) for value in sweep.values] if spaced else []
         label = sweep.key + (" (equally spaced)" if spaced and is_number(sweep.values[0]) else "")
         joined = is_number(sweep.values[-1])  # numbers come first
-        plots.append(draw(f"{title} along {sweep.key}, {sweep.name}", label, title, points, names, joined))
+        along = f"{title} along {sweep.key}, {sweep.name}"
+        plots.append(draw(along, label, title, points, names, joined, quantity.bounds))
     return plots
 
 
 def cost_panels(groups: Sequence[SeedGroup]) -> list[Panel]:
-    """Panels of at least two groups with the same data set, splits and schedule: only those may be compared."""
+    """Panels of at least two groups with the same data, splits, schedule and main quantity: only those compare."""
     found: dict[tuple, list[SeedGroup]] = {}
     for group in groups:
-        if group.interval("test/acc1") and group.interval("cost/macs"):
+        if group.interval(group.main) and group.interval("cost/macs"):
             protocol = {key: value for key, value in group.config.items() if _of_protocol(key)}
-            identity = (group.choices.get("dataset"), *((key, repr(value)) for key, value in sorted(protocol.items())))
+            same = ((key, repr(value)) for key, value in sorted(protocol.items()))
+            identity = (group.choices.get("dataset"), group.main, *same)
             found.setdefault(identity, []).append(group)
     return _panels([members for members in found.values() if len(members) > 1])
 
@@ -76,10 +81,11 @@ def _panel(name: str, members: Sequence[SeedGroup]) -> Panel:
     labels = tuple(_label(group, groups) for group in groups)
     large = groups[-1].interval("cost/macs").mean >= 1e9
     unit, scale = ("G", 1e9) if large else ("M", 1e6)
-    plots = [_scatter(name, groups, labels, "cost/macs", f"MACs per image ({unit})", scale)]
+    main = meaning(groups[0].main, [run.facts for run in groups[0].runs])
+    plots = [_scatter(name, main, groups, labels, "cost/macs", f"{MACS.name} per image ({unit})", scale)]
     if all(group.interval("cost/img_per_s") for group in groups):
-        plots.append(_scatter(name, groups, labels, "cost/img_per_s", "Training speed (images/s)", 1.0))
-    return Panel(name, tuple(plots), tuple(groups), labels)
+        plots.append(_scatter(name, main, groups, labels, "cost/img_per_s", capital(SPEED.title), 1.0))
+    return Panel(name, main, tuple(plots), tuple(groups), labels)
 
 
 def _label(group: SeedGroup, groups: Sequence[SeedGroup]) -> str:
@@ -90,18 +96,26 @@ def _label(group: SeedGroup, groups: Sequence[SeedGroup]) -> str:
 
 
 def _scatter(
-    name: str, groups: Sequence[SeedGroup], labels: Sequence[str], key: str, x_label: str, scale: float
+    name: str,
+    main: Quantity,
+    groups: Sequence[SeedGroup],
+    labels: Sequence[str],
+    key: str,
+    x_label: str,
+    scale: float,
 ) -> Plot:
     points = []
     for i, (group, label) in enumerate(zip(groups, labels, strict=True), start=1):
         x = group.interval(key).mean / scale
         hollow = group.choices.get("attention") in (None, "none")
-        points.append(_point(x, group.interval("test/acc1"), label, str(i), hollow))
-    return draw(f"Accuracy against {x_label.lower()}, {name}", x_label, METRICS["test/acc1"], points)
+        points.append(_point(main, x, group.interval(group.main), label, str(i), hollow))
+    title = f"{capital(main.name)} against {x_label.lower()}, {name}"
+    return draw(title, x_label, capital(f"test {main.title}"), points, bounds=main.bounds)
 
 
-def _point(x: float, interval: Interval, label: str, text: str = "", hollow: bool = False) -> Point:
+def _point(quantity: Quantity, x: float, interval: Interval, label: str, text: str = "", hollow: bool = False) -> Point:
     half = interval.half_width
     low, high = (None, None) if half is None else (interval.mean - half, interval.mean + half)
-    spread = "one seed" if half is None else f"± {half:.2f}, n={interval.n}"
-    return Point(x, interval.mean, f"{label}: {interval.mean:.2f} % ({spread})", low, high, text=text, hollow=hollow)
+    spread = "one seed" if half is None else f"± {quantity.number(half)}, n={interval.n}"
+    said = f"{label}: {quantity.text(interval.mean)} ({spread})"
+    return Point(x, interval.mean, said, low, high, text=text, hollow=hollow)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoomexp.results.derived import quantity
+from zoomexp.results.derived import value_of
 from zoomexp.results.identity import NOT_SCIENCE, completed
+from zoomexp.results.recorded_quantities import main_of
 from zoomexp.results.report.runs import Run
 from zoomexp.results.statistics import Interval, mean_interval
 
@@ -39,9 +40,14 @@ class SeedGroup:
             return backbone
         return f"{backbone} + {attention}" + (f" at {insertion}" if insertion != "default" else "")
 
+    @property
+    def main(self) -> str:
+        """Full name of the runs' main quantity, in the test."""
+        return f"test/{main_of(self.runs[0].facts)}"
+
     def interval(self, key: str) -> Interval | None:
         """Mean and 95 % interval of a quantity over the seeds; None unless every run holds a finite value."""
-        values = [quantity(key, run.result.metrics, run.result.cost) for run in self.runs]
+        values = [value_of(key, run.result.metrics, run.result.cost) for run in self.runs]
         return None if any(v is None or not math.isfinite(v) for v in values) else mean_interval(values)
 
 

@@ -10,14 +10,18 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from zoomexp.health.findings import mark, told
+from zoomexp.metrics.quantity import Quantity, capital
 from zoomexp.results.filling import DIFFERS, NOT_COMPARABLE, REPRODUCED, FilledTable
+from zoomexp.results.recorded_quantities import meaning, overview
 from zoomexp.results.report.curves import cost_panels, sweep_plots
 from zoomexp.results.report.figures import Sheet
-from zoomexp.results.report.groups import seed_groups, shown
+from zoomexp.results.report.groups import SeedGroup, seed_groups, shown
 from zoomexp.results.report.plot import number
 from zoomexp.results.report.runs import Run
 from zoomexp.results.report.sweeps import find_sweeps
+from zoomexp.results.statistics import p_text
 
+SHOWN_COST = ("cost/params", "cost/macs_m", "cost/train_s", "cost/img_per_s")
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -63,6 +67,7 @@ def page(
         sheets=sheets,
         skipped=skipped,
         facts=facts,
+        columns=overview([run.facts for run in runs]) | {name: meaning(name) for name in SHOWN_COST},
     )  # fmt: skip
 
 
@@ -72,18 +77,25 @@ def reasons(table: FilledTable) -> list[str]:
     return [verdict for verdict in verdicts if verdict.startswith(NOT_COMPARABLE)]
 
 
+def held(groups: Sequence[SeedGroup]) -> dict[str, Quantity]:
+    """What overviews show of these groups, by full name."""
+    return overview([run.facts for group in groups for run in group.runs])
+
+
 def _environment(folder: Path) -> Environment:
     loader = FileSystemLoader(TEMPLATES, encoding="utf-8")
     made = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {
         "fixed": lambda value, decimals: f"{value:,.{decimals}f}",
         "number": number,
+        "capital": capital,
+        "meaning": meaning,
         "shown": shown,
         "reasons": reasons,
         "mark": mark,
         "told": told,
-        "p": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+        "p": p_text,
         "link": lambda path: quote(Path(os.path.relpath(path, folder)).as_posix()),
     }
-    made.globals |= {"REPRODUCED": REPRODUCED, "DIFFERS": DIFFERS}
+    made.globals |= {"REPRODUCED": REPRODUCED, "DIFFERS": DIFFERS, "held": held}
     return made

@@ -11,6 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 46
 # Where a point's text may stand: shift to the right, shift down, and which end of the text stands there.
 BESIDE = ((8, 4, "start"), (-8, 4, "end"), (7, -7, "start"), (-7, -7, "end"), (7, 15, "start"), (-7, 15, "end"),
           (8, -20, "start"), (-8, -20, "end"), (8, 28, "start"), (-8, 28, "end"))  # fmt: skip
+Bounds = tuple[float | None, float | None] | None
 FULL_LOG = 20  # ratio of largest to smallest from which an axis is logarithmic
 
 
@@ -75,22 +76,29 @@ class Axis:
 
 
 def draw(
-    title: str, x_label: str, y_label: str, points: Sequence[Point], x_names: Sequence[str] = (), joined: bool = False
+    title: str,
+    x_label: str,
+    y_label: str,
+    points: Sequence[Point],
+    x_names: Sequence[str] = (),
+    joined: bool = False,
+    bounds: Bounds = (None, None),
 ) -> Plot:
     """Lay a plot out.
 
     Args:
         title: for those who cannot see it.
         x_label: with the unit.
-        y_label: with the unit; the values are percentages, and the axis stays in [0, 100].
+        y_label: with the unit.
         points: in the order of x.
         x_names: names of the positions 0, 1, ... of x; empty for a numeric axis.
         joined: whether a line and the intervals' band join the points.
+        bounds: least and largest value of y there can be; the axis ends there, and so do the intervals.
     """
     x_axis = _named_axis(x_names) if x_names else _axis([p.x for p in points], LEFT, WIDTH - RIGHT)
     ends = [v for p in points for v in (p.y, p.low, p.high) if v is not None]
-    y_axis = _axis([min(100.0, max(0.0, v)) for v in ends], HEIGHT - BOTTOM, TOP, percent=True)
-    placed = tuple(_placed(point, x_axis.place, y_axis.place) for point in points)
+    y_axis = _axis([_clipped(v, bounds) for v in ends], HEIGHT - BOTTOM, TOP, bounds)
+    placed = tuple(_placed(point, x_axis.place, y_axis.place, bounds) for point in points)
     line, band = (_line(placed), _band(placed)) if joined else ("", "")
     return Plot(title, x_label, y_label, x_axis.ticks, y_axis.ticks, placed, _texts(placed), line, band)
 
@@ -110,13 +118,22 @@ def wide(values: Sequence[float]) -> bool:
     return len(positive) > 1 and max(positive) / min(positive) >= FULL_LOG
 
 
-def _axis(values: Sequence[float], start: float, end: float, percent: bool = False) -> Axis:
-    """A linear axis with some air, or a logarithmic one where the values span much and none is zero or below."""
-    if not percent and min(values) > 0 and wide(values):
+def _clipped(value: float, bounds: Bounds) -> float:
+    """The nearest value within the bounds."""
+    low, high = (-math.inf, math.inf) if bounds is None else bounds
+    return min(math.inf if high is None else high, max(-math.inf if low is None else low, value))
+
+
+def _axis(values: Sequence[float], start: float, end: float, bounds: Bounds = None) -> Axis:
+    """A linear axis with some air that ends at the bounds; without any a logarithmic one, if positive values span much.
+
+    Bounds of None are none; (None, None) is a linear axis without an end.
+    """
+    if bounds is None and min(values) > 0 and wide(values):
         return _log_axis(values, start, end)
     low, high = min(values), max(values)
     air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = (max(0.0, low - air), min(100.0, high + air)) if percent else (low - air, high + air)
+    low, high = _clipped(low - air, bounds), _clipped(high + air, bounds)
     ticks = [t for t in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
     return _scaled(ticks, low, high, start, end)
 
@@ -146,9 +163,9 @@ def _scaled(ticks: Sequence[float], low: float, high: float, start: float, end: 
     return Axis(place, tuple(Tick(place(tick), number(round(tick, 10))) for tick in ticks))
 
 
-def _placed(point: Point, x: Callable[[float], float], y: Callable[[float], float]) -> Point:
-    """The point in pixels; an interval is cut off at 0 and 100 %, where the axis ends."""
-    low, high = (None if v is None else y(min(100.0, max(0.0, v))) for v in (point.low, point.high))
+def _placed(point: Point, x: Callable[[float], float], y: Callable[[float], float], bounds: Bounds) -> Point:
+    """The point in pixels; an interval is cut off where the axis ends."""
+    low, high = (None if v is None else y(_clipped(v, bounds)) for v in (point.low, point.high))
     return Point(x(point.x), y(point.y), point.label, low, high, point.text, point.hollow)
 
 

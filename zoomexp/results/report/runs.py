@@ -7,6 +7,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 from zoomexp.results.collect import finished_run
+from zoomexp.results.derived import value_of
 from zoomexp.results.filling import RunResult
 from zoomexp.results.identity import renamed
 from zoomexp.results.stored import RecordError, read_config, read_facts
@@ -36,6 +37,10 @@ class Run:
     def state(self) -> str:
         """`finished`, `failed` or `running`."""
         return self.facts["status"].partition(":")[0]
+
+    def value(self, name: str) -> float | None:
+        """What the record holds under a full name."""
+        return value_of(name, self.facts["metrics"], self.facts["cost"])
 
 
 def read_runs(runs: Path) -> tuple[list[Run], list[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from zoomexp import protocols
 from zoomexp.tokens.scorers.grid import built
 
 
@@ -22,7 +23,7 @@ class Inverted(nn.Module):
     ) -> None:
         super().__init__()
         self.scorer = built(scorer, image_size=image_size, patch_size=patch_size, in_chans=in_chans)
-        self.needs_maps = getattr(self.scorer, "needs_maps", False)
+        self.needs_maps = protocols.needs_maps(self.scorer)
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Images (B, C, H, H) to scores (B, S, S)."""

@@ -1,0 +1,90 @@
+"""What a classifier is scored by: metrics over a split, and what `predictions.npz` keeps of each test image.
+
+Each is declared in `declared.CLASSIFICATION` under the same name.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.utilities import dim_zero_cat
+
+from zoomexp.metrics.calibration import calibration_error
+
+
+def scores(num_classes: int) -> MetricCollection:
+    """The metrics by key; each is updated with logits (B, K) and labels (B,), and shares are given in [0, 1]."""
+    metrics = {
+        "acc1": MulticlassAccuracy(num_classes, average="micro"),
+        "acc5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
+        "nll": LogLikelihood(),
+        "ece": CalibrationError(),
+    }
+    return MetricCollection(metrics, compute_groups=False)
+
+
+def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What is kept of each test image.
+
+    Args:
+        logits: (B, K).
+        labels: (B,) int64.
+
+    Returns:
+        (B,) each: `top1`, the class that was said; the probabilities of that class, `confidence`, and of the true one,
+        `label_confidence`; `acc1` and `acc5`, whether the label is the first or among the first min(5, K); `nll`, the
+        negative log-likelihood of the label, in nats.
+
+    >>> found = outcomes(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+    >>> {name: value.tolist() for name, value in found.items() if name != "nll"}
+    {'top1': [0], 'confidence': [0.5], 'label_confidence': [0.5], 'acc1': [False], 'acc5': [True]}
+    """
+    logits = logits.float()
+    first, shares = logits.argmax(1), logits.softmax(1)
+    sure, true = (shares.gather(1, which[:, None])[:, 0] for which in (first, labels))
+    best = logits.topk(min(5, logits.shape[1])).indices
+    return {
+        "top1": first,
+        "confidence": sure,
+        "label_confidence": true,
+        "acc1": first == labels,
+        "acc5": (best == labels[:, None]).any(1),
+        "nll": F.cross_entropy(logits, labels, reduction="none"),
+    }
+
+
+class LogLikelihood(MeanMetric):
+    """Mean negative log-likelihood of the labels in nats: the cross-entropy, whatever the loss adds to it."""
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy=float("nan"))  # "warn" would drop a NaN, and say so in every run that diverges
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits (B, K) of images with labels (B,)."""
+        super().update(F.cross_entropy(logits.float(), labels, reduction="none"))
+
+
+class CalibrationError(Metric):
+    """`calibration.calibration_error` as a share, over all images of a split: two numbers of each are held."""
+
+    full_state_update = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("confidence", [], dist_reduce_fx="cat")
+        self.add_state("right", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits (B, K) of images with labels (B,)."""
+        best, said = logits.float().softmax(1).max(1)
+        self.confidence.append(best)
+        self.right.append((said == labels).float())
+
+    def compute(self) -> Tensor:
+        """The error in [0, 1], a scalar."""
+        confidence, right = dim_zero_cat(self.confidence), dim_zero_cat(self.right)
+        error = calibration_error(confidence.cpu().numpy(), right.cpu().numpy()) / 100
+        return torch.tensor(error, dtype=torch.float32, device=confidence.device)

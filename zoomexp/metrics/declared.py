@@ -1,0 +1,99 @@
+"""Every quantity that the package's tasks, callbacks and records give, each declared once (see `quantity`).
+
+To add one that a task scores: its declaration here, in the task's list, and its computation beside the others of that
+task (`metrics.classification` for classifiers). A task of one's own may as well declare them in its own file.
+"""
+
+from functools import partial
+
+from zoomexp.metrics.quantity import Quantity, find
+
+PERCENT = {"unit": "%", "bounds": (0.0, 100.0)}
+_share = partial(Quantity, **PERCENT)
+_score = partial(Quantity, **PERCENT, higher_is_better=True)
+
+LOSS = Quantity("loss", "loss", higher_is_better=False)
+ACC1 = _score("acc1", "top-1 accuracy", per_image=True, test="mcnemar", shown=True)
+ACC5 = _score("acc5", "top-5 accuracy", per_image=True, test="mcnemar", shown=True)
+NLL = Quantity("nll", "negative log-likelihood", "nats", False, 3, (0.0, None), True, "paired_t", shown=True)
+ECE = Quantity(
+    "ece", "expected calibration error", "%", False, bounds=(0.0, 100.0), test="bootstrap", shown=True,
+    measure="zoomexp.metrics.calibration.of_predictions",
+)  # fmt: skip
+BALANCED = _score("balanced_acc", "balanced accuracy", short="balanced", shown=True)
+MACRO_F1 = _score("macro_f1", "macro F1", shown=True)
+TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
+
+LOCALISATION = (
+    _score("pointing_game", "pointing game, map's peak in the box", short="pointing", shown=True),
+    _share("pointing_game/teacher", "pointing game of the teacher's maps"),
+    _share("pointing_game/centre_prior", "pointing game of the image centre"),
+    _share("pointing_game/random_prior", "pointing game of random maps"),
+    _score("energy_in_box", "map's mass in the box"),
+    _score("best_iou", "IoU of the map's best threshold with the box"),
+    _score("mass_near_parts", "map's mass near the parts"),
+    _share("entropy", "entropy of the map"),
+    _share("gini", "Gini coefficient of the map"),
+    _share("region_size", "size of the map's regions"),
+    Quantity("regions", "regions of the map", bounds=(0.0, None)),
+)
+PERTURBATION = (
+    _score("insertion", "area under the insertion curve"),
+    _share("deletion", "area under the deletion curve", higher_is_better=False),
+)
+CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, LOSS, TOKENS, *LOCALISATION, *PERTURBATION)
+
+ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
+ACC1_OVER = _score("acc1_over_alpha", "top-1 accuracy over thresholds")
+TOKENS_AT = Quantity("tokens_at", "tokens at a threshold", "an image", decimals=1)
+TOKENS_OVER = Quantity("tokens_over_alpha", "tokens over thresholds", "an image", decimals=1)
+ALPHA_CURVE = (ACC1_AT, ACC1_OVER, TOKENS_AT, TOKENS_OVER)
+NINE_CROP = (_score("any_crop", "right in any crop"), _score("crop_mean", "accuracy of the crops' mean"))
+
+MSE = Quantity("mse", "MSE", "", False, 4, (0.0, None), per_image=True, test="paired_t", shown=True)
+MAE = Quantity("mae", "MAE", "", False, 4, (0.0, None), shown=True)
+RANKS = Quantity("rank_correlation", "rank correlation with the teacher", "", True, 4, (-1.0, 1.0), shown=True)
+TERMS = (Quantity("kl", "KL divergence", decimals=4), Quantity("dice", "Dice loss", decimals=4))
+DISTILLATION = (MSE, MAE, RANKS, LOSS, *TERMS, *LOCALISATION)
+
+GATES = (
+    Quantity("change", "relative change of the feature", decimals=4, bounds=(0.0, None)),
+    _share("saturated", "share of the map at 1"),
+    _share("opening", "mean of the map"),
+    Quantity("passed", "share of the feature's variation that is passed on", decimals=4, bounds=(0.0, None)),
+    Quantity("gamma", "gate", decimals=4),
+    Quantity("weight_norm", "norm of the module's weights", bounds=(0.0, None)),
+)
+_count = partial(Quantity, decimals=0, bounds=(0.0, None))
+PARAMS, MACS = _count("params", "parameters", higher_is_better=False), _count("macs", "MACs", "", False)
+SPEED = _count("img_per_s", "training speed", "images/s", True, short="img/s")
+TRAIN_S = _count("train_s", "training", "s", False)
+COST = (
+    PARAMS,
+    _count("module_params", "parameters of the modules", higher_is_better=False),
+    _count("trainable_params", "trained parameters"),
+    _count("scorer_params", "parameters of the scorer", higher_is_better=False),
+    MACS,
+    _count("macs_spread", "spread of the MACs over images"),
+    _count("macs_scorer", "MACs of the scorer", higher_is_better=False),
+    TRAIN_S,
+    SPEED,
+    _count("test_img_per_s", "speed in the test", "images/s", True),
+    _count("peak_mib", "peak memory", "MiB", False),
+)  # fmt: skip
+EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6), _count("epoch_s", "epoch", "s"))
+
+DECLARED = tuple(
+    dict.fromkeys((*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *DISTILLATION, *GATES, *COST, *EPOCHS))
+)  # fmt: skip
+MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one
+
+
+def declaration(full: str, own: tuple[Quantity, ...] = ()) -> Quantity | None:
+    """What a full name means, or None if nobody has declared it.
+
+    Args:
+        full: `split/key`.
+        own: what a run's own task has declared beside the package.
+    """
+    return find(full, own) or find(full, DECLARED)

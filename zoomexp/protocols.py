@@ -1,0 +1,219 @@
+"""What parts may say of themselves to others, written down: attributes that are looked for and need not be there.
+
+A network is an `nn.Module` whose forward takes the batch's images, or what `inputs` names. All of this is optional, and
+the functions at the end say what holds where it is missing. Shapes: B images, C channels, S x S patches, K classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class ReadsMore(Protocol):
+    """A network that reads more of a batch than its images: `inputs` are the entries, in the order of its arguments."""
+
+    inputs: tuple[str, ...]
+
+
+class ChoosesTokens(Protocol):
+    """A network whose images have different numbers of tokens; set by each forward.
+
+    `lengths`, (B,) int64, after its last block or as the encoder gets them; `tokens_per_block`, one (B,) for each
+    block, only where the blocks see different numbers. `scorer`, if it has one, is the part that chooses.
+    """
+
+    lengths: Tensor
+    tokens_per_block: list[Tensor]
+    scorer: nn.Module
+
+
+class GivesScores(Protocol):
+    """A network that says where it looked: `scores`, (B, S, S), higher is more important, set by each forward."""
+
+    scores: Tensor
+
+
+class LearnsOnItsOwn(Protocol):
+    """A part that adds to the loss in training: `auxiliary_loss`, set by each forward.
+
+    A scalar, a function of the task's targets that gives one, or None.
+    """
+
+    auxiliary_loss: Tensor | Callable[[Any], Tensor] | None
+
+
+class GivesFurtherLogits(Protocol):
+    """A classifier with further logits to train: `auxiliary_logits`, by name a weight and (B, K) or (B, N, K).
+
+    Set by each forward in training, None otherwise. N logits of an image all learn the targets of that image.
+    """
+
+    auxiliary_logits: dict[str, tuple[float, Tensor]] | None
+
+
+class HasInsertions(Protocol):
+    """A network into which modules were inserted: `inserted`, by place, each with its `module`; and the places."""
+
+    inserted: nn.ModuleDict
+    insertion_sites: list[str]
+
+
+class HasMap(Protocol):
+    """An inserted module with a spatial map: `map`, (B, 1, H, W) in [0, 1], set by each forward, None before."""
+
+    map: Tensor | None
+
+
+class HasPlace(Protocol):
+    """An attention module with a place of its paper's own: `default_at`, as `insertion.at` names it."""
+
+    default_at: str
+
+
+class Zooms(Protocol):
+    """An attention module that changes the size of its feature: `zoom_factor`, above 0, 1 where the size is kept."""
+
+    zoom_factor: float
+
+
+class ReadsPatches(Protocol):
+    """A network that cuts its images into patches by itself: `reads_patches` is true; its `patch_embed` is not used."""
+
+    reads_patches: bool
+
+
+class GivesMaps(Protocol):
+    """A network whose output is maps (B, S, S) in [0, 1] instead of logits: `gives_maps` is true."""
+
+    gives_maps: bool
+
+
+class NeedsMaps(Protocol):
+    """A loss that reads the inserted modules' maps, or a scorer that reads a teacher's: `needs_maps` is true."""
+
+    needs_maps: bool
+
+
+class ComparesMaps(Protocol):
+    """A loss of maps (B, S, S) and maps, and not of logits and classes: `compares_maps` is true."""
+
+    compares_maps: bool
+
+
+class ClassLoss(Protocol):
+    """A loss of logits (B, K) and targets, (B,) int64 or (B, K) shares of classes."""
+
+    def __call__(self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        """Scalars by name, means over the batch, given the inserted modules' maps and how far the training is."""
+
+    def compare(self, logits: Tensor, target: Tensor) -> Tensor:
+        """A scalar of logits (N, K) alone; only networks that give further logits ask for it."""
+
+
+class HasMaps(Protocol):
+    """A data module whose batches hold a teacher's maps, `map` (B, S, S) in [0, 1]: `has_maps` is true."""
+
+    has_maps: bool
+
+
+class ListsImages(Protocol):
+    """A data module of labelled images: what its splits hold is recorded, and files are named beside predictions.
+
+    `part(split)` has the split's `labels` (N,) and `index` (N,), or is None; `classes` are their names.
+    """
+
+    classes: Sequence[str]
+    num_classes: int
+
+    def part(self, split: str) -> Any:
+        """The images of "train", "val" or "test"."""
+
+
+def lists_images(data: object) -> bool:
+    """Whether a data module says what its splits hold."""
+    return hasattr(data, "part")
+
+
+def reads(network: nn.Module) -> Sequence[str]:
+    """The entries of a batch that a network reads; the images alone unless it says so."""
+    return getattr(network, "inputs", ("image",))
+
+
+def chooses_tokens(network: nn.Module) -> bool:
+    """Whether the number of tokens, and so the work, depends on the image; known after a forward at the latest."""
+    return hasattr(network, "lengths")
+
+
+def mean_tokens(network: nn.Module, device: torch.device) -> Tensor | None:
+    """Each image's number of tokens in the last forward, (B,), the mean over blocks; None where it is no choice."""
+    if hasattr(network, "tokens_per_block"):
+        lengths = [block.to(device) for block in network.tokens_per_block]  # some are known on the CPU
+        return torch.stack(lengths).float().mean(0)
+    return network.lengths.float() if chooses_tokens(network) else None
+
+
+def gives_scores(network: nn.Module) -> bool:
+    """Whether a forward left `scores`."""
+    return hasattr(network, "scores")
+
+
+def gives_maps(network: nn.Module) -> bool:
+    """Whether a network's output is maps; it is not unless it says so."""
+    return getattr(network, "gives_maps", False)
+
+
+def needs_maps(part: nn.Module) -> bool:
+    """Whether a loss or scorer reads maps; it does not unless it says so."""
+    return getattr(part, "needs_maps", False)
+
+
+def compares_maps(loss: nn.Module) -> bool:
+    """Whether a loss is one of maps; it is not unless it says so."""
+    return getattr(loss, "compares_maps", False)
+
+
+def has_maps(data: object) -> bool:
+    """Whether a data module's batches hold a teacher's maps; they do not unless it says so."""
+    return getattr(data, "has_maps", False)
+
+
+def reads_patches(network: nn.Module) -> bool:
+    """Whether a network cuts its images by itself; it does not unless it says so."""
+    return getattr(network, "reads_patches", False)
+
+
+def inserted(network: nn.Module) -> nn.ModuleDict:
+    """The inserted modules by place; none unless some were inserted."""
+    return getattr(network, "inserted", nn.ModuleDict())
+
+
+def own_map(module: nn.Module) -> Tensor | None:
+    """The map of a module's last forward, if it has one."""
+    return getattr(module, "map", None)
+
+
+def own_loss(part: nn.Module) -> Tensor | Callable[[Any], Tensor] | None:
+    """What a part adds to the loss after a forward in training; nothing unless it says so."""
+    return getattr(part, "auxiliary_loss", None)
+
+
+def further_logits(part: nn.Module) -> dict[str, tuple[float, Tensor]]:
+    """Further logits to train after a forward in training; none unless it says so."""
+    return getattr(part, "auxiliary_logits", None) or {}
+
+
+def zoom_factor(module: nn.Module) -> float:
+    """By how much a module enlarges its feature; not at all unless it says so."""
+    return getattr(module, "zoom_factor", 1)
+
+
+def own_place(module: object) -> str:
+    """Where a module's class goes if nobody says; after the last stage unless it says so."""
+    return getattr(module, "default_at", "last")
+
+
+def scorer(network: nn.Module) -> nn.Module | None:
+    """The part of a network that chooses its tokens, if there is one."""
+    return getattr(network, "scorer", None)

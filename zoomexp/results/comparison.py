@@ -1,0 +1,57 @@
+"""Two systems on the same test images: which test is made of a quantity stands in its declaration.
+
+Several seeds of a system are averaged per image (of a measure that is no mean over images: per draw of the images).
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import numpy as np
+
+from zoomexp.metrics.quantity import Quantity, key_of
+from zoomexp.results.predictions import Predictions
+from zoomexp.results.statistics import PairedTest, bootstrap_measure, mcnemar, paired_bootstrap, paired_t
+
+
+def compare(
+    full: str, quantity: Quantity | None, one: Sequence[Predictions], other: Sequence[Predictions]
+) -> PairedTest | None:
+    """The paired test of a quantity, `one` minus `other`, in its unit.
+
+    Args:
+        full: the quantity's full name; only those of the test split have predictions.
+        quantity: its declaration.
+        one: the predictions of a system, one for each seed.
+        other: those of the system it is compared with.
+
+    Returns:
+        None where nothing is tested: no test is declared, or there are not the same images with what it needs twice.
+    """
+    every = [*one, *other]
+    if quantity is None or quantity.test is None or full != f"test/{key_of(full)}" or not one or not other:
+        return None
+    if len({predictions.images for predictions in every}) != 1 or every[0].images == 0:
+        return None
+    if quantity.test == "bootstrap":
+        return _of_measure(quantity, one, other)
+    if any(quantity.key not in predictions for predictions in every):
+        return None
+    a, b = (np.stack([predictions[quantity.key] for predictions in side]) for side in (one, other))
+    if quantity.test == "paired_t":
+        return paired_t(a, b)
+    return mcnemar(a, b) if len(a) == len(b) == 1 else paired_bootstrap(a, b)
+
+
+def _of_measure(quantity: Quantity, one: Sequence[Predictions], other: Sequence[Predictions]) -> PairedTest | None:
+    module, _, name = quantity.measure.rpartition(".")
+    try:
+        measure = getattr(import_module(module), name)
+        return bootstrap_measure(
+            lambda images: (
+                np.mean([measure(run.drawn(images)) for run in one])
+                - np.mean([measure(run.drawn(images)) for run in other])
+            ),
+            one[0].images,
+        )
+    except (ImportError, AttributeError, KeyError):  # a record of a task that is not here, or from before it had them
+        return None
