@@ -6,7 +6,7 @@ from torch import nn
 
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
-from zoomexp.optimizer import decay_groups, make_optimizer
+from zoomexp.optimizer import make_optimizer, parameter_groups
 
 
 class Gate(nn.Module):
@@ -67,7 +67,7 @@ def test_who_is_exempt_from_decay(net, kinds, expected):
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     everyone = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     assert everyone - MODULE == {"conv.weight", "conv.bias", "norm.weight", "norm.bias", "fc.weight", "fc.bias"}
-    groups = decay_groups(net, 0.3, kinds)
+    groups = parameter_groups(net, 0.1, 0.3, kinds, dict.fromkeys(names.values(), 1.0))
     found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
     assert found == {0.3: everyone - expected} | ({0.0: expected} if expected else {})
     assert sum(len(group["params"]) for group in groups) == len(everyone)  # the tied weight once
@@ -140,6 +140,22 @@ def test_lion():
             r"optimizer\.no_decay: unknown \['gates'\]; allowed: norm, bias, gate, module",
         ),
         ({"moment": 1}, r"optimizer: adam cannot be built: .*moment"),
+        ({"momentum": 0.5}, r"optimizer\.momentum: adam has no such option; allowed: betas, eps"),
+        (
+            {"opt": "momentum", "betas": (0.9, 0.99)},
+            r"optimizer\.betas: momentum has no such option; allowed: momentum",
+        ),
+        (
+            {"filter_bias_and_bn": False},
+            r"optimizer\.filter_bias_and_bn: no such option; allowed: no_decay, layer_decay",
+        ),
+        ({"param_group_fn": None}, r"optimizer\.param_group_fn: no such option"),
+        ({"layer_decay_min_scale": 0.1}, r"optimizer\.layer_decay_min_scale: no such option"),
+        ({"layer_decay": 0.5}, r"optimizer\.layer_decay=0\.5: Host lists no layers \(group_matcher\)"),
+        ({"layer_decay": 1.5}, r"optimizer\.layer_decay=1\.5 must be a number in \(0, 1\], or null"),
+        ({"head_factor": 0}, r"optimizer\.head_factor=0 must be a finite number above 0"),
+        ({"head_factor": 2}, r"optimizer\.head_factor: Host names no classifier \(get_classifier\)"),
+        ({"module_factor": "two"}, r"optimizer\.module_factor='two' must be a finite number above 0"),
         ({"betas": (1.5, 0.9)}, r"optimizer: adam cannot be built: .*beta"),
     ],
 )

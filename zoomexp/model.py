@@ -34,7 +34,8 @@ def build_model(
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
-        attribute `insertion_sites` lists the module paths after which modules stand, those it came with included.
+        attribute `insertion_sites` lists the module paths after which modules stand, those it came with included;
+        `start_weights` is the backbone's (see `backbones.start_weights`), or None.
 
     Raises:
         InputError: If the host, the module and the place do not fit together.
@@ -47,9 +48,10 @@ def build_model(
     if attention is not None:
         at = at if at is not None else default_place(attention)
         net.insertion_sites = [*net.insertion_sites, *insert(net, _checked(attention), at, example)]
+    places, weights = net.insertion_sites, getattr(net, "start_weights", None)
     if tokens is not None:
-        places, net = net.insertion_sites, tokens(net, image_size=image_size)
-        net.insertion_sites = places
+        net = tokens(net, image_size=image_size)
+    net.insertion_sites, net.start_weights = places, weights
     return net.to(memory_format=torch.channels_last)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
 from zoomexp.arguments import listed, number, real
 from zoomexp.errors import InputError
@@ -48,7 +48,22 @@ def cosine(optimizer: Optimizer, *, epochs: int, min_lr: float = 0.0, warmup_epo
     """
     _check_epochs(epochs, warmup_epochs)
     number("scheduler.min_lr", min_lr, 0)
-    return _after_warmup(optimizer, CosineAnnealingLR(optimizer, epochs - warmup_epochs, min_lr), warmup_epochs)
+    length = epochs - warmup_epochs
+    if any("lr_scale" in group for group in optimizer.param_groups):
+        return _after_warmup(optimizer, _scaled_cosine(optimizer, length, min_lr), warmup_epochs)
+    return _after_warmup(optimizer, CosineAnnealingLR(optimizer, length, min_lr), warmup_epochs)
+
+
+def _scaled_cosine(optimizer: Optimizer, length: int, min_lr: float) -> LRScheduler:
+    """The same for groups with factors on their rates: each has its factor on `min_lr`, too."""
+    lowest = min_lr / base_rate(optimizer)
+    return LambdaLR(optimizer, lambda epoch: lowest + (1 - lowest) * (1 + math.cos(math.pi * epoch / length)) / 2)
+
+
+def base_rate(optimizer: Optimizer) -> float:
+    """The learning rate of parameters without a factor of their own."""
+    group = optimizer.param_groups[0]
+    return group["lr"] / group.get("lr_scale", 1)
 
 
 class StepCosine(LRScheduler):
@@ -59,7 +74,7 @@ class StepCosine(LRScheduler):
 
     Args:
         optimizer: Its groups' rates are the peaks.
-        min_lr: What every group ends at, at least 0.
+        min_lr: What every group ends at, times its `lr_scale` if it has one; at least 0.
         warmup: The share of the steps on which the rates rise, in [0, 1).
 
     Raises:
@@ -88,7 +103,9 @@ class StepCosine(LRScheduler):
         if self.last_epoch < rise:
             return [peak * (self.last_epoch + 1) / (rise + 1) for peak in self.base_lrs]
         done = min(1.0, (self.last_epoch - rise) / (self.total_steps - rise))
-        return [self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * done)) / 2 for peak in self.base_lrs]
+        lowest = [self.min_lr * group.get("lr_scale", 1) for group in self.optimizer.param_groups]
+        share = (1 + math.cos(math.pi * done)) / 2
+        return [low + (peak - low) * share for low, peak in zip(lowest, self.base_lrs, strict=True)]
 
 
 def _after_warmup(optimizer: Optimizer, schedule: LRScheduler, warmup_epochs: int) -> LRScheduler:

@@ -24,6 +24,22 @@ def test_training_shards_are_disjoint_and_equally_long():
     assert [len(rank) for rank in made] == [3] * 3
 
 
+@pytest.mark.parametrize(("count", "batch_size", "last"), [(50_000, 128, 80), (60_000, 128, 96), (96, 8, 8)])
+def test_the_last_batch_may_stay(count, batch_size, last):
+    """CNNtention's 391 and 469 steps an epoch."""
+    kept = ShardedBatches(count, batch_size, training=True, drop_last=False)
+    sizes = [len(batch) for batch in kept]
+    assert sum(sizes) == count and len(sizes) == len(kept) == -(-count // batch_size)
+    assert sizes[-1] == kept.smallest_batch == last
+    dropped = ShardedBatches(count, batch_size, training=True)
+    assert len(dropped) == count // batch_size and dropped.smallest_batch == batch_size
+
+
+def test_the_processes_last_batches_are_equally_large():
+    made = [ShardedBatches(50, 6, training=True, drop_last=False, rank=rank, world_size=3) for rank in range(3)]
+    assert [[len(batch) for batch in rank] for rank in made] == [[6, 6, 4]] * 3
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_every_image_of_an_epoch_comes_as_often_as_asked_and_never_alike(world_size):
     seen = []

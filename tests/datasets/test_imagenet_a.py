@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.datasets.imagenet_a import LAYOUT, URL, ImageNetA
 from zoomexp.errors import InputError
 from zoomexp.losses.cross_entropy import CrossEntropy
@@ -61,6 +62,7 @@ class Brightness(nn.Module):
     """Knows the three classes by their brightness, and nothing else."""
 
     insertion_sites = ()
+    start_weights = StartWeights("by hand", classifier=True)
 
     def __init__(self):
         super().__init__()

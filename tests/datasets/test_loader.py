@@ -163,7 +163,9 @@ def test_length_is_the_number_of_batches():
     for drop_last in (True, False):
         for shuffle in (True, False):
             made = loader(arrays(50), drop_last=drop_last, shuffle=shuffle)
-            assert len(list(made)) == len(made) == (6 if drop_last else 7)
+            batches = [len(batch["index"]) for batch in made]
+            assert len(batches) == len(made) == (6 if drop_last else 7)
+            assert made.smallest_batch == min(batches) == (8 if drop_last else 2)
 
 
 def test_refusals():

@@ -41,6 +41,14 @@ def test_limits_count_the_small_batches():
     assert trainer.limit_train_batches == 2 * steps
 
 
+def test_a_last_smaller_batch_is_left_out():
+    trainer, _, data = built()
+    data.drop_last = False
+    batches = len(data.train_dataloader())
+    cut(trainer, data, 2)
+    assert trainer.limit_train_batches == 2 * (batches - 1) <= len(data.train_dataloader())
+
+
 def attempts(fits: int, on_oom: str = "halve") -> list[int]:
     tried = []
 

@@ -217,13 +217,17 @@ def test_cost_on_deit_s():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        *[({name: 1.5}, rf"{name}=1\.5 must be a number in \[0, 1\]") for name in ("alpha", "threshold", "momentum")],
-        ({"first_block": 4}, r"first_block=4 must be a whole number in 0\.\.3"),
-        ({"image_size": 40}, r"image_size=40 must be a positive multiple of 16"),
+        *[
+            ({name: 1.5}, rf"tokens\.{name}=1\.5 must be a number in \[0, 1\]")
+            for name in ("alpha", "threshold", "momentum")
+        ],
+        ({"first_block": 4}, r"tokens\.first_block=4 must be a whole number in 0\.\.3"),
+        ({"image_size": 40}, r"dataset\.image_size=40 must be a positive multiple of 16"),
+        ({"image_size": 44}, r"dataset\.image_size=44 must be a positive multiple of 16"),
     ],
 )
 def test_arguments_that_are_refused(small_vit, options, message):
-    with pytest.raises(InputError, match=rf"^tokens\.{message}$"):
+    with pytest.raises(InputError, match=rf"^{message}$"):
         CFViT(small_vit(), **{"image_size": 48} | options)
 
 

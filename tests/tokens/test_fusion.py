@@ -220,8 +220,8 @@ def test_the_loss_of_a_scorer_that_learns():
         ({"alpha": -0.1}, r"tokens\.alpha=-0\.1 must be a number in \[0, 1\]"),
         ({"alpha": "random"}, r"tokens\.test_alpha must be in \[0, 1\] with alpha=random"),
         ({"cell": 6}, r"tokens\.cell=6 must be a positive multiple of 4"),
-        ({"cell": 12}, r"tokens\.image_size=32 must be a positive multiple of 12"),
-        ({"image_size": 32.0}, r"tokens\.image_size=32\.0 must be a whole number, at least 1"),
+        ({"cell": 12}, r"dataset\.image_size=32 must be a positive multiple of 12"),
+        ({"image_size": 32.0}, r"dataset\.image_size=32\.0 must be a whole number, at least 1"),
         (
             {"image_size": 48},
             r"tokens: the patch_embed of SwinTransformer must take images of 48 pixels, .* match model",

@@ -54,8 +54,8 @@ RELEASED = {"mode": "paper", "coverage": "paper", "positions": "sinusoid_1d", "z
         ),
         ({"pruning": "match_alpha"}, r"tokens\.prune_alpha=None must be a number in \[0, 1\]"),
         ({"prune_n": 2}, r"tokens\.prune_n must be null unless tokens\.pruning=top_n, got 2"),
-        ({"image_size": 72}, r"tokens\.image_size must be a multiple of 16 at eta=0\.5, got 72"),
-        ({"image_size": 60, "eta": 2}, r"tokens\.image_size must be a multiple of 8 at eta=2, got 60"),
+        ({"image_size": 72}, r"dataset\.image_size must be a multiple of 16 at eta=0\.5, got 72"),
+        ({"image_size": 60, "eta": 2}, r"dataset\.image_size must be a multiple of 8 at eta=2, got 60"),
         (RELEASED | {"zfe": "soft"}, r"tokens\.mode=paper .* needs coverage=paper, .*, zfe=fixed, got zfe=soft"),
     ],
 )

@@ -81,6 +81,13 @@ BAD = {
     "crop": (["dataset.crop_size=99"], r"dataset\.crop_size=99 is larger than the padded image; at most 10"),
     "no batches": (["trainer.limit_train_batches=0"], r"trainer\.limit_train_batches"),
     "shared batch": (["trainer=ddp", "dataset.batch_size=65"], r"dataset\.batch_size=65 must be a multiple of the 2 "),
+    "start without weights": (["evaluate=start"], r"evaluate=start: the network has no weights but random ones"),
+    "layer decay": (["optimizer.layer_decay=2"], r"optimizer\.layer_decay=2 must be a number in \(0, 1\], or null$"),
+    "timm's own groups": (["+optimizer.filter_bias_and_bn=false"], r"optimizer\.filter_bias_and_bn: no such option"),
+    "an option of others": (["optimizer=adamw", "+optimizer.momentum=0.5"], r"optimizer\.momentum: adamw has no s"),
+    "fast run": (["+trainer.fast_dev_run=true"], r"trainer\.fast_dev_run: not an option of a run, .* trainer=smoke$"),
+    "within an epoch": (["+trainer.val_check_interval=0.5"], r"trainer\.val_check_interval: not an option of a run"),
+    "profiler": (["trainer.profiler=fast"], r"trainer\.profiler='fast' must be one of simple, advanced, pytorch$"),
     "syntax": (["attention.threshold"], r"attention\.threshold"),
 }  # fmt: skip
 

@@ -28,11 +28,12 @@ from timm.layers import LayerNorm, PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import multiple, real, truth, whole
+from zoomexp.arguments import multiple, one_of, real, truth, whole
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 
 STEM_WIDTH = 64
+NAMES = ("lv_vit_s", "lv_vit")
 
 
 class Convolutions(nn.Sequential):
@@ -125,7 +126,7 @@ def lv_vit(
         num_classes: K.
         in_chans: channels of the images.
         image_size: side of the images, a multiple of the patch.
-        name: not used.
+        name: "lv_vit_s" or "lv_vit".
         pretrained: there are no weights to load, so only False is possible.
         patch_size: side of a patch, even.
         embed_dim: D, a multiple of `num_heads`.
@@ -137,6 +138,7 @@ def lv_vit(
     Raises:
         InputError: an argument outside these ranges.
     """
+    one_of("backbone.name", name, NAMES)
     truth("backbone.pretrained", pretrained)
     if pretrained:
         raise InputError("backbone.pretrained=true: lv_vit has no pretrained weights here; only false is possible")

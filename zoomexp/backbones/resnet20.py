@@ -75,6 +75,14 @@ class ResNet20(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Patterns of the names of the parameters of each layer, as timm's models have them: stages or blocks."""
+        return {"stem": r"^conv1|^bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.fc
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to features (B, 64, H / 4, W / 4)."""
         x = self.act1(self.bn1(self.conv1(x)))

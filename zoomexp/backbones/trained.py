@@ -4,6 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
+from zoomexp.arguments import one_of
+from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.run.stored_run import restored
 
 
@@ -17,10 +19,12 @@ def trained(
         num_classes: That the data have; must be the network's.
         in_chans: Channels that the data have; must be the network's.
         image_size: Not used: the network has its own.
-        name: Not used.
+        name: "trained".
 
     Raises:
         InputError: If the folder holds no finished run, or one of other data.
     """
+    one_of("backbone.name", name, ("trained",))
     net = restored(run, "backbone.run", num_classes=num_classes, in_chans=in_chans)
+    net.start_weights = StartWeights(str(run), classifier=True)
     return net.requires_grad_(True).train()

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, number, real, truth, whole
+from zoomexp.arguments import listed, number, one_of, real, truth, whole
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.loader import ArrayLoader, share_of_batch
@@ -31,9 +31,11 @@ class ArrayDataModule(pl.LightningDataModule):
 
     Args:
         data_dir: folder that holds the data sets.
-        batch_size: training images a batch, over all processes; a last batch that is not full is dropped.
+        batch_size: training images a batch, over all processes.
+        drop_last: leave out an epoch's last training batch where it is not full; false keeps it, as many papers' code.
         eval_batch_size: images a batch in validation and test, per process.
         image_size: side of the images the model gets, in pixels; None: what the data and `crop_size` give.
+        interpolation: how images are resized where `image_size` asks for it, "bilinear" or "bicubic".
         mean, std: per channel, on the scale 0..1.
         pad: black pixels added on every side of all images, test images included.
         crop_padding, crop_size, flip: augmentation, see `ArrayLoader`.
@@ -56,8 +58,10 @@ class ArrayDataModule(pl.LightningDataModule):
         batch_size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        drop_last: bool = True,
         eval_batch_size: int = 500,
         image_size: int | None = None,
+        interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         pad: int = 0,
         crop_padding: int = 0,
         crop_size: int | None = None,
@@ -72,8 +76,8 @@ class ArrayDataModule(pl.LightningDataModule):
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
         self.mean, self.std = checked_channels(mean, std)
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.target_size, self.pad = image_size, pad
+        self.batch_size, self.drop_last, self.eval_batch_size = batch_size, drop_last, eval_batch_size
+        self.target_size, self.interpolation, self.pad = image_size, interpolation, pad
         self.crop_padding, self.crop_size, self.flip = crop_padding, crop_size, flip
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
@@ -154,9 +158,8 @@ class ArrayDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ArrayLoader:
         """Return the shuffled, augmented loader of the training images."""
         crop = {"crop_padding": self.crop_padding, "crop_size": self.crop_size, "flip": self.flip}
-        return self._loader(
-            "train", self.batch_size, shuffle=True, drop_last=True, seed=self.seed, views=self.views, **crop
-        )
+        order = {"shuffle": True, "drop_last": self.drop_last, "seed": self.seed}
+        return self._loader("train", self.batch_size, views=self.views, **order, **crop)
 
     def val_dataloader(self) -> ArrayLoader | list:
         """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
@@ -173,18 +176,23 @@ class ArrayDataModule(pl.LightningDataModule):
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> ArrayLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
         images = self._parts[name].take(positions)
-        return ArrayLoader(images, batch_size=batch_size, mean=self.mean, std=self.std, image_size=self.target_size)
+        return ArrayLoader(images, batch_size=batch_size, **self._look())
 
     def _loader(self, part: str, batch_size: int, **options: object) -> ArrayLoader:
         if self.trainer is not None:
             options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             options |= {"device": self.trainer.strategy.root_device}
             batch_size = share_of_batch(batch_size, self.trainer.world_size) if part == "train" else batch_size
-        fixed = {"mean": self.mean, "std": self.std, "image_size": self.target_size}
-        return ArrayLoader(self._parts[part], batch_size=batch_size, **fixed, **options)
+        return ArrayLoader(self._parts[part], batch_size=batch_size, **self._look(), **options)
+
+    def _look(self) -> dict[str, object]:
+        size = {"image_size": self.target_size, "interpolation": self.interpolation}
+        return {"mean": self.mean, "std": self.std, **size}
 
     def _check(self) -> None:
         truth("dataset.flip", self.flip)
+        truth("dataset.drop_last", self.drop_last)
+        one_of("dataset.interpolation", self.interpolation, ("bilinear", "bicubic"))
         check_validation(self.val_fraction, self.validate_on)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoomexp.datasets.loader import EpochSampler, check_eval_batch, too_large
+from zoomexp.datasets.loader import EpochSampler, check_eval_batch, smallest, too_large
 from zoomexp.errors import InputError
 
 Key = tuple[int, int]  # draw, its epoch's unless images repeat; position in the part
@@ -22,9 +22,9 @@ class ShardedBatches(EpochSampler):
     Args:
         size: how many images there are.
         batch_size: images a batch, per process (`share_of_batch` says how many that are).
-        training: a new order each epoch, every process gets as many images (up to `world_size` - 1 are left out), and a
-            last batch that is not full is dropped; otherwise the processes' shards hold every image exactly once, in as
-            many batches each.
+        training: a new order each epoch, and every process gets as many images (up to `world_size` - 1 are left out);
+            otherwise the processes' shards hold every image exactly once, in as many batches each.
+        drop_last: in training, leave out a last batch that is not full.
         seed: at least 0.
         rank, world_size: this process's place among those that share the work.
         repeats: copies of an image in a training epoch, each a draw of its own: epoch * repeats, + 1, + 2 ... An epoch
@@ -42,6 +42,7 @@ class ShardedBatches(EpochSampler):
         batch_size: int,
         *,
         training: bool = False,
+        drop_last: bool = True,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -49,7 +50,7 @@ class ShardedBatches(EpochSampler):
         labels: np.ndarray | None = None,
     ) -> None:
         super().__init__(seed)
-        self.size, self.batch_size, self.training = size, batch_size, training
+        self.size, self.batch_size, self.training, self.drop_last = size, batch_size, training, drop_last
         self.rank, self.world_size, self.repeats = rank, world_size, repeats if training else 1
         self.members = None if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
         shard = size // world_size
@@ -63,8 +64,14 @@ class ShardedBatches(EpochSampler):
     def __len__(self) -> int:
         """Return the number of batches an epoch, the same on every rank."""
         if self.training:
-            return self.size // self.world_size // self.batch_size
+            shard = self.size // self.world_size
+            return shard // self.batch_size if self.drop_last else math.ceil(shard / self.batch_size)
         return math.ceil(math.ceil(self.size / self.world_size) / self.batch_size)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images in the smallest training batch of this process."""
+        return smallest(self.size // self.world_size, self.batch_size, self.drop_last)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield one epoch's batches; the epoch is read when the first batch is asked for."""

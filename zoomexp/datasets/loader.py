@@ -45,6 +45,15 @@ def share_of_batch(batch_size: int, world_size: int) -> int:
     return batch_size // world_size
 
 
+def smallest(shard: int, batch_size: int, drop_last: bool) -> int:
+    """How many of `shard` images the smallest training batch has.
+
+    >>> smallest(50_000, 128, drop_last=False), smallest(50_000, 128, drop_last=True)
+    (80, 128)
+    """
+    return batch_size if drop_last else shard % batch_size or batch_size
+
+
 def too_large(share: int, size: int, world_size: int) -> InputError:
     """The error of a training batch, `share` images on each process, that is larger than a set of `size` images."""
     most = size - size % world_size
@@ -77,7 +86,8 @@ class ArrayLoader:
         crop_padding: black pixels on every side, from which a random crop is cut.
         crop_size: the crop's side in pixels; None: the images' own size.
         flip: mirror left-right, half the time.
-        image_size: side to resize to (bilinear), None: no resizing.
+        image_size: side to resize to, None: no resizing.
+        interpolation: how, "bilinear" or "bicubic", with anti-aliasing where images become smaller.
         shuffle: training: a new order each epoch, and every process gets as many images (up to `world_size` - 1 are
             left out); otherwise the processes' shards hold every image exactly once, in as many batches each.
         drop_last: leave out a last batch that is not full.
@@ -102,6 +112,7 @@ class ArrayLoader:
         crop_size: int | None = None,
         flip: bool = False,
         image_size: int | None = None,
+        interpolation: str = "bilinear",
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
@@ -112,7 +123,7 @@ class ArrayLoader:
     ) -> None:
         self.sampler, self.batch_sampler = EpochSampler(seed), None  # Lightning looks at both
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.interpolation = rank, world_size, interpolation
         self.flip, self.image_size, self.padding, self.views = flip, image_size, crop_padding, views
         self.size, height, width, channels = arrays.images.shape
         self._check(channels, mean, std)
@@ -135,6 +146,11 @@ class ArrayLoader:
         if self.drop_last:
             return self.size // self.world_size // self.batch_size
         return math.ceil(math.ceil(self.size / self.world_size) / self.batch_size)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images in the smallest training batch of this process."""
+        return smallest(self.size // self.world_size, self.batch_size, self.drop_last)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's batches; the epoch is read when the first batch is asked for."""
@@ -210,7 +226,7 @@ class ArrayLoader:
         if self.image_size is None or (self.image_size, self.image_size) == self._crop:
             return image
         side, smaller = (self.image_size, self.image_size), self.image_size < min(height, width)
-        image = functional.interpolate(image, size=side, mode="bilinear", antialias=smaller)
+        image = functional.interpolate(image, size=side, mode=self.interpolation, antialias=smaller)
         return image.contiguous(memory_format=torch.channels_last)
 
     def _move(self, boxes: Tensor, flipped: Tensor) -> Tensor:

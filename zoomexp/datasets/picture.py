@@ -21,6 +21,7 @@ from zoomexp.errors import InputError
 Window = tuple[float, float, float, float]  # left, top, width, height, in pixels of the upright image
 
 DRAFT = 2.0  # a JPEG is decoded at half, a quarter or an eighth of its size where that is still this much too large
+KINDS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 DRAFTED = ("JPEG", "MPO")  # decoded when needed, at the size that is needed; all others when they are opened
 SIXTEEN_BIT = ("PNG", "PPM")  # Pillow gives their 16 bits as 32-bit values, 0..65535
 # Of Pillow's formats: stubs that cannot be decoded, videos, and PostScript, which would be run as a program.
@@ -72,8 +73,8 @@ class Picture:
         """Return all of it in full size."""
         return self._turned(self._stored(None))
 
-    def square(self, window: Window, side: int) -> Image.Image:
-        """Return a window resized to (side, side), bilinear with anti-aliasing.
+    def square(self, window: Window, side: int, interpolation: str = "bilinear") -> Image.Image:
+        """Return a window resized to (side, side), bilinear or bicubic, with anti-aliasing.
 
         It is cut before it is turned: a reduced size is rounded up at the right and lower edges of what is stored.
         """
@@ -83,7 +84,7 @@ class Picture:
         wanted = [math.ceil(DRAFT * side * f / w) for f, w in zip(full, box[2:] - box[:2], strict=True)]
         image = self._stored(tuple(wanted))
         box = (box / self.reduction).clip(0, [*image.size, *image.size])
-        return self._turned(image.resize((side, side), Image.Resampling.BILINEAR, box=tuple(box.tolist())))
+        return self._turned(image.resize((side, side), KINDS[interpolation], box=tuple(box.tolist())))
 
     def try_decoding(self) -> None:
         """Decode it in the quickest way.

@@ -16,6 +16,7 @@ from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
 from zoomexp.datasets.loader import share_of_batch
 from zoomexp.datasets.parts import Partition
+from zoomexp.datasets.picture import KINDS
 from zoomexp.datasets.pixels import colour
 from zoomexp.datasets.rand_augment import RandAugment
 from zoomexp.datasets.stream_loader import StreamLoader, StreamSet
@@ -47,7 +48,8 @@ class StreamDataModule(pl.LightningDataModule):
 
     Args:
         data_dir: folder that holds the data sets.
-        batch_size: training images a batch, over all processes; a last batch that is not full is dropped.
+        batch_size: training images a batch, over all processes.
+        drop_last: leave out an epoch's last training batch where it is not full; false keeps it, as many papers' code.
         eval_batch_size: images a batch in validation and test, per process.
         image_size: side of the images the model gets, in pixels; None: 224.
         mean, std: per channel, on the scale 0..1.
@@ -57,6 +59,7 @@ class StreamDataModule(pl.LightningDataModule):
         train_scale: least and most share of an image's area that a random window has.
         flip: mirror left-right, half the time.
         crop_pct: what a test image keeps of its short side, centred.
+        interpolation: how images are resized, "bilinear" or "bicubic".
         erasing: how likely a rectangle of a training image becomes noise (torchvision's random erasing; DeiT: 0.25).
         repeats: copies of a training image in an epoch, each with an augmentation of its own; an epoch keeps its
             length and sees 1 / repeats of the images (repeated augmentation; DeiT: 3).
@@ -92,12 +95,14 @@ class StreamDataModule(pl.LightningDataModule):
         batch_size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        drop_last: bool = True,
         eval_batch_size: int = 100,
         image_size: int | None = None,
         augment: Literal["basic", "randaugment", "three_augment", "central", "none"] = "basic",
         train_scale: Sequence[float] = (0.08, 1.0),
         flip: bool = True,
         crop_pct: float = 0.875,
+        interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         erasing: float = 0.0,
         repeats: int = 1,
         num_workers: int = 0,
@@ -116,13 +121,13 @@ class StreamDataModule(pl.LightningDataModule):
         on_duplicate: Literal["tell", "drop", "fail"] = "tell",
     ) -> None:
         super().__init__()
-        self.data_dir = Path(data_dir).expanduser()
+        self.data_dir, self.drop_last = Path(data_dir).expanduser(), drop_last
         self.mean, self.std = checked_channels(mean, std)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
         listed("dataset.train_scale", train_scale, (int, float), "two shares, [least, most]")
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
-        self.erasing, self.repeats = erasing, repeats
+        self.interpolation, self.erasing, self.repeats = interpolation, erasing, repeats
         self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
         self.split_seed, self.seed = split_seed, seed
@@ -199,11 +204,11 @@ class StreamDataModule(pl.LightningDataModule):
         """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
         if self._parts["val"] is None:
             return []
-        return self._loader("val", self.eval_batch_size, CentralView(self.image_size, self.crop_pct))
+        return self._loader("val", self.eval_batch_size, self._central_view())
 
     def test_dataloader(self) -> StreamLoader:
         """Return the loader of the test images, each exactly once over all processes."""
-        return self._loader("test", self.eval_batch_size, CentralView(self.image_size, self.crop_pct))
+        return self._loader("test", self.eval_batch_size, self._central_view())
 
     def part(self, name: str) -> ImageFiles | None:
         """Return the images of "train", "val" or "test"; None where nothing validates."""
@@ -212,22 +217,26 @@ class StreamDataModule(pl.LightningDataModule):
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
         files = self._parts[name].take(positions)
-        images = self._images(files, CentralView(self.image_size, self.crop_pct))
+        images = self._images(files, self._central_view())
         return StreamLoader(images, ShardedBatches(len(files), batch_size), num_workers=self.num_workers)
 
     def _train_view(self) -> View:
         if self.augment in ("central", "none"):
-            return CentralView(self.image_size, self.crop_pct, flip=self.flip and self.augment == "central")
+            return self._central_view(flip=self.flip and self.augment == "central")
         augment = None
         if self.augment == "randaugment":
             augment = RandAugment(self.image_size, self.mean)
         elif self.augment == "three_augment":
             augment = ThreeAugment()
-        return RandomView(self.image_size, scale=self.train_scale, flip=self.flip, augment=augment)
+        look = {"scale": self.train_scale, "flip": self.flip, "interpolation": self.interpolation}
+        return RandomView(self.image_size, augment=augment, **look)
+
+    def _central_view(self, flip: bool = False) -> CentralView:
+        return CentralView(self.image_size, self.crop_pct, flip, self.interpolation)
 
     def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
         files, pinned, erasing = self._parts[part], False, self.erasing if training else 0.0
-        order = {"training": training, "seed": self.seed, "repeats": self.repeats}
+        order = {"training": training, "seed": self.seed, "repeats": self.repeats, "drop_last": self.drop_last}
         if training and self.sampler == "balanced":
             order["labels"] = self._parts[part].labels
         if self.trainer is not None:
@@ -235,7 +244,7 @@ class StreamDataModule(pl.LightningDataModule):
             batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
             pinned = self.trainer.strategy.root_device.type == "cuda"
         batches = ShardedBatches(len(files), batch_size, **order)
-        whole = CentralView(self.image_size, self.crop_pct) if self.views and training else None
+        whole = self._central_view() if self.views and training else None
         images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
 
@@ -244,6 +253,7 @@ class StreamDataModule(pl.LightningDataModule):
 
     def _check(self) -> None:
         truth("dataset.flip", self.flip)
+        truth("dataset.drop_last", self.drop_last)
         for field, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != 3:
                 raise InputError(f"dataset.{field}={list(values)} must be three values, std above 0")
@@ -259,4 +269,5 @@ class StreamDataModule(pl.LightningDataModule):
             raise InputError("dataset.repeats: dataset.sampler=balanced repeats images as often as it needs; repeats=1")
         one_of("dataset.on_duplicate", self.on_duplicate, ("tell", "drop", "fail"))
         one_of("dataset.on_bad_image", self.on_bad_image, ("fail", "skip"))
+        one_of("dataset.interpolation", self.interpolation, tuple(KINDS))
         one_of("dataset.augment", self.augment, ("basic", "randaugment", "three_augment", "central", "none"))

@@ -44,6 +44,11 @@ class StreamLoader(DataLoader):
             generator=torch.Generator(),  # else every epoch draws a seed from the global one
         )
 
+    @property
+    def smallest_batch(self) -> int:
+        """Images in the smallest training batch of this process."""
+        return self.sampler.smallest_batch
+
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's batches.
 

@@ -38,13 +38,13 @@ class CentralView:
     Always the same, but for `flip`: mirrored half the time, as torch's global generator draws.
     """
 
-    def __init__(self, side: int, crop_pct: float, flip: bool = False) -> None:
-        self.side, self.crop_pct, self.flip = side, crop_pct, flip
+    def __init__(self, side: int, crop_pct: float, flip: bool = False, interpolation: str = "bilinear") -> None:
+        self.side, self.crop_pct, self.flip, self.interpolation = side, crop_pct, flip, interpolation
 
     def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
         """See `View`."""
         window = central_window(*picture.size, self.side, self.crop_pct)
-        image, matrix = picture.square(window, self.side), window_matrix(window, self.side)
+        image, matrix = picture.square(window, self.side, self.interpolation), window_matrix(window, self.side)
         image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         return np.asarray(image), [matrix]
 
@@ -59,8 +59,16 @@ class RandomView:
     Draws from the global generators of torch and `random`: seed them first.
     """
 
-    def __init__(self, side: int, *, scale: tuple[float, float], flip: bool, augment: Augment | None) -> None:
-        self.side, self.scale, self.flip, self.augment = side, scale, flip, augment
+    def __init__(
+        self,
+        side: int,
+        *,
+        scale: tuple[float, float],
+        flip: bool,
+        augment: Augment | None,
+        interpolation: str = "bilinear",
+    ) -> None:
+        self.side, self.scale, self.flip, self.augment, self.interpolation = side, scale, flip, augment, interpolation
 
     def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
         """See `View`."""
@@ -69,7 +77,7 @@ class RandomView:
         as_large = torch.empty(0, *picture.size[::-1])  # torchvision reads no more of it than its size
         top, left, height, width = RandomResizedCrop.get_params(as_large, self.scale, RATIO)
         window = (left, top, width, height)
-        image, matrix = picture.square(window, self.side), window_matrix(window, self.side)
+        image, matrix = picture.square(window, self.side, self.interpolation), window_matrix(window, self.side)
         image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
         if self.augment is None:
             return np.asarray(image), [matrix]

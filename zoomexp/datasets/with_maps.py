@@ -121,6 +121,11 @@ class MappedLoader:
         """Return the number of batches an epoch."""
         return len(self.loader)
 
+    @property
+    def smallest_batch(self) -> int:
+        """Images in the smallest training batch of this process."""
+        return self.loader.smallest_batch
+
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's batches."""
         for batch in self.loader:

@@ -1,5 +1,6 @@
 """Quantities that follow from a run record by arithmetic, each defined on one line."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -88,15 +89,17 @@ def from_history(accuracies: Sequence[float]) -> dict[str, float]:
     """What a table may ask of a run's epochs, as metrics; an error that was never reached is left out.
 
     Args:
-        accuracies: `val/acc1` of each epoch in percent (the column of `history.csv`), first epoch first.
+        accuracies: `val/acc1` of each epoch in percent (the column of `history.csv`), first epoch first; NaN for one
+            that was not validated.
 
     >>> from_history([80.0, 91.0, 90.5])  # doctest: +NORMALIZE_WHITESPACE
     {'val/best_epoch': 2, 'val/epochs_to_error20': 1, 'val/epochs_to_error15': 2, 'val/epochs_to_error12': 2,
      'val/epochs_to_error10': 2}
     """
-    if len(accuracies) == 0:
+    known = [epoch for epoch, accuracy in enumerate(accuracies) if not math.isnan(accuracy)]
+    if not known:
         return {}
-    found = {"val/best_epoch": 1 + max(range(len(accuracies)), key=lambda epoch: accuracies[epoch])}
+    found = {"val/best_epoch": 1 + max(known, key=lambda epoch: accuracies[epoch])}
     found |= {f"val/epochs_to_error{error}": epochs_to_error(accuracies, error) for error in ERRORS}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -106,15 +109,18 @@ def along_training(name: str, values: Sequence[float]) -> dict[str, float]:
 
     Args:
         name: of the metric.
-        values: its value at each epoch.
+        values: its value at each epoch; NaN for one without, at which nothing is told.
 
     >>> along_training("val/mse", [0.4, 0.2, 0.1, 0.3])  # doctest: +NORMALIZE_WHITESPACE
     {'val/mse_at_10': 0.4, 'val/mse_at_30': 0.2, 'val/mse_at_50': 0.2, 'val/mse_at_70': 0.1, 'val/mse_at_90': 0.3,
      'val/mse_at_100': 0.3, 'val/mse_lowest_at': 75.0}
     """
-    epochs = len(values)
-    found = {f"{name}_at_{share}": values[-(-share * epochs // 100) - 1] for share in SHARES}
-    lowest = min(range(epochs), key=lambda epoch: values[epoch])
+    epochs, known = len(values), [epoch for epoch, value in enumerate(values) if not math.isnan(value)]
+    if not known:
+        return {}
+    at = {share: -(-share * epochs // 100) - 1 for share in SHARES}
+    found = {f"{name}_at_{share}": values[epoch] for share, epoch in at.items() if epoch in known}
+    lowest = min(known, key=lambda epoch: values[epoch])
     return found | {f"{name}_lowest_at": 100 * (lowest + 1) / epochs}
 
 

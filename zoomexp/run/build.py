@@ -71,7 +71,9 @@ def check_ahead(cfg: DictConfig, folder: Path) -> None:
     prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
     for name in ("loss", "mixing"):
         make(cfg[name])
-    optimizer = make(cfg.optimizer)(Linear(1, 1))
+    stand_in = Linear(1, 1)
+    stand_in.group_matcher, stand_in.get_classifier = lambda coarse: {"stem": "^weight"}, lambda: stand_in
+    optimizer = make(cfg.optimizer)(stand_in)
     if cfg.scheduler:
         make(cfg.scheduler)(optimizer)
     _trainer(cfg, folder)
@@ -97,17 +99,20 @@ def compile_network(net: Any, how: bool | str) -> None:
 def _trainer(cfg: DictConfig, folder: Path) -> Any:
     from pytorch_lightning.callbacks import ProgressBar
 
+    from zoomexp.run.shown_profiler import shown_profiler
     from zoomexp.run.stopping import Stopping
     from zoomexp.run.trainer_options import check_trainer
 
     check_trainer(OmegaConf.to_container(cfg.trainer, resolve=True))
-    options = cfg.trainer.copy()
+    options, named = cfg.trainer.copy(), {}
     callbacks = _callbacks(cfg)
     with open_dict(options):
         del options.on_oom  # not Lightning's
+        if isinstance(options.get("profiler"), str):
+            named["profiler"] = shown_profiler(options.pop("profiler"))
         # Without a bar of ours there is none; Lightning would put up its own.
         options.setdefault("enable_progress_bar", any(isinstance(callback, ProgressBar) for callback in callbacks))
-    trainer = make(options, callbacks=callbacks, logger=False, default_root_dir=folder)
+    trainer = make(options, **named, callbacks=callbacks, logger=False, default_root_dir=folder)
     trainer.callbacks += [Stopping()] if trainer.world_size > 1 else []
     return trainer
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from zoomexp.scheduler import base_rate
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -20,7 +21,7 @@ class Epochs(NoBatchHooks, pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; note the rate, which the schedule changes before the epoch's end."""
-        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.lr = base_rate(trainer.optimizers[0])
         self.started, self.validation_s = time.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -74,6 +74,8 @@ def _fit_and_test(
     metrics |= class_results(predictions, data.classes, record) if lists_images else {}
     speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
     cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
+    if (begun := getattr(task.model, "start_weights", None)) is not None:
+        record.facts["start_weights"] = begun.source
     tested = weights and str(Path(weights).relative_to(record.folder))
     quantities = entry(task.main, task.quantities)
     record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), quantities=quantities)

@@ -48,7 +48,7 @@ def _attempt(build: Callable[[], Built], do: Callable[..., None], parts: int, on
     A function of its own, so that nothing of a failed attempt is left when the next one begins.
     """
     trainer, task, data = build()
-    whole = data.batch_size
+    whole, left_out = data.batch_size, "" if data.drop_last else " and without the epoch's last, smaller batch"
     cut(trainer, data, parts)
     try:
         do(trainer, task, data)
@@ -60,7 +60,7 @@ def _attempt(build: Callable[[], Built], do: Callable[..., None], parts: int, on
         if reason := _why_not(more, trainer, on_oom):
             raise FaultError(f"out of memory with batches of {batch}; {reason}") from error
     sys.stderr.write(
-        f"out of memory with batches of {batch}: goes on with batches of {whole // more}, {more} to a step "
+        f"out of memory with batches of {batch}: goes on with batches of {whole // more}, {more} to a step{left_out} "
         f"(trainer.on_oom=fail would stop)\n"
     )
     return more
@@ -86,6 +86,8 @@ def smaller(batch: int, parts: int) -> int | None:
 def cut(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
     """Make each batch `parts` smaller ones and each step take as many: the same images in as many steps.
 
+    A last batch that is not full (`drop_last=False`) is left out: its parts would not count as much as those of others.
+
     Args:
         trainer: not started yet.
         data: set up, and attached to the trainer.
@@ -98,7 +100,9 @@ def cut(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
     source.eval_batch_size = max(1, source.eval_batch_size // parts)
     trainer.accumulate_grad_batches *= parts
     limit = trainer.limit_train_batches
-    steps = limit if isinstance(limit, int) else int(len(data.train_dataloader()) // parts * limit)
+    source.drop_last = True
+    full = len(data.train_dataloader()) // parts
+    steps = min(limit, full) if isinstance(limit, int) else int(full * limit)
     trainer.limit_train_batches = steps * parts  # a part that is left over would make a step of its own
     for split in ("val", "test"):
         if isinstance(limit := getattr(trainer, f"limit_{split}_batches"), int):

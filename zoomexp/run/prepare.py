@@ -8,6 +8,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from zoomexp import protocols
+from zoomexp.backbones.start_weights import check_weights
 from zoomexp.errors import InputError
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.weights import load_weights
@@ -58,11 +59,13 @@ def check_ready(
         task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())
     data.trainer = trainer  # says how many processes share the images
     if evaluate == "start":
+        check_weights(task.model, checkpoint)
         return
     if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
     if getattr(task, "mixing", None):
-        task.mixing.check(data.batch_size // trainer.world_size)
+        for images in (data.batch_size // trainer.world_size, data.train_dataloader().smallest_batch):
+            task.mixing.check(images)
     if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
         raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
 

@@ -4,10 +4,30 @@ from collections.abc import Mapping
 
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
-from zoomexp.arguments import number, real, truth, whole
+from zoomexp.arguments import number, one_of, real, truth, whole
 from zoomexp.errors import InputError
 
-LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_sanity_val_steps": -1}
+LEAST = {
+    "accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_sanity_val_steps": -1, "check_val_every_n_epoch": 1,
+    "reload_dataloaders_every_n_epochs": 0, "min_epochs": 0, "min_steps": 0, "num_nodes": 1,
+}  # fmt: skip
+SWITCHES = (
+    "enable_model_summary", "use_distributed_sampler", "inference_mode", "detect_anomaly", "benchmark",
+    "sync_batchnorm", "enable_progress_bar", "enable_autolog_hparams",
+)  # fmt: skip
+# Options of Lightning's that a run cannot have, and what to choose instead.
+EXCLUDED = {
+    "fast_dev_run": "it keeps no checkpoint to test; choose trainer=smoke",
+    "barebones": "it keeps nothing that a run records; choose trainer=smoke",
+    "overfit_batches": "the data sets bring loaders of their own; choose dataset.train_size",
+    "val_check_interval": "epochs are validated at their end; choose trainer.check_val_every_n_epoch",
+    "limit_predict_batches": "a run predicts nothing; choose trainer.limit_test_batches",
+    "model_registry": "a run's weights are in its folder",
+    "logger": "choose logger=wandb or logger=none",
+    "callbacks": "choose callbacks=[default,...]",
+    "default_root_dir": "choose output_dir",
+    "enable_checkpointing": "a run resumes from its checkpoints; it is always on",
+}
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
@@ -17,8 +37,12 @@ def check_trainer(options: Mapping[str, object]) -> None:
     Raises:
         InputError: One that is of the wrong kind or out of its range.
     """
+    for name, instead in EXCLUDED.items():
+        if name in options:
+            raise InputError(f"trainer.{name}: not an option of a run, for {instead}")
     for name, least in LEAST.items():
-        whole(f"trainer.{name}", options.get(name, least), least)
+        if options.get(name) is not None or name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            whole(f"trainer.{name}", options.get(name, least), least)
     for name in LIMITS:
         if options.get(name) is not None:
             real(f"trainer.{name}", options[name], lambda share: share >= 0, "a share, or a number of batches")
@@ -28,8 +52,11 @@ def check_trainer(options: Mapping[str, object]) -> None:
         whole("trainer.max_steps", options["max_steps"])
     if options.get("deterministic") is not None and options["deterministic"] != "warn":
         truth("trainer.deterministic", options["deterministic"])
-    for name in ("enable_model_summary", "use_distributed_sampler"):
-        truth(f"trainer.{name}", options.get(name, False))
+    for name in SWITCHES:
+        if options.get(name) is not None:
+            truth(f"trainer.{name}", options[name])
+    if options.get("gradient_clip_algorithm") is not None:
+        one_of("trainer.gradient_clip_algorithm", options["gradient_clip_algorithm"], ("norm", "value"))
     for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):
         if not isinstance(options.get(name, example), str | int):
             raise InputError(f"trainer.{name}={options[name]} must be a word, for example {example}")

@@ -2,15 +2,23 @@
 
 import os
 import sys
-
-from pytorch_lightning.loggers import WandbLogger
+from typing import TYPE_CHECKING
 
 from zoomexp.arguments import one_of
+
+if TYPE_CHECKING:  # imported where it is used: scripts ask for the defaults alone
+    from pytorch_lightning.loggers import WandbLogger
 
 MODES = ("online", "offline", "disabled", "shared")
 
 # Seconds for W&B to begin a run, and to take what is left of it at the end; who has set them otherwise is heeded.
 PATIENCE = {"WANDB_INIT_TIMEOUT": "20", "WANDB_FINISH_TIMEOUT": "300"}
+
+
+def defaults() -> dict[str, str | None]:
+    """Project, entity and mode where nobody types them: W&B's environment variables, else ours."""
+    ours = {"project": "zoomexp", "entity": None, "mode": "offline"}
+    return {name: os.environ.get(f"WANDB_{name.upper()}") or value for name, value in ours.items()}
 
 
 def check_mode(mode: object) -> None:
@@ -23,7 +31,7 @@ def check_mode(mode: object) -> None:
         one_of("logger.mode", mode, MODES)
 
 
-def begin(logger: WandbLogger, folder: str) -> None:
+def begin(logger: "WandbLogger", folder: str) -> None:
     """Begin the run of a logger that is to reach W&B; where that cannot be, make it offline and say so.
 
     Args:

@@ -25,7 +25,7 @@ HIGH_RATE = 0.01
 class ZoomerDistillation(TrainedModel):
     """One distillation run's steps and metrics. Batches are mappings with `image`, `map`, `index` and maybe `box`.
 
-    Paper: "Vision Transformers Need Zoomer" (ICLR 2026 submission 6623), section 3.1. Metrics: `train|val|test/loss`,
+    Paper: "Vision Transformers Need Zoomer" (ICLR 2026 submission 6623), section 3.2. Metrics: `train|val|test/loss`,
     in training also each term of the loss; `val|test/mse` and `/mae`, with scores and maps in [0, 1]; and
     `/rank_correlation`, Spearman's over the cells of an image, mean over the images (0 where either is constant). In
     the test also the scores of `metrics.map_scores`: of the Zoomer, for example `test/pointing_game`, and of the

@@ -49,7 +49,9 @@ class Mixing:
     def check(self, images: int) -> None:
         """Refuse an odd number of images a batch: one would have itself as its partner."""
         if images % 2:
-            raise InputError(f"dataset.batch_size: mixing needs an even number of images a batch, got {images}")
+            raise InputError(
+                f"dataset.batch_size: mixing needs an even number of images a batch, the last too, got {images}"
+            )
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and labels (B,) int64 to mixed images and targets (B, K) float32, rows summing to one.

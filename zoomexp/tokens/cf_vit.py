@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp import protocols
-from zoomexp.arguments import multiple, number, whole
+from zoomexp.arguments import number, whole
 from zoomexp.errors import InputError
 from zoomexp.passing import Passing
 from zoomexp.tokens import host
@@ -75,8 +75,7 @@ class CFViT(Passing, nn.Module):
         super().__init__()
         for field, value in {"alpha": alpha, "threshold": threshold, "momentum": momentum}.items():
             number(f"tokens.{field}", value, 0, 1)
-        self.side = patches_per_side(vit, image_size) // 2
-        multiple("tokens.image_size", image_size, 2 * vit.patch_embed.patch_size[0])
+        self.side = patches_per_side(vit, image_size, of=2) // 2
         whole("tokens.first_block", first_block, 0, len(vit.blocks) - 1)
         self.image_size, self.threshold, self.momentum, self.first_block = image_size, threshold, momentum, first_block
         self.cells, self.prefix = self.side**2, vit.num_prefix_tokens

@@ -71,11 +71,11 @@ class ZoomFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.threshold = Threshold(alpha, alpha_range, test_alpha)
-        whole("tokens.image_size", image_size)
+        whole("dataset.image_size", image_size)
         self.image_size, self.channels = image_size, _channels(net)
         self.layout, self.grid = _grid(net, self.channels, image_size)
         multiple("tokens.cell", cell, image_size // self.grid)
-        multiple("tokens.image_size", image_size, cell)
+        multiple("dataset.image_size", image_size, cell)
         self.side = image_size // cell
         self.net = net
         self.scorer = built(scorer, image_size=image_size, patch_size=cell, in_chans=self.channels)

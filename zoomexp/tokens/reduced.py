@@ -35,17 +35,17 @@ class TracedReducer(Reducer, Protocol):
     sizes: Tensor | None
 
 
-def patches_per_side(vit: VisionTransformer, image_size: int) -> int:
-    """S.
+def patches_per_side(vit: VisionTransformer, image_size: int, of: int = 1) -> int:
+    """S, which must be a multiple `of` so many.
 
     Raises:
-        InputError: a host that cannot be run, or a side that is no multiple of its patch.
+        InputError: a host that cannot be run, or images whose side is no multiple of that many patches.
     """
     host.check_host(vit)
     height, patch = vit.patch_embed.patch_size
     if height != patch:
         raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
-    multiple("tokens.image_size", image_size, patch)
+    multiple("dataset.image_size", image_size, of * patch)
     return image_size // patch
 
 

@@ -1,6 +1,6 @@
 """Zoomer: a small CNN that says from an image alone which patches deserve a closer look.
 
-Paper: "Vision Transformers Need Zoomer" (ICLR 2026 submission 6623), section 3.1 and figure 3; the head's exact shape
+Paper: "Vision Transformers Need Zoomer" (ICLR 2026 submission 6623), section 3.2 and figure 3; the head's exact shape
 is that of the authors' released code. n basic blocks are ResNet-18 cut off after layer1, layer2 or layer3:
 
     stem, blocks      16 S x 16 S pixels to C channels: C = 64, 128, 256 at stride 4, 8, 16 for n = 2, 4, 6

@@ -217,7 +217,7 @@ def _patch_size(vit: VisionTransformer, image_size: int, eta: float) -> int:
         raise InputError(f"tokens: the host's patches must be square{' and even' * (eta == 2)}, got {height} x {patch}")
     multiple = patch if eta == 2 else 2 * patch
     if not isinstance(image_size, int) or image_size < 1 or image_size % multiple:
-        raise InputError(f"tokens.image_size must be a multiple of {multiple} at eta={eta}, got {image_size!r}")
+        raise InputError(f"dataset.image_size must be a multiple of {multiple} at eta={eta}, got {image_size!r}")
     return patch
 
 

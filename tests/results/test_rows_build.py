@@ -1,0 +1,127 @@
+"""Every row of every table is built at every scale, the runs that it needs too; on the meta device, without data.
+
+Weights, images and finished runs have stand-ins: what is checked is that the parts of a row fit together and that
+nothing in its schedule, its trainer or its weights keeps it from running.
+
+A scale that names no experiment leaves the networks of its rows as they are, so that of rows with the same schedule,
+data and weights, which differ in their module alone, one is built there.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from zoomexp.backbones.start_weights import StartWeights, check_weights
+from zoomexp.results.table import SCALES, Row, Table, load_tables
+from zoomexp.run.build import _trainer, make, network
+from zoomexp.run.compose import Run, compose_run
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TABLES = load_tables(CONFIGS / "table")
+# Of the public data sets: classes, channels, side, training images.
+SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist": (10, 1, 32, 60_000),
+        "tiny_imagenet": (200, 3, 64, 100_000), "cub200": (200, 3, 224, 5_994), "imagenet": (1000, 3, 224, 1_281_167),
+        "imagenet_a": (1000, 3, 224, 0), "cluttered_digits": (10, 1, 48, 10_000)}  # fmt: skip
+NETWORK = ("backbone", "attention", "insertion", "tokens")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_configs():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        yield
+
+
+def rows_of(table: Table, scale: str) -> list[Row]:
+    """The rows that a scale may keep from running, one of each kind."""
+    rows = [row for row in table.rows if not row.unavailable]
+    if scale == "paper" or any(word.startswith("experiment=") for word in table.scale[scale]):
+        return rows
+    return list({tuple(word for word in row.overrides if not word.startswith(NETWORK)): row for row in rows}.values())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_every_row_builds(table, scale, tmp_path):
+    checked = set()
+    for row in rows_of(table, scale):
+        run = compose_run([*table.overrides_of(row, scale), f"output_dir={tmp_path}", "logger=none"])
+        for one in run.chain():
+            if one.folder not in checked:
+                try:
+                    check(one, tmp_path)
+                except Exception as error:
+                    raise AssertionError(f"{row.name}: {one.overrides}: {error}") from error
+                checked.add(one.folder)
+                finished(one)
+
+
+def check(run: Run, folder: Path) -> None:
+    """Build what a run is made of, but for its images, and look at what it starts from."""
+    cfg, net = OmegaConf.create(run.config), network_of(run)
+    make(cfg.dataset)
+    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
+    make(cfg.task)(model=net, num_classes=shape_of(run)["num_classes"], **parts)
+    _trainer(cfg, folder)
+    if cfg.evaluate == "start":
+        check_weights(net, cfg.checkpoint)
+    else:
+        images = cfg.dataset.train_size or cfg.dataset.get("train_images") or SETS[run.choices["dataset"]][3]
+        assert cfg.dataset.batch_size <= images * (1 - cfg.dataset.val_fraction)
+    if cfg.checkpoint is not None:
+        source = next(need for need in run.used if Path(cfg.checkpoint).resolve().parents[1] == need.folder)
+        assert shapes(network_of(source)) == shapes(net), "the checkpoint is of another network"
+        assert source.config["dataset"]["val_fraction"] > 0, "nothing chooses best.ckpt"
+
+
+def finished(run: Run) -> None:
+    """Leave what a needed run leaves, without its weights."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    facts = {"status": "finished", "shape": shape_of(run), "weights": None}
+    (run.folder / "metrics.json").write_text(json.dumps(facts))
+    (run.folder / "config.yaml").write_text(OmegaConf.to_yaml({**without_weights(run.config), "checkpoint": None}))
+
+
+def shape_of(run: Run) -> dict[str, int]:
+    """What the data of a run would have a network built for."""
+    classes, channels, side, _ = SETS[run.choices["dataset"]]
+    return {"num_classes": classes, "in_chans": channels, "image_size": run.config["dataset"]["image_size"] or side}
+
+
+def network_of(run: Run) -> torch.nn.Module:
+    """The network of a run, on the meta device, with a stand-in for public weights, which must exist."""
+    parts = {name: without_weights(run.config[name]) for name in NETWORK}
+    pretrained, shape = bool(run.config["backbone"].get("pretrained")), shape_of(run)
+    net = built(OmegaConf.to_yaml(parts), pretrained, **shape)
+    if pretrained:
+        public = timm.get_pretrained_cfg(run.config["backbone"]["name"])
+        assert public.has_weights, run.config["backbone"]["name"]
+        net.start_weights = StartWeights(public.architecture, public.num_classes == shape["num_classes"])
+    return net
+
+
+@cache
+def built(parts: str, pretrained: bool, **shape: int) -> torch.nn.Module:
+    """A network; `pretrained` keeps those with public weights, which are not loaded, apart from the others."""
+    with torch.device("meta"):
+        return network(OmegaConf.create(parts), shape)
+
+
+def without_weights(node: Any) -> Any:
+    """A config that loads no weights."""
+    if isinstance(node, dict):
+        empty = {"pretrained": False, "checkpoint": None}
+        return {key: empty.get(key, without_weights(value)) for key, value in node.items()}
+    return node
+
+
+def shapes(net: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in net.state_dict().items()}

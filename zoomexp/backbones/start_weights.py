@@ -1,0 +1,50 @@
+"""Where the weights came from that a network has before any training.
+
+A backbone that loads weights says so in an attribute `start_weights`; `build_model` hands it on to the network.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from zoomexp.errors import InputError
+
+HOW = (
+    "choose checkpoint=FILE, backbone.pretrained=true or backbone=trained "
+    "(a backbone of your own says where its weights are from by an attribute start_weights)"
+)
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Weights that a backbone was built with.
+
+    Args:
+        source: what names them: "timm/deit_small_patch16_224.fb_in1k", or a run folder.
+        classifier: whether the last layer is among them; it is not where they are of other classes.
+    """
+
+    source: str
+    classifier: bool
+
+
+def check_weights(net: nn.Module, checkpoint: object) -> None:
+    """Refuse to test a network of random weights, or one whose last layer is random.
+
+    Args:
+        net: with or without `start_weights`.
+        checkpoint: the file that the run starts from, which has all weights; None for none.
+
+    Raises:
+        InputError: there are no weights, or none of the last layer.
+    """
+    weights = getattr(net, "start_weights", None)
+    if checkpoint is not None:
+        return
+    if weights is None:
+        raise InputError(f"evaluate=start: the network has no weights but random ones; {HOW}")
+    if not weights.classifier:
+        raise InputError(
+            f"evaluate=start: {weights.source} has other classes than the data, so that the last layer has random "
+            "weights; choose checkpoint=FILE, or evaluate=best to train it"
+        )
