@@ -50,12 +50,16 @@ def test_in_a_sweep(train, tmp_path):
     assert "1 of 2 jobs failed" in ended.err
 
 
-@pytest.mark.parametrize("more", [(), ("evaluate=start",)])
-def test_a_smoke_run_and_one_that_is_only_tested_are_not_called_dead(train, facts, more):
-    ended = train("trainer=smoke", *more, base=FORCED)
-    assert ended.code == 0
-    assert facts()["health"] == (None if more else "ok")
-    assert "health" not in ended.out
+def test_a_smoke_run_and_one_that_is_only_tested_are_not_called_dead(train, folders):
+    trained = train("trainer=smoke", base=FORCED)
+    (folder,) = folders()
+    facts = json.loads((folder / "metrics.json").read_text())
+    tested = train("trainer=smoke", "evaluate=start", f"checkpoint={folder / facts['weights']}", base=FORCED)
+    (other,) = set(folders()) - {folder}
+    assert (facts["health"], json.loads((other / "metrics.json").read_text())["health"]) == ("ok", None)
+    for ended in (trained, tested):
+        assert ended.code == 0
+        assert "health" not in ended.out
 
 
 @pytest.mark.slow

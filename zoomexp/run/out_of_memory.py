@@ -48,7 +48,8 @@ def _attempt(build: Callable[[], Built], do: Callable[..., None], parts: int, on
     A function of its own, so that nothing of a failed attempt is left when the next one begins.
     """
     trainer, task, data = build()
-    whole, left_out = data.batch_size, "" if data.drop_last else " and without the epoch's last, smaller batch"
+    dropped = getattr(data, "drop_last", True)  # a data set of one's own need not have the choice
+    whole, left_out = data.batch_size, "" if dropped else " and without the epoch's last, smaller batch"
     cut(trainer, data, parts)
     try:
         do(trainer, task, data)
