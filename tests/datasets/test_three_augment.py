@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 
+from zoomexp.datasets.picture import Picture
 from zoomexp.datasets.three_augment import ThreeAugment
 from zoomexp.datasets.views import RandomView
 
@@ -77,5 +78,5 @@ def test_nothing_moves():
     moved = []
     for view in views:
         torch.manual_seed(5)
-        moved.append(view(Image.fromarray(PIXELS), "made.png")[1])
+        moved.append(view(Picture(Image.fromarray(PIXELS), "made.png"))[1])
     np.testing.assert_array_equal(*moved)
