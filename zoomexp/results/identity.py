@@ -185,12 +185,21 @@ def without_old_names(node: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache
 def defaults_of(target: str) -> dict[str, Any]:
-    """The defaults of a class's or function's arguments; none if it cannot be imported, as building it will say."""
+    """The defaults of a class's or function's arguments; none if it cannot be imported, as building it will say.
+
+    A class that hands on `**options` has its parent's defaults too.
+    """
     try:
-        parameters = inspect.signature(get_object(target)).parameters
+        found = get_object(target)
+        defaults: dict[str, Any] = {}
+        for kind in found.__mro__[:-1] if isinstance(found, type) else (found,):
+            parameters = inspect.signature(kind).parameters.values()
+            defaults = {p.name: p.default for p in parameters if p.default is not p.empty} | defaults
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return defaults
     except Exception:  # whatever a user's module raises
         return {}
-    return {key: p.default for key, p in parameters.items() if p.default is not p.empty}
 
 
 def _text(value: Any) -> str:
