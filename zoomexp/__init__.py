@@ -11,4 +11,4 @@ from zoomexp.upstream import torchvision_repair
 torchvision_repair.install()
 weights_data.install()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
