@@ -262,7 +262,7 @@ class MapFromConv(nn.Module):
 
 def test_prefix_tokens_pass_by():
     tokens = torch.randn(2, 1 + 4, 3)
-    doubled = Inserted(Scale(3, 2.0), Layout("tokens", 1, (2, 2)))(tokens)
+    doubled = Inserted(Scale(3, 2.0), Layout("tokens", 1, (2, 2)), "")(tokens)
     assert torch.equal(doubled[:, 0], tokens[:, 0])
     assert torch.equal(doubled[:, 1:], 2 * tokens[:, 1:])
 

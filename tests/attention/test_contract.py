@@ -18,6 +18,8 @@ import zoomexp.attention
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "attention"
 FOUND = {str(path.relative_to(CONFIGS).with_suffix("")): OmegaConf.load(path) for path in CONFIGS.rglob("*.yaml")}
+for config in FOUND.values():
+    config.pop("defaults", None)  # what else the choice of a module chooses: no option of it
 MODULES = {name: cfg for name, cfg in sorted(FOUND.items()) if cfg}  # without `none`
 CHANNELS = (16, 64, 320)
 SIZES = ((7, 7), (8, 8), (14, 10))

@@ -22,6 +22,7 @@ from zoomexp.errors import InputError, NotLearningError
 from zoomexp.insertion import insert
 from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.optimizer import make_optimizer
+from zoomexp.run.last_checkpoint import LastCheckpoint
 from zoomexp.scheduler import cosine
 from zoomexp.tasks.classification import Classifier
 
@@ -75,6 +76,10 @@ def fit(
     loaders = [DataLoader(batches(steps, images, seed), batch_size=None) for seed in (1, 2)]
     trainer.fit(task, loaders[0], loaders[1] if validate else None, ckpt_path=resume, weights_only=True)
     return monitor
+
+
+def kept():
+    return [Checkpoints(), LastCheckpoint()]
 
 
 def forced(net, bias):
@@ -213,13 +218,20 @@ def test_an_idle_module_ends_no_run(tmp_path):
 
 
 def test_findings_survive_a_resume(tmp_path, caplog):
-    fit(tmp_path, forced(network(Loupe), -9.0), epochs=2, callbacks=[Checkpoints()])
+    fit(tmp_path, forced(network(Loupe), -9.0), epochs=2, callbacks=kept())
     last = tmp_path / "checkpoints" / "last.ckpt"
-    monitor = fit(tmp_path, forced(network(Loupe), -9.0), epochs=4, resume=last, callbacks=[Checkpoints()])
+    monitor = fit(tmp_path, forced(network(Loupe), -9.0), epochs=4, resume=last, callbacks=kept())
     assert [(found.kind, found.epoch) for found in monitor.findings] == [("shut", 1)]
     assert len(warnings(caplog)) == 1
     with pytest.raises(NotLearningError):
-        fit(tmp_path, forced(network(Loupe), -9.0), epochs=6, resume=last, callbacks=[Checkpoints()], stop=True)
+        fit(
+            tmp_path,
+            forced(network(Loupe), -9.0),
+            epochs=6,
+            resume=last,
+            callbacks=kept(),
+            stop=True,
+        )
     json.dumps(monitor.state_dict())
 
 

@@ -184,7 +184,7 @@ def test_images_of_another_size_than_the_hosts(small_vit, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_model_is_built_from_the_file(name):
     options = yaml.safe_load((FILES[0].parent / f"{name}.yaml").read_text())
-    options = {key: value for key, value in options.items() if not key.startswith("_")} | {"seed": 0}
+    options = {key: value for key, value in options.items() if not key.startswith(("_", "defaults"))} | {"seed": 0}
     known = inspect.signature(METHODS[name]).parameters
     assert set(options) - {"seed"} <= set(known)
     defaults = {key: list(p.default) if isinstance(p.default, tuple) else p.default for key, p in known.items()}

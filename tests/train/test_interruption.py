@@ -245,6 +245,6 @@ def test_a_requeued_rerun_goes_on(train, tmp_path, monkeypatch):
     (folder / "metrics.json").write_text(json.dumps(facts | {"status": "interrupted: SIGTERM"}))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     ended = train("trainer.max_epochs=2", "rerun=true")
-    assert "epoch " not in ended.err  # both epochs were there
+    assert "\nepoch " not in ended.err  # both epochs were there
     monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
-    assert train("trainer.max_epochs=2", "rerun=true").err.count("epoch ") == 2
+    assert train("trainer.max_epochs=2", "rerun=true").err.count("\nepoch ") == 2

@@ -83,8 +83,8 @@ def test_impossible(overrides):
 
 def test_every_recipe_names_its_start_and_a_recipe_of_the_other():
     recipes = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIGS / "recipe").glob("*.yaml")}
-    starts = {name: file["recipe"]["start"] for name, file in recipes.items() if file}
-    assert set(recipes) - set(starts) == {"none"}
+    starts = {name: file["recipe"]["start"] for name, file in recipes.items() if file and file["recipe"]}
+    assert set(recipes) - set(starts) == {"none", "further"}
     for name, start in starts.items():
         assert {start, starts[recipes[name]["recipe"]["otherwise"]]} == {"scratch", "pretrained"}
 

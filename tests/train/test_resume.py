@@ -36,7 +36,7 @@ def test_killed_in_mid_epoch(train, start, tmp_path):
     assert json.loads((killed / "metrics.json").read_text())["status"] == "running"
     ended = train(f"output_dir={tmp_path / 'killed'}", base=RUN)
     assert ended.code == 0
-    assert ended.err.count("epoch ") in (6 - done, 6 - done + 1)  # the last row may be younger than its checkpoint
+    assert ended.err.count("\nepoch ") in (6 - done, 6 - done + 1)  # the last row may be younger than its checkpoint
     stored = {folder: json.loads((folder / "metrics.json").read_text()) for folder in (whole, killed)}
     assert stored[killed]["status"] == "finished"
     assert stored[killed]["metrics"] == stored[whole]["metrics"]
@@ -58,5 +58,5 @@ def test_a_run_that_lacks_only_its_test_is_tested(train, facts, folders):
     (folder,), whole = folders(), facts()
     (folder / "metrics.json").write_text(json.dumps(whole | {"status": "interrupted: killed", "metrics": {}}))
     ended = train(*words)
-    assert (ended.code, "epoch" in ended.err) == (0, False), ended.err
+    assert (ended.code, "\nepoch" in ended.err) == (0, False), ended.err
     assert facts()["status"] == "finished" and facts()["metrics"] == whole["metrics"]

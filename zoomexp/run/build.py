@@ -122,7 +122,8 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     from zoomexp.run.epochs import Epochs
     from zoomexp.run.last_checkpoint import LastCheckpoint
 
-    chosen = [callback for callback in (make(cfg.callbacks) or {}).values() if callback is not None]
+    kept = [name for name in cfg.callbacks or {} if cfg.callbacks[name] is not None]
+    chosen = make(OmegaConf.masked_copy(cfg.callbacks, kept)).values() if kept else ()
     return [Epochs(), *chosen, LastCheckpoint()]
 
 

@@ -17,8 +17,8 @@ def test_students_of_teachers_that_differ_in_the_seed_stay_together(tmp_path, re
     for seed in (0, 1):
         teacher = record(tmp_path, "none", seed, 90.0)
         other = record(tmp_path, "none", seed, 90.0, {"optimizer.lr": 0.2})
-        record(tmp_path, "gate", seed, 95.0, {"needs": {"teacher": str(teacher)}})
-        record(tmp_path, "gate", seed, 95.0, {"needs": {"teacher": str(other)}})
+        record(tmp_path, "gate", seed, 95.0, {"checkpoint": str(teacher)})
+        record(tmp_path, "gate", seed, 95.0, {"checkpoint": str(other)})
     sizes = [(group.name, len(group.runs)) for group in groups_of(tmp_path)]
     assert sorted(sizes) == [("resnet20", 2)] * 2 + [("resnet20 + gate", 2)] * 2
 

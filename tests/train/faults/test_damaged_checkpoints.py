@@ -52,7 +52,7 @@ def test_damaged(killed_at, finishes, folders, row, fault, damaged, damage, made
         damage(folder / "checkpoints" / f"{name}.ckpt")
     ended = finishes()
     assert not (folder / "checkpoints" / "evil").exists()
-    assert ended.err.count("epoch ") == 3 - left
+    assert ended.err.count("\nepoch ") == 3 - left
     row(fault, made, ended.code, ended.err, "numbers of an undisturbed run")
 
 

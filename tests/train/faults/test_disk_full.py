@@ -41,7 +41,7 @@ def test_while_a_checkpoint_is_written(train, disk, stored, tmp_path, row):
     assert {path: path.read_bytes() for path in before} == before
     disk(64 << 20)
     resumed = train(base=base)
-    assert (resumed.code, resumed.err.count("epoch ")) == (0, 1)
+    assert (resumed.code, resumed.err.count("\nepoch ")) == (0, 1)
     assert train(f"output_dir={tmp_path / 'whole'}", base=base).code == 0
     assert stored(run="seed0-*")["metrics"] == stored("whole")["metrics"]
     row("disk full: checkpoint", "a tmpfs with room for two", ended.code, ended.err, f"earlier runs untouched; {AGAIN}")

@@ -50,7 +50,7 @@ def test_killed_at_random_moments(start, finishes, folders, tmp_path, row):
 
 def test_sweep_killed(train, killed_at, tmp_path, row):
     grid = ("-m", "seed=0,1", "trainer.max_epochs=1")
-    assert killed_at(4, "metrics.json", *grid) == -signal.SIGKILL  # each job writes it at its beginning and its end
+    assert killed_at(6, "metrics.json", *grid) == -signal.SIGKILL  # each job: beginning, data, end
     first, second = (
         [json.loads(path.read_text()), path] for path in sorted(tmp_path.glob("out/runs/*/*/*/metrics.json"))
     )

@@ -43,7 +43,7 @@ def stuck_disk(tmp_path, monkeypatch):
 def test_stuck(train, facts, stuck_disk, monkeypatch, row):
     monkeypatch.setattr(stream_loader, "TIMEOUT", 5)
     ended = train(base=stuck_disk(lambda pipe: None))
-    assert (ended.code, ended.err.count("\n")) == (1, 1), ended.err
+    assert (ended.code, ended.err.count("error: ")) == (1, 1), ended.err
     assert facts()["status"].startswith("failed: FaultError: worker 0 of dataset.num_workers=1 gave no batch for 5 s, ")
     row("reader stuck", "images that never open", ended.code, ended.err, AGAIN)
 
@@ -55,6 +55,6 @@ def test_killed(train, facts, stuck_disk, row):
             os.kill(worker.pid, signal.SIGKILL)
 
     ended = train(base=stuck_disk(lambda pipe: threading.Thread(target=kill, args=(pipe,), daemon=True).start()))
-    assert (ended.code, ended.err.count("\n")) == (1, 1), ended.err
+    assert (ended.code, ended.err.count("error: ")) == (1, 1), ended.err
     assert facts()["status"].startswith("failed: FaultError: a process that reads images was killed")
     row("reader killed", "SIGKILL of the worker process", ended.code, ended.err, AGAIN)
