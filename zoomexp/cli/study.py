@@ -40,12 +40,15 @@ INSTRUCTION_SETS = {"AVX2": "avx2", "AVX512_CORE": "avx512"}  # oneDNN's name: P
 DRAWS = 5
 STUDIES = {"default": "10", "combinations": "3"}  # and their seeds
 TITLES = {
-    "default": "# Does the default learn, wherever it runs?\n\n"
-    "`python train.py` alone: Loupe in ResNet20 on cluttered digits, four epochs, recipe scratch_cnn. Ten classes, so that "
-    "chance is 10 %;\nthe image's centre scores 25 % of the pointing game. Another rounding: initial weights changed by one "
-    "part in a million.\n",
-    "combinations": "# Do hosts learn with every module?\n\n"
-    "The recipe that a host names, on the embedded digits, ten epochs; chance is 10 %.\n",
+    "default": """# Does the default learn, wherever it runs?
+
+`python train.py` alone: Loupe in ResNet20 on cluttered digits, four epochs, recipe scratch_cnn. Of ten classes chance hits
+10 %, and the image's centre 25 % of the boxes. Another rounding: initial weights changed by a millionth of themselves.
+""",
+    "combinations": """# Do hosts learn with every module?
+
+The recipe that a host names, on the embedded digits, ten epochs; chance is 10 %.
+""",
 }
 FEW = ("dataset=digits", "trainer.max_epochs=10")
 
