@@ -1,6 +1,5 @@
 """A metric that nobody knows but the one file that declares and computes it: it shows wherever numbers are shown."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score
 
+from zoomexp.cli import dashboard
 from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import fill
 from zoomexp.results.rendering import markdown
@@ -108,11 +108,10 @@ def test_a_table_tests_it_as_it_declares(runs):
 def test_a_sweep_of_it_is_about_its_main_quantity(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = importlib.util.spec_from_file_location("dashboard", ROOT / "scripts" / "dashboard.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     asked = ["backbone=resnet20", "task._target_=mine.Mine"]
-    emitted = script.sweep_file(ROOT / "configs/sweep/loupe_lambda.yaml", asked)
+    emitted = dashboard.sweep_file(ROOT / "configs/sweep/loupe_lambda.yaml", asked)
     assert emitted["metric"] == {"name": "val/f1", "goal": "maximize"}
-    emitted = script.sweep_file(ROOT / "configs/sweep/loupe_lambda.yaml", ["backbone=resnet20", "task=distill_zoomer"])
+    emitted = dashboard.sweep_file(
+        ROOT / "configs/sweep/loupe_lambda.yaml", ["backbone=resnet20", "task=distill_zoomer"]
+    )
     assert emitted["metric"] == {"name": "val/mse", "goal": "minimize"}
