@@ -59,15 +59,15 @@ def test_the_fused_kernel_is_used(channels: int, layout: torch.memory_format) ->
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_small_heads_need_no_matrix_on_cuda(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2e-3), (torch.bfloat16, 2e-2)])  # fp32 may be TF32
+def test_small_heads_need_no_matrix_on_cuda(dtype: torch.dtype, error: float) -> None:
     module = MultiHead(16, gamma=1).to("cuda", dtype)
     x = torch.randn(2, 16, 8, 8, device="cuda", dtype=dtype, requires_grad=True)
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
         y = module(x)
         y.sum().backward()
-    torch.testing.assert_close(y.cpu(), module.cpu()(x.cpu()), rtol=2e-2, atol=2e-2)
+    expected = module.cpu().double()(x.detach().cpu().double())
+    assert (y.detach().cpu().double() - expected).norm() < error * expected.norm()
 
 
 def test_starts_as_the_identity() -> None:

@@ -128,6 +128,15 @@ def test_gpu_tokens_begins_no_row_after_its_time(script, capsys):
     assert "limit_s=1 was over before: tokenizer, batch 2, eager" in capsys.readouterr().out
 
 
+def test_graph(run):
+    words = ("dataset=digits", "dataset.train_size=128", "backbone=timm", "backbone.name=test_resnet", "attention=none")
+    printed, rows = run("graph", *words, "dataset.batch_size=32", "logger=none", "epochs=2")
+    assert list(rows) == ["this config, eager", "this config, graph"]
+    eager, graph = rows.values()  # without a GPU both are the same
+    assert eager["train_loss"] == graph["train_loss"] and graph["ms_per_step"] == 32e3 / graph["img_per_s"]
+    assert f"x eager, loss {graph['train_loss']:.5f}" in printed
+
+
 def test_precision(run):
     printed, rows = run("precision", "dataset=digits", "attention=none", "batch_size=4", "rounds=1", "forms=bf16,fp32")
     assert list(rows) == ["fp32-nchw", "bf16", "fp32"] and rows["fp32-nchw"]["ratio"] == 1
@@ -224,7 +233,7 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("modle", r"^modle: no such benchmark; allowed: data, gpu-tokens, model, .*startup, .*zoomvit$"),
+        ("modle", r"^modle: no such benchmark; allowed: data, gpu-tokens, graph, model, .*startup, .*zoomvit$"),
         ("model malloc=mine", r"^malloc=mine is unknown; allowed: kept, default$"),
         ("model rounds=0", r"^rounds=0 must be a whole number, at least 1$"),
         ("model batch_sizes=1,x", r"^batch_sizes=1,x must be whole numbers, at least 1, separated by commas$"),
@@ -244,6 +253,8 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
         ("tokens backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
         ("zoomvit backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
         ("relevance backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
+        ("graph epochs=1", r"^epochs=1 must be at least 2: the first does not count$"),
+        ("graph forms=fast", r"^forms=fast is unknown; allowed: eager, graph, compiled, graph-compiled$"),
         ("startup jobs=0", r"^jobs=0 must be a whole number, at least 1$"),
     ],
 )

@@ -25,7 +25,7 @@ def gradients(model, tokens, **options):
     model.zero_grad()
     values = tokens.values.clone().requires_grad_()
     logits = read_out(model, encode(model, tokens.with_values(values), **options))
-    (logits.sin() * torch.arange(1.0, 6)).sum().backward()
+    (logits.sin() * torch.arange(1.0, 6, device=logits.device)).sum().backward()
     return [logits.detach(), values.grad, *(p.grad for p in model.parameters() if p.grad is not None)]
 
 

@@ -96,6 +96,7 @@ def test_refusals(make, message):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # said by torch whenever it is set
 def test_lengths_on_the_cpu_never_wait_for_the_device():
     torch.cuda.set_sync_debug_mode("error")
     try:

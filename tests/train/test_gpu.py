@@ -39,10 +39,13 @@ def test_tokens(train, tmp_path, method):
     assert facts["metrics"]["test/tokens"] > 1
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, at torch
+@pytest.mark.filterwarnings("ignore:::torch")  # of torch, at torch
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")  # of torch, at the one that holds its memory
+@pytest.mark.parametrize("graph", ["auto", "false"])
 @pytest.mark.parametrize("how", ["true", "reduce-overhead"])
-def test_compiled(train, tmp_path, how):
-    finished(train, tmp_path, "attention=cbam", f"compile={how}", base=RUN)
+def test_compiled(train, tmp_path, how, graph):
+    words = (f"compile={how}", f"trainer.graph={graph}", "trainer.max_steps=5", "trainer.limit_train_batches=5")
+    finished(train, tmp_path, "attention=cbam", *words, base=RUN)
 
 
 def test_the_teachers_maps(train, tmp_path):

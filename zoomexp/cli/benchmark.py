@@ -14,6 +14,8 @@
     python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
         steps=40 rounds=5        steps in a stretch, stretches of each side
         model=tiny               a linear model of 8 x 8 images: the loop's own cost (steps=300 rounds=15)
+    python scripts/benchmark.py graph dataset=cifar10 data_dir=DIR trainer=gpu    training, one graph a step, and eager
+        epochs=4 forms=eager,graph,compiled,graph-compiled experiments=cnntention/cifar10,cnntention/cifar10_cbam
     python scripts/benchmark.py precision dataset=cifar10 data_dir=DIR    a training step by dtype, layout, compilation
         batch_size=128 rounds=7 forms=fp32,bf16,bf16-compiled,bf16-graphs,bf16-nchw shape=3,32,10
     python scripts/benchmark.py data dataset=cifar10 data_dir=DIR    batches: this project against torchvision and PIL

@@ -5,7 +5,8 @@ included, happens on the device that holds the arrays.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +72,22 @@ def check_eval_batch(batch_size: int, size: int, world_size: int) -> None:
         raise InputError(f"dataset.eval_batch_size=1 must be at least 2 with {size} images on {world_size} processes")
 
 
+class EpochPlan(NamedTuple):
+    """What an epoch does with N images, drawn before it begins and uploaded once.
+
+    Attributes:
+        starts: (N,) the pixel at which each image's crop begins.
+        flips: (N,) int64, 1 where it is mirrored.
+        shifts: (N, 4) int64, by how much its boxes move, in pixels.
+        order: (M,) int64, the images of this process in the order of the batches.
+    """
+
+    starts: Tensor
+    flips: Tensor
+    shifts: Tensor
+    order: Tensor
+
+
 class ArrayLoader:
     """Iterates over batches of `arrays`; a plain loop calls `loader.sampler.set_epoch(epoch)` itself.
 
@@ -95,6 +112,9 @@ class ArrayLoader:
         rank, world_size: this process's place among those that share the work.
         device: where the arrays are kept.
         views: add `view` to the batches.
+
+    Attributes:
+        hand_over: makes the batches of an epoch's plan instead of the loader, where it is set.
 
     Raises:
         InputError: a training batch larger than the set, a crop larger than the padded image (or, with `views`, of
@@ -122,6 +142,8 @@ class ArrayLoader:
         views: bool = False,
     ) -> None:
         self.sampler, self.batch_sampler = EpochSampler(seed), None  # Lightning looks at both
+        self.device, self.hand_over = torch.device(device), None
+        self.hand_over: Callable[[EpochPlan], Iterator[Any]] | None
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.rank, self.world_size, self.interpolation = rank, world_size, interpolation
         self.flip, self.image_size, self.padding, self.views = flip, image_size, crop_padding, views
@@ -135,8 +157,8 @@ class ArrayLoader:
         if views and image_size is None and self._crop != (height, width):
             own = "with relevance maps a crop has the images' own size, or image_size is set"
             raise InputError(f"dataset.crop_size={crop_size}: {own}")
-        self._keep(arrays, torch.device(device))
-        self._affine(np.asarray(mean), np.asarray(std), torch.device(device))
+        self._keep(arrays, self.device)
+        self._affine(np.asarray(mean), np.asarray(std), self.device)
 
     def __len__(self) -> int:
         """Return the number of batches an epoch, the same on every rank."""
@@ -154,22 +176,33 @@ class ArrayLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's batches; the epoch is read when the first batch is asked for."""
+        plan = self._plan()
+        if self.hand_over is not None:
+            yield from self.hand_over(plan)
+            return
+        for chosen in self._cut(plan.order):
+            yield self.batch(plan, chosen)
+
+    def batch(self, plan: EpochPlan, chosen: Tensor) -> dict[str, Tensor]:
+        """Return the batch of the images at places `chosen` (B,) int64, as an epoch's plan has them."""
+        flipped = plan.flips[chosen]
+        batch = {"image": self._images(plan.starts[chosen], flipped)}
+        batch |= {"label": self._labels[chosen], "index": self._index[chosen]}
+        if self._boxes is not None:
+            batch["box"] = self._move(self._boxes[chosen] + plan.shifts[chosen], flipped)
+        if self.views:
+            batch["view"] = self._view(plan.shifts[chosen, :2], flipped)
+        return batch
+
+    def _plan(self) -> EpochPlan:
+        """Draw the epoch's order, crops and flips, and put them on the device."""
         generator = self.sampler.generator()
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
         tops, lefts, flips = self._draw(generator)
         starts = (torch.arange(self.size) * self._height + tops) * self._width + lefts
-        device = self._pixels.device
-        starts, flips = starts.to(device, self._grids.dtype), flips.to(device)
-        shifts = (self.padding - torch.stack([lefts, tops, lefts, tops], dim=1)).to(device)
-        for chosen in self._cut(self._shard(order).to(device)):
-            flipped = flips[chosen]
-            batch = {"image": self._images(starts[chosen], flipped)}
-            batch |= {"label": self._labels[chosen], "index": self._index[chosen]}
-            if self._boxes is not None:
-                batch["box"] = self._move(self._boxes[chosen] + shifts[chosen], flipped)
-            if self.views:
-                batch["view"] = self._view(shifts[chosen, :2], flipped)
-            yield batch
+        shifts = self.padding - torch.stack([lefts, tops, lefts, tops], dim=1)
+        starts = starts.to(self.device, self._grids.dtype)
+        return EpochPlan(starts, *(part.to(self.device) for part in (flips, shifts, self._shard(order))))
 
     def _check(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         for field, values in {"mean": mean, "std": std}.items():
@@ -191,6 +224,7 @@ class ArrayLoader:
         self._labels = torch.from_numpy(arrays.labels).to(device)
         self._index = torch.from_numpy(arrays.index).to(device)
         self._boxes = None if arrays.boxes is None else torch.from_numpy(arrays.boxes).to(device)
+        self._edges = torch.tensor([width, height, width, height], dtype=torch.float32, device=device)
         grid = torch.arange(height)[:, None] * self._width + torch.arange(width)
         both = torch.stack([grid.flatten(), grid.flip(1).flatten()])  # (plain | mirrored, pixels of a crop)
         self._grids = both.to(device, torch.int32 if len(self._pixels) < 2**31 else torch.int64)
@@ -231,12 +265,11 @@ class ArrayLoader:
 
     def _move(self, boxes: Tensor, flipped: Tensor) -> Tensor:
         """Mirror, clip and scale the boxes (B, 4), given in pixels of the unflipped crop."""
-        height, width = self._crop
+        width = self._crop[1]
         mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
         boxes = torch.where(flipped[:, None].bool(), mirrored, boxes)
-        edges = boxes.new_tensor([width, height, width, height])
-        boxes = torch.minimum(boxes.clamp(min=0), edges)
-        return boxes if self.image_size is None else boxes * (self.image_size / edges)
+        boxes = torch.minimum(boxes.clamp(min=0), self._edges)
+        return boxes if self.image_size is None else boxes * (self.image_size / self._edges)
 
     def _view(self, shifts: Tensor, flipped: Tensor) -> Tensor:
         """Matrices (B, 3, 3) from whole images to crops shifted by x, y (B, 2) and mirrored, in pixels of `image`."""

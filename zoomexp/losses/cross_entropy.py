@@ -58,9 +58,12 @@ class CrossEntropy(nn.Module):
             self.weights = torch.tensor(self.class_weights, dtype=torch.float32)
 
     def forward(
-        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float = 0.0
+        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float | Tensor = 0.0
     ) -> dict[str, Tensor]:
-        """Logits (B, K) and targets (B,) int64 or (B, K) probabilities to {"cross_entropy": scalar}."""
+        """Logits (B, K) and targets (B,) int64 or (B, K) probabilities to {"cross_entropy": scalar}.
+
+        `epoch` says how far training is; a tensor on the device where the step is one that a graph replays.
+        """
         return {"cross_entropy": self.compare(logits, target)}
 
     def compare(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -43,12 +43,17 @@ class SparseGate(CrossEntropy):
         number("loss.warmup_epochs", warmup_epochs, 0)
         self.sparsity, self.reduction, self.warmup_epochs = sparsity, reduction, warmup_epochs
 
-    def weight(self, epoch: float) -> float:
-        """The penalty's weight after `epoch` epochs (a fraction counts)."""
-        return self.sparsity * (min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0)
+    def weight(self, epoch: float | Tensor) -> float | Tensor:
+        """The penalty's weight after `epoch` epochs (a fraction counts), a tensor where that is one."""
+        if not self.warmup_epochs:
+            return self.sparsity
+        share = epoch / self.warmup_epochs
+        if isinstance(share, Tensor):
+            return (self.sparsity * share.clamp(max=1.0)).float()
+        return self.sparsity * min(1.0, share)
 
     def forward(
-        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float = 0.0
+        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float | Tensor = 0.0
     ) -> dict[str, Tensor]:
         """Logits (B, K), targets and maps (B, 1, H, W) to {"cross_entropy": scalar, "sparsity": scalar}.
 

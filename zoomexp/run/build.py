@@ -39,6 +39,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     Raises:
         InputError, and whatever is raised by what is built: nothing has been written then.
     """
+    from zoomexp.graphs.loop import check_graph
     from zoomexp.run.prepare import check_ready, prepare, shape_of
     from zoomexp.run.rounding import perturb
     from zoomexp.run.wandb_offline import check_mode
@@ -51,8 +52,9 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     data.setup("fit")
     parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
     task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
-    compile_network(task.model, cfg.compile)
     trainer = _trainer(cfg, folder)
+    captured = check_graph(cfg.trainer.graph, trainer, task, parts["optimizer"](task.model))
+    compile_network(task.model, cfg.compile, captured)
     check_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)
     perturb(task.model, cfg.rounding)
     return trainer, task, data
@@ -79,26 +81,30 @@ def check_ahead(cfg: DictConfig, folder: Path) -> None:
     _trainer(cfg, folder)
 
 
-def compile_network(net: Any, how: bool | str) -> None:
+def compile_network(net: Any, how: bool | str, captured: bool = False) -> None:
     """`torch.compile` a network in place, or leave it as it is.
 
     Args:
         net: the network (`nn.Module`).
         how: False; True; or one of COMPILE_MODES, PyTorch's names: "reduce-overhead" replays CUDA graphs on a GPU, and
             "max-autotune" besides tries several kernels.
+        captured: it will be part of a graph of whole steps, which has no place for graphs of its own.
 
     Raises:
         InputError: for anything else.
     """
     if not isinstance(how, bool) and how not in COMPILE_MODES:
         raise InputError(f"compile={how!r} must be false, true, {' or '.join(COMPILE_MODES)}")
+    without_graphs = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
     if how:
-        net.compile(mode="default" if how is True else how)
+        mode = "default" if how is True else how
+        net.compile(mode=without_graphs.get(mode, mode) if captured else mode)
 
 
 def _trainer(cfg: DictConfig, folder: Path) -> Any:
     from pytorch_lightning.callbacks import ProgressBar
 
+    from zoomexp.graphs.loop import StepGraphs
     from zoomexp.run.shown_profiler import shown_profiler
     from zoomexp.run.stopping import Stopping
     from zoomexp.run.trainer_options import check_trainer
@@ -107,13 +113,14 @@ def _trainer(cfg: DictConfig, folder: Path) -> Any:
     options, named = cfg.trainer.copy(), {}
     callbacks = _callbacks(cfg)
     with open_dict(options):
-        del options.on_oom  # not Lightning's
+        del options.graph, options.on_oom  # not Lightning's
         if isinstance(options.get("profiler"), str):
             named["profiler"] = shown_profiler(options.pop("profiler"))
         # Without a bar of ours there is none; Lightning would put up its own.
         options.setdefault("enable_progress_bar", any(isinstance(callback, ProgressBar) for callback in callbacks))
     trainer = make(options, **named, callbacks=callbacks, logger=False, default_root_dir=folder)
     trainer.callbacks += [Stopping()] if trainer.world_size > 1 else []
+    trainer.callbacks.append(StepGraphs(cfg.trainer.graph))
     return trainer
 
 

@@ -30,7 +30,7 @@ from zoomexp.run.recipe import fitted
 
 # What a run hands on to the runs it needs, and with "logger" what is in it.
 HANDED_ON = ("data_dir", "output_dir", "seed", "logger", "trainer", "trainer.accelerator", "trainer.devices",
-             "trainer.num_nodes", "trainer.strategy", "trainer.precision", "compile")  # fmt: skip
+             "trainer.num_nodes", "trainer.strategy", "trainer.precision", "trainer.graph", "compile")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Classifier(TrainedModel):
         """The labels (B,) int64."""
         return batch["label"]
 
-    def losses(self, outputs: Tensor, targets: Tensor, epoch: float) -> dict[str, Tensor]:
+    def losses(self, outputs: Tensor, targets: Tensor, epoch: float | Tensor) -> dict[str, Tensor]:
         """The loss's terms of logits (B, K), of targets (B,) or (B, K), and of the inserted modules' maps."""
         return self.loss(outputs, targets, maps=attention_maps(self.model), epoch=epoch)
 

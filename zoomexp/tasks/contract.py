@@ -47,7 +47,7 @@ class Task(Protocol):
     def targets(self, batch: Batch) -> Any:
         """What it should have said."""
 
-    def losses(self, outputs: Any, targets: Any, epoch: float) -> dict[str, Tensor]:
+    def losses(self, outputs: Any, targets: Any, epoch: float | Tensor) -> dict[str, Tensor]:
         """Scalars by name, means over the batch; their sum is minimised. `epoch` has a fraction in training."""
 
     def hits(self, outputs: Any, targets: Any) -> dict[str, Tensor]:

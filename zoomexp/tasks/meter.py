@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 
 from zoomexp.errors import DivergedError
+from zoomexp.graphs.records import Records
 
 
 class TrainingMeter:
-    """Sums of loss terms and hits since `reset`. What was not read yet is held: a few small tensors a batch."""
+    """Sums of loss terms and hits since `reset`. What was not read yet is held: a few small tensors a batch.
+
+    Attributes:
+        records: where steps that are replayed as a graph write theirs; None: there are none.
+    """
 
     def __init__(self) -> None:
+        self.records: Records | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -63,16 +69,30 @@ class TrainingMeter:
         return means | {name: 100 * count / self.images for name, count in self._hits.items()}
 
     def _add_up(self) -> None:
-        for name, parts in self._losses.items():
-            values = torch.stack([value for value, _ in parts]).float().cpu().numpy()
-            if name == "loss":
-                _check(values, self._steps)
-            weighted = values * np.array([images for _, images in parts], np.float32)
-            # One after the other: the sum does not depend on how often it was read.
-            self._sums[name] = np.add.accumulate([self._sums.get(name, np.float32(0)), *weighted])[-1]
-        for name, right in self._right.items():
-            self._hits[name] = self._hits.get(name, 0) + int(torch.cat(right).sum())
+        if self.records is not None and (found := self.records.take()) is not None:
+            each = np.full(len(found.steps), found.images, np.float32)
+            self._add({name: (values, each) for name, values in found.losses.items()}, found.hits, found.steps)
+        losses = {
+            name: (
+                torch.stack([value for value, _ in parts]).float().cpu().numpy(),
+                np.array([images for _, images in parts], np.float32),
+            )
+            for name, parts in self._losses.items()
+        }
+        self._add(losses, {name: int(torch.cat(right).sum()) for name, right in self._right.items()}, self._steps)
         self._forget_unread()
+
+    def _add(
+        self, losses: Mapping[str, tuple[np.ndarray, np.ndarray]], hits: Mapping[str, int], steps: Sequence[int]
+    ) -> None:
+        """Add what N steps found: by name (N,) values and how many images each is the mean of; hits in all."""
+        for name, (values, images) in losses.items():
+            if name == "loss":
+                _check(values, steps)
+            # One after the other: the sum does not depend on how often it was read.
+            self._sums[name] = np.add.accumulate([self._sums.get(name, np.float32(0)), *values * images])[-1]
+        for name, count in hits.items():
+            self._hits[name] = self._hits.get(name, 0) + count
 
 
 def _check(losses: np.ndarray, steps: Sequence[int]) -> None:

@@ -25,6 +25,8 @@ from zoomexp.tasks.meter import TrainingMeter
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
+Terms = Mapping[str, Tensor]
+
 
 class TrainedModel(NoBatchHooks, pl.LightningModule):
     """Optimizer and schedule, each epoch's own random numbers, the running averages, and the loss of a split.
@@ -110,7 +112,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         """What the network should have said; each task's own."""
         raise NotImplementedError
 
-    def losses(self, outputs: Any, targets: Any, epoch: float) -> dict[str, Tensor]:
+    def losses(self, outputs: Any, targets: Any, epoch: float | Tensor) -> dict[str, Tensor]:
         """The loss's terms."""
         return self.loss(outputs, targets)
 
@@ -146,11 +148,20 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """The sum of the loss terms on one batch."""
+        epoch = self.current_epoch + number / self.trainer.num_training_batches
+        terms, hits = self.training_terms(batch, epoch)
+        return self.counted(terms, len(batch["image"]), hits)
+
+    def training_terms(self, batch: Batch, epoch: float | Tensor) -> tuple[Terms, Terms]:
+        """The loss terms of a training batch and its hits; what a step that a graph replays is made of, too.
+
+        Args:
+            batch: Tensors on the model's device.
+            epoch: How far training is, in epochs; in a step for a graph a scalar on the device, so that it can change.
+        """
         batch, targets = self.prepared(batch)
         outputs = self.outputs(batch)
-        epoch = self.current_epoch + number / self.trainer.num_training_batches
-        terms = self.losses(outputs, targets, epoch) | self.own_losses(targets)
-        return self.counted(terms, len(batch["image"]), self.hits(outputs, targets))
+        return self.losses(outputs, targets, epoch) | self.own_losses(targets), self.hits(outputs, targets)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one batch of held-out images."""
@@ -205,9 +216,14 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
             images: How many images the batch has.
             hits: Whether each of them is one, (images,) bool, by name; logged in percent.
         """
-        trainer, loss = self.trainer, total(terms)
-        step, every = trainer.global_step, trainer.log_every_n_steps
+        loss, step = total(terms), self.trainer.global_step
         self.meter.update(terms, loss, images, hits or {}, step)
+        self.report(step)
+        return loss
+
+    def report(self, step: int) -> None:
+        """Log and check the running averages after the batch of a global step, now and then and after the last."""
+        trainer, every = self.trainer, self.trainer.log_every_n_steps
         if trainer.is_last_batch:
             self.log_dict({f"train/{k}": v for k, v in self.meter.means().items()}, on_epoch=True, on_step=False,
                           sync_dist=True, batch_size=self.meter.images)  # fmt: skip
@@ -215,7 +231,6 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
             self.running = self.meter.means()
             for logger in self.loggers:
                 logger.log_metrics({f"step/{k}": v for k, v in self.running.items()}, step)
-        return loss
 
     def in_its_unit(self, key: str, value: Tensor) -> Tensor:
         """A value as it is logged: shares in [0, 1] of what is declared in percent become percentages."""

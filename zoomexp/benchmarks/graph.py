@@ -1,0 +1,99 @@
+"""Training as `train.py` does it, everything switched on: eager, replayed as one graph a step, and compiled besides."""
+
+import tempfile
+from statistics import median
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from zoomexp.benchmarks.machine import pick_device, where
+from zoomexp.benchmarks.options import some_of, wholes
+from zoomexp.errors import InputError
+from zoomexp.results.record import RunRecord
+from zoomexp.run.build import build, make
+from zoomexp.run.compose import compose_run
+from zoomexp.run.epochs import epochs_of
+from zoomexp.run.explain import building
+from zoomexp.run.logger import make_logger
+
+OPTIONS = {"epochs": "4", "forms": "eager,graph", "experiments": ""}
+FORMS = {
+    "eager": ("trainer.graph=false",),
+    "graph": ("trainer.graph=auto",),
+    "compiled": ("trainer.graph=false", "compile=true"),
+    "graph-compiled": ("trainer.graph=auto", "compile=true"),
+}
+
+
+def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
+    """Train for some epochs in each form; the first epoch, which warms up and captures, does not count.
+
+    Returns:
+        A row for every experiment and form; a form that failed says why in `error`.
+
+    Raises:
+        InputError: For unknown forms, or fewer than two epochs.
+    """
+    (epochs,) = wholes(options, "epochs")
+    if epochs < 2:
+        raise InputError(f"epochs={epochs} must be at least 2: the first does not count")
+    forms = some_of(options, "forms", list(FORMS))
+    experiments = [f"experiment={name}" for name in options["experiments"].split(",") if name]
+    rows = []
+    print(f"training, {epochs} epochs, {where(pick_device())}")
+    for experiment in experiments or [""]:
+        for form in forms:
+            words = [*([experiment] if experiment else []), *overrides, *FORMS[form], f"trainer.max_epochs={epochs}"]
+            which = experiment.removeprefix("experiment=") or "this config"
+            rows.append({"name": f"{which}, {form}", "experiment": which, "form": form} | tried(words))
+            print(told(rows), flush=True)
+    return rows
+
+
+def tried(overrides: list[str]) -> dict[str, Any]:
+    """What the epochs of one run took, or the first line of its error: the other runs are done."""
+    try:
+        return measured(overrides)
+    except InputError:
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        return {"error": f"{type(error).__name__}: {lines[0]}"}
+
+
+def measured(overrides: list[str]) -> dict[str, Any]:
+    """Images a second of a run's epochs, without its validation, and its last loss."""
+    torch.compiler.reset()
+    with tempfile.TemporaryDirectory() as folder:
+        with building():
+            one = compose_run([*overrides, f"output_dir={folder}", "trainer.limit_val_batches=0"])
+            record = RunRecord(folder, one.config, one.choices, overrides)
+            trainer, task, data = build(one.cfg, record.folder)
+        with (
+            record.alone(OmegaConf.to_yaml(one.cfg, resolve=True)),
+            make_logger(make(one.cfg.logger), record) as trainer.logger,
+        ):
+            trainer.fit(task, datamodule=data)
+    history = epochs_of(trainer)
+    speeds = [row["img_per_s"] for row in history.rows[1:]]
+    return {
+        "img_per_s": median(speeds), "least": min(speeds), "most": max(speeds), "batch": data.batch_size,
+        "ms_per_step": 1e3 * data.batch_size / median(speeds), "train_loss": history.rows[-1]["train/loss"],
+        "precision": str(trainer.precision),
+    }  # fmt: skip
+
+
+def told(rows: list[dict[str, Any]]) -> str:
+    """The last row in words, beside the first form of its experiment."""
+    row = rows[-1]
+    start = f"{row['name']}: "
+    if "error" in row:
+        return start + f"FAILED {row['error']}"
+    first = next(one for one in rows if one["experiment"] == row["experiment"])
+    times = row["img_per_s"] / first["img_per_s"] if "img_per_s" in first else float("nan")
+    spread = f"({row['least']:,.0f} to {row['most']:,.0f})"
+    return start + (
+        f"{row['img_per_s']:,.0f} images/s {spread}, {row['ms_per_step']:.2f} ms a step of {row['batch']}, "
+        f"{times:.2f}x {first['form']}, loss {row['train_loss']:.5f}"
+    )
