@@ -42,8 +42,8 @@ STUDIES = {"default": "10", "combinations": "3"}  # and their seeds
 TITLES = {
     "default": """# Does the default learn, wherever it runs?
 
-`python train.py` alone: Loupe in ResNet20 on cluttered digits, four epochs, recipe scratch_cnn. Of ten classes chance hits
-10 %, and the image's centre 25 % of the boxes. Another rounding: initial weights changed by a millionth of themselves.
+`python train.py` alone: Loupe in ResNet20 on cluttered digits, four epochs, recipe scratch_cnn. Of ten classes chance
+hits 10 %, and the image's centre 25 % of the boxes. Another rounding: initial weights changed by a millionth.
 """,
     "combinations": """# Do hosts learn with every module?
 
