@@ -137,7 +137,7 @@ def test_lrp_refuses_what_it_has_no_rules_for():
         lrp(model, images(), TARGETS)
     assert grad_attn(model, images(), TARGETS).shape == (2, 4, 4)
     model = make("deit")
-    model.inserted = torch.nn.ModuleDict()
+    model.inserted = torch.nn.ModuleDict({"norm": torch.nn.Identity()})
     with pytest.raises(InputError, match="no rules for inserted modules"):
         lrp(model, images(), TARGETS)
     with pytest.raises(InputError, match="blocks must be last or mean, got 'first'"):

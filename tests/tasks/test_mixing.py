@@ -81,7 +81,10 @@ def test_the_data_sets_own_images_stay_as_they_are():
         ({"prob": 1.1}, r"mixing\.prob must be in \[0, 1\], got 1\.1"),
         ({"switch_prob": -0.1}, r"mixing\.switch_prob must be in \[0, 1\], got -0\.1"),
         ({"label_smoothing": 1}, r"mixing\.label_smoothing must be in \[0, 1\), got 1"),
-        ({"images": IMAGES[:5]}, r"dataset\.batch_size: mixing needs an even number of images a batch, got 5"),
+        (
+            {"images": IMAGES[:5]},
+            r"dataset\.batch_size: mixing needs an even number of images a batch, the last too, got 5",
+        ),
     ],
 )
 def test_refusals(options, message):

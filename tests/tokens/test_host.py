@@ -126,7 +126,7 @@ def test_hosts_that_are_refused(make_host, message):
 
 def test_what_was_put_into_a_host_is_refused():
     model = make()
-    model.inserted = nn.ModuleDict()
+    model.inserted = nn.ModuleDict({"norm": nn.Identity()})
     with pytest.raises(InputError, match=r"^tokens: modules are inserted"):
         encode(model, random_tokens())
     model = make()

@@ -43,7 +43,7 @@ KEEPING = ("evit", "topk", "random", "dynamicvit", "evo_vit", "spvit")
     ],
 )
 def test_arguments_that_are_refused(small_vit, name, options, message):
-    with pytest.raises(InputError, match=rf"^tokens\.{message}$"):
+    with pytest.raises(InputError, match=rf"^(tokens|dataset)\.{message}$"):
         get_object(f"zoomexp.tokens.{name}.{name}")(small_vit(), **({"image_size": 48} | options))
 
 

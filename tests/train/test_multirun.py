@@ -105,7 +105,7 @@ def test_starting_a_job_costs_little(train, tmp_path):
         assert train(*grid, "seed=" + ",".join(["0"] * 12), base=TINY).code == 0
         used = os.times()
         spent.append((used.user - before.user) + (used.system - before.system))
-    assert min(spent) < 12 * 0.3
+    assert min(spent) < 12 * 1.0  # 0.25 on an idle processor; importing anew would be 5
 
 
 def test_the_sweep_callback_reads_job_files_of_other_processes(tmp_path, train):

@@ -29,4 +29,6 @@ def test_quick_answers(start, tmp_path, argument, code, said):
     assert "LOADED torch" not in err
     if code:
         assert (len(err.splitlines()), out) == (1, "")
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 1.5
+    assert (
+        after.children_user + after.children_system - before.children_user - before.children_system < 4
+    )  # 1 on an idle processor
