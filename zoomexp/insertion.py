@@ -31,10 +31,7 @@ NAMED = ("stem", "stage1", "stage2", "stage3", "stage4", "last", "every_stage", 
 
 @dataclass(frozen=True)
 class Site:
-    """A place after which a module can be inserted: dotted module path, channels there, input pixels per cell.
-
-    The latter two are 0 for a place that is known by its path alone.
-    """
+    """A place for a module: its dotted path; channels and input pixels per cell, 0 where only the path is known."""
 
     path: str
     channels: int = 0

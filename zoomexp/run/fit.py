@@ -44,45 +44,34 @@ def fit_and_test(
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
     with placed(trainer):
-        _fit_and_test(trainer, task, data, logger, record, evaluate)
-
-
-def _fit_and_test(
-    trainer: pl.Trainer,
-    task: pl.LightningModule,
-    data: pl.LightningDataModule,
-    logger: Logger | None,
-    record: RunRecord,
-    evaluate: str,
-) -> None:
-    started, trainer.logger = time.perf_counter(), logger
-    if lists_images := protocols.lists_images(data):
-        keep_inventory(data, record)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
-    weights, metrics, history = None, {}, []
-    if evaluate == "start":
-        say_opening(None, task.model, data, record)
-    else:
-        weights, metrics, history = fit(trainer, task, data, record, evaluate)
-    test_started = time.perf_counter()
-    scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
-    test_s = time.perf_counter() - test_started
-    predictions = gathered(task.predictions)
-    table = as_table(predictions, data.classes, file_names(data)) if lists_images else as_table(predictions, (), None)
-    record.save_predictions(predictions, table)
-    metrics |= class_results(predictions, data.classes, record) if lists_images else {}
-    speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
-    cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
-    if (begun := getattr(task.model, "start_weights", None)) is not None:
-        record.facts["start_weights"] = begun.source
-    tested = weights and str(Path(weights).relative_to(record.folder))
-    quantities = entry(task.main, task.quantities)
-    record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), quantities=quantities)
-    trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
-    if logger is not None:
-        figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
-        logger.log_metrics(metrics | figures)
+        started, trainer.logger = time.perf_counter(), logger
+        if lists_images := protocols.lists_images(data):
+            keep_inventory(data, record)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
+        weights, metrics, history = None, {}, []
+        if evaluate == "start":
+            say_opening(None, task.model, data, record)
+        else:
+            weights, metrics, history = fit(trainer, task, data, record, evaluate)
+        test_started = time.perf_counter()
+        scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
+        test_s = time.perf_counter() - test_started
+        predictions = gathered(task.predictions)
+        names = (data.classes, file_names(data)) if lists_images else ((), None)
+        record.save_predictions(predictions, as_table(predictions, *names))
+        metrics |= class_results(predictions, data.classes, record) if lists_images else {}
+        speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
+        cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
+        if (begun := getattr(task.model, "start_weights", None)) is not None:
+            record.facts["start_weights"] = begun.source
+        tested = weights and str(Path(weights).relative_to(record.folder))
+        quantities = entry(task.main, task.quantities)
+        record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), quantities=quantities)
+        trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
+        if logger is not None:
+            figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
+            logger.log_metrics(metrics | figures)
 
 
 def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
