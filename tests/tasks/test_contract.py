@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
+from tests.tasks.scores import Scores
 from zoomexp.callbacks.checkpoints import Checkpoints
 from zoomexp.callbacks.history import History
 from zoomexp.callbacks.perturbation import Perturbation
@@ -217,17 +218,6 @@ def test_a_task_of_two_objects_runs_to_its_record_table_and_report(tmp_path, cap
     assert (len(runs), skipped) == (2, [])
     text = page([filled], runs, [], [], Facts("paper", 2, "", "", ""), tmp_path)
     assert "Objects found (%)" in text and "top-1" not in text
-
-
-class Scores(nn.Module):
-    gives_maps = True
-
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(16, 4)
-
-    def forward(self, x):
-        return self.fc(x.flatten(1)).sigmoid().unflatten(1, (2, 2))
 
 
 def made(kind):

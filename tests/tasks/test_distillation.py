@@ -7,9 +7,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from scipy.stats import spearmanr
-from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.tasks.scores import Scores
 from zoomexp.errors import InputError
 from zoomexp.losses.zoom_distillation import ZoomDistillation
 from zoomexp.metrics.localisation import centre_prior, hits, random_prior
@@ -17,19 +17,6 @@ from zoomexp.optimizer import make_optimizer
 from zoomexp.tasks.distillation import ZoomerDistillation, rank_correlation
 
 pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
-
-
-class Scores(nn.Module):
-    """Scores of 4 x 4 images: a linear layer and a sigmoid."""
-
-    gives_maps = True
-
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(16, 4)
-
-    def forward(self, x):
-        return self.fc(x.flatten(1)).sigmoid().unflatten(1, (2, 2))
 
 
 def batches(sizes, seed=0, boxes=True):

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoomexp.metrics.declared import DECLARED
+from zoomexp.metrics.quantity import Quantity, find
 from zoomexp.results.statistics import mean_interval
-from zoomexp.results.stored import read_facts
+from zoomexp.results.stored import facts_if_finished
 
-SCORES = {"test/acc1": "accuracy, %", "test/pointing_game": "pointing game, %"}
+SCORES = {f"test/{score}": find(score, DECLARED) for score in ("acc1", "pointing_game")}
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ def read_groups(folder: Path, names: Iterable[str]) -> list[Group]:
     groups = []
     for name in names:
         files = sorted((folder / name.replace(" ", "_")).glob("runs/*/*/*/metrics.json"))
-        facts = [read_facts(file.parent) for file in files]
-        groups.append(Group(name, tuple(one for one in facts if one["status"] == "finished")))
+        finished = (facts_if_finished(file.parent) for file in files)
+        groups.append(Group(name, tuple(facts for facts in finished if facts is not None)))
     return groups
 
 
 def table(groups: Sequence[Group], command: str) -> str:
     """Markdown: a row per group, one over all, and what it was measured on."""
     whole = Group("all", tuple(run for group in groups for run in group.runs))
+    titles = " | ".join(f"{score.title}: mean +- 95 % | minimum" for score in SCORES.values())
     lines = [
-        "| runs | n | " + " | ".join(f"{title}: mean +- 95 % | minimum" for title in SCORES.values()) + " | health |",
+        f"| runs | n | {titles} | health |",
         "|---" * (2 * len(SCORES) + 3) + "|",
         *(row(group) for group in [*groups, whole] if group.runs),
     ]
@@ -47,21 +50,22 @@ def table(groups: Sequence[Group], command: str) -> str:
 def row(group: Group) -> str:
     """A group's line."""
     cells = [group.name, str(len(group.runs))]
-    for score in SCORES:
-        values = group.values(score)
-        cells += [spread(values), f"{min(values):.2f}"] if values else ["-", "-"]
+    for name, score in SCORES.items():
+        values = group.values(name)
+        cells += [spread(values, score), score.number(min(values))] if values else ["-", "-"]
     ill = sum(run.get("health") not in ("ok", None) for run in group.runs)
     return "| " + " | ".join([*cells, f"{ill} of {len(group.runs)} ill" if ill else "ok"]) + " |"
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], score: Quantity) -> str:
     """Mean and half width of its interval.
 
-    >>> spread([90.0, 91.0, 92.0])
+    >>> spread([90.0, 91.0, 92.0], SCORES["test/acc1"])
     '91.00 +- 2.48'
     """
     interval = mean_interval(values)
-    return f"{interval.mean:.2f}" + ("" if interval.half_width is None else f" +- {interval.half_width:.2f}")
+    mean, half_width = score.number(interval.mean), interval.half_width
+    return mean if half_width is None else f"{mean} +- {score.number(half_width)}"
 
 
 def measured_on(group: Group) -> list[str]:

@@ -45,9 +45,14 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     speed = f"{SPEED.number(cost['img_per_s'])} {SPEED.heading}" if cost["img_per_s"] else ""
     trained = f"{TRAIN_S.text(cost['train_s'])}, {speed}" if speed else "none, only tested,"
     table.add_row("training", f"{trained} on {cost['device']}")
-    here = Path.cwd()
-    table.add_row("run folder", str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+    table.add_row("run folder", str(from_here(folder)))
     return table
+
+
+def from_here(folder: Path) -> Path:
+    """A folder as it is shown: from the current one on, where it lies below that."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def tested(facts: Mapping[str, Any]) -> dict[str, Quantity]:

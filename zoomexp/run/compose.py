@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from zoomexp.arguments import truth
 from zoomexp.errors import InputError
 from zoomexp.results.identity import run_folder, run_path
 from zoomexp.results.stored import finished_facts
+from zoomexp.run.overrides import key_of
 from zoomexp.run.processor import settle
 from zoomexp.run.recipe import fitted
 
@@ -151,16 +151,6 @@ def is_handed_on(override: str) -> bool:
     """Whether an override reaches the runs that a run needs, however it is written: `++trainer.precision=...` too."""
     key = key_of(override)
     return key in HANDED_ON or key.startswith("logger.")
-
-
-@lru_cache(maxsize=10_000)
-def key_of(override: str) -> str:
-    """The option or group that an override sets.
-
-    >>> [key_of(override) for override in ("++trainer.precision=bf16-mixed", "~callbacks.history", "seed=1")]
-    ['trainer.precision', 'callbacks.history', 'seed']
-    """
-    return OverridesParser.create().parse_override(override).key_or_group
 
 
 def _marks(node: Any) -> set[str]:

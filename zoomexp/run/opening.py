@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from torch import nn
 
 from zoomexp.processes import first_process
 from zoomexp.protocols import lists_images
 from zoomexp.results.record import RunRecord
+from zoomexp.results.summary import from_here
 from zoomexp.run.recipe import told
-from zoomexp.weights import read_checkpoint
 
 SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
 
@@ -33,19 +34,23 @@ def say_opening(
     """
     if not first_process():
         return
-    choices, here = record.facts["choices"], Path.cwd()
+    choices = record.facts["choices"]
     sites = ", ".join(net.insertion_sites)
     host = f"{choices['attention']} after {sites} in {choices['backbone']}" if sites else choices["backbone"]
     parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
     sizes = ", ".join(f"{len(part):,} {SPLITS[name]}" for name, part in parts.items() if part is not None)
-    folder = record.folder.relative_to(here) if record.folder.is_relative_to(here) else record.folder
     work = "tested without training" if trainer is None else _work(trainer, data)
-    start = f"resumes at epoch {read_checkpoint(begun)['epoch'] + 2}" if begun else "starts"
+    start = f"resumes at epoch {_epochs_done(begun) + 1}" if begun else "starts"
     sys.stderr.write(
         f"{host} on {choices['dataset']}{sizes and f', images: {sizes}'}; {work}\n"
-        f"{told(choices, record.facts['overrides'])}; {start}, writes {folder}\n"
+        f"{told(choices, record.facts['overrides'])}; {start}, writes {from_here(record.folder)}\n"
     )
     sys.stderr.flush()
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    """The epochs behind a checkpoint that was found sound; its tensors are not read for that."""
+    return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["epoch"] + 1
 
 
 def _work(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from omegaconf import DictConfig
 
 from zoomexp.errors import InputError
+from zoomexp.run.overrides import key_of
 
 GROUPS = ("optimizer", "scheduler", "loss")  # what the opening line names
 
@@ -54,7 +55,7 @@ def _impossible(recipe: str, otherwise: str, start: str) -> str:
 
 def typed(group: str, overrides: Sequence[str]) -> bool:
     """Whether a choice of this group is among the overrides."""
-    return any(override.lstrip("+").startswith(f"{group}=") for override in overrides)
+    return group in map(key_of, overrides)
 
 
 def told(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
