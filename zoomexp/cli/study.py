@@ -24,6 +24,7 @@ from pathlib import Path
 from zoomexp.atomic_file import write_text, writing
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.cli.table_runs import console
+from zoomexp.errors import InputError
 from zoomexp.results.study import read_groups, table
 
 HOSTS = {
@@ -76,13 +77,17 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(options["output_dir"]).resolve() / name
     out = Path(options["out"] or folder.with_suffix(".md")).resolve()
     wanted = default(seeds) if name == "default" else combinations(seeds)
-    do(wanted, folder, jobs, overrides)
+    failed = do(wanted, folder, jobs, overrides)
     groups = read_groups(folder, dict.fromkeys(job.group for job in wanted))
     text = f"{TITLES[name]}\n" + table(groups, f"python scripts/study.py {' '.join(arguments)}")
     with writing("out", out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise InputError(
+            f"{failed} of {len(wanted)} runs failed, as said above; call it again to repeat them"
+        )
 
 
 def default(seeds: int) -> list[Job]:
@@ -116,20 +121,20 @@ def combinations(seeds: int) -> list[Job]:
     ]
 
 
-def do(jobs: Sequence[Job], folder: Path, at_a_time: int, overrides: Sequence[str]) -> None:
-    """Do the runs: those of one thread side by side, those of more alone."""
+def do(jobs: Sequence[Job], folder: Path, at_a_time: int, overrides: Sequence[str]) -> int:
+    """Do the runs, those of one thread side by side, those of more alone; how many failed."""
     done = iter(range(1, len(jobs) + 1))
 
-    def run(job: Job) -> None:
+    def run(job: Job) -> bool:
         command = [sys.executable, "-m", "zoomexp", "train", *job.overrides, *overrides, "logger=none"]
         command += [f"output_dir={folder / job.group.replace(' ', '_')}"]
         environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), **job.environment}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         said = "" if ended.returncode == 0 else f": {ended.stderr.strip().splitlines()[-1:]}"
         console.print(f"{next(done)}/{len(jobs)}  {job.group}  {' '.join(job.overrides)}{said}", highlight=False)
+        return ended.returncode == 0
 
     with ThreadPoolExecutor(at_a_time) as pool:
-        list(pool.map(run, [job for job in jobs if job.threads == 1]))
-    for job in jobs:
-        if job.threads > 1:
-            run(job)
+        well = list(pool.map(run, [job for job in jobs if job.threads == 1]))
+    well += [run(job) for job in jobs if job.threads > 1]
+    return well.count(False)
