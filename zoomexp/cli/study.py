@@ -85,9 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         write_text(out, text)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if failed:
-        raise InputError(
-            f"{failed} of {len(wanted)} runs failed, as said above; call it again to repeat them"
-        )
+        raise InputError(f"{failed} of {len(wanted)} runs failed, as said above; call it again to repeat them")
 
 
 def default(seeds: int) -> list[Job]:
