@@ -16,7 +16,7 @@ def one_of(field: str, value: object, allowed: Sequence[object]) -> None:
     _refuse_unless(fits, field, value, f"one of {', '.join(map(str, allowed))}")
 
 
-def whole(field: str, value: object, low: int = 1, high: int | None = None) -> None:
+def integer(field: str, value: object, low: int = 1, high: int | None = None) -> None:
     """Refuse anything but a whole number in [low, high]."""
     allowed = f"a whole number, at least {low}" if high is None else f"a whole number in {low}..{high}"
     _refuse_unless(_is_a(value, int) and low <= value and (high is None or value <= high), field, value, allowed)
@@ -27,7 +27,7 @@ def odd(field: str, value: object) -> None:
     _refuse_unless(_is_a(value, int) and value >= 1 and value % 2 == 1, field, value, "an odd whole number, at least 1")
 
 
-def multiple(field: str, value: object, of: int) -> None:
+def multiple_of(field: str, value: object, of: int) -> None:
     """Refuse anything but a positive multiple of a whole number."""
     _refuse_unless(_is_a(value, int) and value >= of and value % of == 0, field, value, f"a positive multiple of {of}")
 
@@ -42,21 +42,21 @@ def number(field: str, value: object, low: float = -math.inf, high: float = math
     allowed = f"a number in [{low:g}, {high:g}]"
     if math.isinf(high):
         allowed = "a finite number" if math.isinf(low) else f"a finite number, at least {low:g}"
-    real(field, value, lambda given: low <= given <= high, allowed)
+    finite(field, value, lambda given: low <= given <= high, allowed)
 
 
-def real(field: str, value: object, fits: Callable[[float], bool], allowed: str) -> None:
+def finite(field: str, value: object, fits: Callable[[float], bool], allowed: str) -> None:
     """Refuse anything but a finite number that `fits`, where a bound is open; `allowed` says which fit."""
     finite = _is_a(value, (int, float)) and abs(value) <= sys.float_info.max  # isfinite() raises for a larger int
     _refuse_unless(finite and fits(value), field, value, allowed)
 
 
-def truth(field: str, value: object) -> None:
+def boolean(field: str, value: object) -> None:
     """Refuse anything but true and false."""
     _refuse_unless(isinstance(value, bool), field, value, "true or false")
 
 
-def listed(field: str, value: object, of: type | tuple[type, ...], allowed: str) -> None:
+def list_of(field: str, value: object, of: type | tuple[type, ...], allowed: str) -> None:
     """Refuse anything but a list of `of`; `allowed` says what may stand in it."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     _refuse_unless(is_list and all(_is_a(one, of) for one in value), field, value, f"a list of {allowed}")

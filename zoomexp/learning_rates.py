@@ -10,7 +10,7 @@ where layer 0 is the stem, layer n what follows the last block, the classifier i
 
 from torch import nn
 
-from zoomexp.arguments import real
+from zoomexp.arguments import finite
 from zoomexp.errors import InputError
 
 
@@ -27,9 +27,9 @@ def factors(net: nn.Module, *, layer_decay: float | None, head_factor: float, mo
         InputError: an argument out of its range, or a host whose layers or classifier are not known.
     """
     if layer_decay is not None:
-        real("optimizer.layer_decay", layer_decay, lambda share: 0 < share <= 1, "a number in (0, 1], or null")
+        finite("optimizer.layer_decay", layer_decay, lambda share: 0 < share <= 1, "a number in (0, 1], or null")
     for field, value in (("head_factor", head_factor), ("module_factor", module_factor)):
-        real(f"optimizer.{field}", value, lambda factor: factor > 0, "a finite number above 0")
+        finite(f"optimizer.{field}", value, lambda factor: factor > 0, "a finite number above 0")
     prefix, host = host_of(net)
     found = {name: module_factor for name, _ in net.named_parameters()}
     own = [name for name, _ in host.named_parameters() if "inserted" not in name.split(".")]

@@ -9,7 +9,7 @@ import timm.optim
 from torch import nn
 from torch.optim import Optimizer
 
-from zoomexp.arguments import listed, number, real, truth
+from zoomexp.arguments import boolean, finite, list_of, number
 from zoomexp.errors import InputError
 from zoomexp.learning_rates import factors
 
@@ -53,10 +53,10 @@ def make_optimizer(
     """
     if not isinstance(opt, str) or opt not in timm.optim.list_optimizers():
         raise InputError(f"optimizer.opt={opt}: timm has no such optimizer; try sgd, momentum, adam, adamw or lion")
-    real("optimizer.lr", lr, lambda rate: rate >= 1e-30, "a finite number above 0")
+    finite("optimizer.lr", lr, lambda rate: rate >= 1e-30, "a finite number above 0")
     number("optimizer.weight_decay", weight_decay, 0)
     _check_kwargs(**kwargs)
-    listed("optimizer.no_decay", no_decay, str, f"kinds of parameters; allowed: {', '.join(KINDS)}")
+    list_of("optimizer.no_decay", no_decay, str, f"kinds of parameters; allowed: {', '.join(KINDS)}")
     if unknown := set(no_decay) - set(KINDS):
         raise InputError(f"optimizer.no_decay: unknown {sorted(unknown)}; allowed: {', '.join(KINDS)}")
     scales = factors(model, layer_decay=layer_decay, head_factor=head_factor, module_factor=module_factor)
@@ -76,9 +76,9 @@ def _check_kwargs(
 
     timm passes over the latter where it is given groups of parameters.
     """
-    listed("optimizer.betas", betas, (int, float), "numbers in [0, 1)")
+    list_of("optimizer.betas", betas, (int, float), "numbers in [0, 1)")
     number("optimizer.momentum", momentum, 0)
-    truth("optimizer.nesterov", nesterov)
+    boolean("optimizer.nesterov", nesterov)
     if idle := sorted(IDLE & set(others)):
         raise InputError(
             f"optimizer.{idle[0]}: no such option; allowed: no_decay, layer_decay, head_factor, module_factor"

@@ -7,7 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
-from zoomexp.arguments import listed, number, real
+from zoomexp.arguments import finite, list_of, number
 from zoomexp.errors import InputError
 
 
@@ -20,8 +20,8 @@ def multistep(
         InputError: For milestones that do not rise, or a warm-up that reaches the first of them.
     """
     _check_epochs(epochs, warmup_epochs)
-    listed("scheduler.milestones", milestones, int, "epochs, rising, at least 1")
-    real("scheduler.gamma", gamma, lambda factor: factor > 0, "a finite number above 0")
+    list_of("scheduler.milestones", milestones, int, "epochs, rising, at least 1")
+    finite("scheduler.gamma", gamma, lambda factor: factor > 0, "a finite number above 0")
     if list(milestones) != sorted(set(milestones)) or any(milestone < 1 for milestone in milestones):
         raise InputError(f"scheduler.milestones must be rising epochs >= 1, got {list(milestones)}")
     if milestones and warmup_epochs >= milestones[0]:
@@ -83,7 +83,7 @@ class StepCosine(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, *, min_lr: float = 0.0, warmup: float = 0.0) -> None:
         number("scheduler.min_lr", min_lr, 0)
-        real("scheduler.warmup", warmup, lambda share: 0 <= share < 1, "a number in [0, 1)")
+        finite("scheduler.warmup", warmup, lambda share: 0 <= share < 1, "a number in [0, 1)")
         self.min_lr, self.warmup, self.total_steps = float(min_lr), warmup, 1
         super().__init__(optimizer)
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import number, odd, one_of, truth, whole
+from zoomexp.arguments import boolean, integer, number, odd, one_of
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -81,8 +81,8 @@ class AttZoom(SpatialMap):
         number("attention.threshold", threshold, 0, 1)
         odd("attention.kernel_size", kernel_size)
         odd("attention.enhance_kernel_size", enhance_kernel_size)
-        whole("attention.zoom", zoom)
-        truth("attention.keep_size", keep_size)
+        integer("attention.zoom", zoom)
+        boolean("attention.keep_size", keep_size)
         one_of("attention.enhance", enhance, ("conv", "none"))
         one_of("attention.upsample", upsample, ("zeros", "bilinear", "nearest"))
         one_of("attention.gate", gate, ("threshold", "sigmoid", "hard", "none"))

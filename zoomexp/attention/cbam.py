@@ -18,7 +18,7 @@ outputs nothing and M_c is the constant 0.5.
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import odd, truth, whole
+from zoomexp.arguments import boolean, integer, odd
 from zoomexp.attention.spatial_map import SpatialMap
 
 
@@ -51,9 +51,9 @@ class CBAM(SpatialMap):
 
     def __init__(self, channels: int, *, reduction: int = 16, kernel_size: int = 7, residual: bool = True) -> None:
         super().__init__()
-        whole("attention.reduction", reduction)
+        integer("attention.reduction", reduction)
         odd("attention.kernel_size", kernel_size)
-        truth("attention.residual", residual)
+        boolean("attention.residual", residual)
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Linear(channels, hidden, bias=False)
         self.expand = nn.Linear(hidden, channels, bias=False)

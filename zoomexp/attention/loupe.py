@@ -22,7 +22,7 @@ none        no gate: a residual block of the same two layers, x + (W_2 * relu(W_
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import number, one_of, whole
+from zoomexp.arguments import integer, number, one_of
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -61,10 +61,10 @@ class Loupe(SpatialMap):
         self, channels: int, *, reduction: int = 4, mask: str = "learned", bias: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        whole("attention.reduction", reduction)
+        integer("attention.reduction", reduction)
         one_of("attention.mask", mask, ("learned", "constant", "random", "scalar", "none"))
         number("attention.bias", bias)
-        whole("attention.seed", seed, 0)
+        integer("attention.seed", seed, 0)
         if bias and mask not in ("learned", "scalar"):
             raise InputError(f"attention.bias must be 0 with mask={mask}, which learns no mask, got {bias!r}")
         self.mask = mask

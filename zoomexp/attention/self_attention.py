@@ -21,7 +21,7 @@ coupled weight decay can drive them to zero before it grows; the block is then a
 
 from torch import Tensor, nn
 
-from zoomexp.arguments import one_of, truth
+from zoomexp.arguments import boolean, one_of
 from zoomexp.attention.dot_product import branch_weight, channels_first, explicit_weights, fused, heads_last, received
 from zoomexp.attention.spatial_map import SpatialMap
 
@@ -69,7 +69,7 @@ class SelfAttention(SpatialMap):
         super().__init__()
         one_of("attention.softmax_axis", softmax_axis, ("keys", "queries"))
         for name, value in {"residual": residual, "scale": scale, "keep_map": keep_map}.items():
-            truth(f"attention.{name}", value)
+            boolean(f"attention.{name}", value)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from zoomexp.passing import Passing
+from zoomexp.transient import Transient
 
 
-class SpatialMap(Passing, nn.Module):
+class SpatialMap(Transient, nn.Module):
     """A module that leaves the spatial map of its last forward in `map`.
 
     `map` is `(B, 1, H, W)` in [0, 1] at the resolution of the module's input, or None (before the first forward, and
@@ -15,4 +15,4 @@ class SpatialMap(Passing, nn.Module):
     """
 
     map: Tensor | None = None
-    passing = ("map",)
+    transient = ("map",)

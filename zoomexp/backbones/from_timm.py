@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from zoomexp.arguments import truth
+from zoomexp.arguments import boolean
 from zoomexp.backbones.drop_path import level_drop_path
 from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.errors import InputError
@@ -38,8 +38,8 @@ def from_timm(
     if not isinstance(name, str) or not timm.is_model(name):
         near = difflib.get_close_matches(str(name).split(".")[0], timm.list_models(), n=4)
         raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
-    truth("backbone.pretrained", pretrained)
-    truth("backbone.drop_path_ramp", drop_path_ramp)
+    boolean("backbone.pretrained", pretrained)
+    boolean("backbone.drop_path_ramp", drop_path_ramp)
     default = timm.get_pretrained_cfg(name)
     fixed = default is not None and default.fixed_input_size
     if fixed and image_size is None:

@@ -28,9 +28,9 @@ from timm.layers import LayerNorm, PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import multiple, one_of, real, truth, whole
+from zoomexp.arguments import boolean, finite, integer, multiple_of, one_of
 from zoomexp.errors import InputError
-from zoomexp.passing import Passing
+from zoomexp.transient import Transient
 
 STEM_WIDTH = 64
 NAMES = ("lv_vit_s", "lv_vit")
@@ -64,7 +64,7 @@ class Halved(nn.Module):
         return x / 2
 
 
-class LVViT(Passing, VisionTransformer):
+class LVViT(Transient, VisionTransformer):
     """LV-ViT.
 
     Args:
@@ -139,15 +139,15 @@ def lv_vit(
         InputError: an argument outside these ranges.
     """
     one_of("backbone.name", name, NAMES)
-    truth("backbone.pretrained", pretrained)
+    boolean("backbone.pretrained", pretrained)
     if pretrained:
         raise InputError("backbone.pretrained=true: lv_vit has no pretrained weights here; only false is possible")
-    multiple("backbone.patch_size", patch_size, 2)
-    multiple("backbone.image_size", image_size, patch_size)
-    whole("backbone.depth", depth)
-    whole("backbone.num_heads", num_heads)
-    multiple("backbone.embed_dim", embed_dim, num_heads)
-    real("backbone.drop_path_rate", drop_path_rate, lambda rate: 0 <= rate < 1, "a number in [0, 1)")
+    multiple_of("backbone.patch_size", patch_size, 2)
+    multiple_of("backbone.image_size", image_size, patch_size)
+    integer("backbone.depth", depth)
+    integer("backbone.num_heads", num_heads)
+    multiple_of("backbone.embed_dim", embed_dim, num_heads)
+    finite("backbone.drop_path_rate", drop_path_rate, lambda rate: 0 <= rate < 1, "a number in [0, 1)")
     return LVViT(
         num_classes=num_classes,
         in_chans=in_chans,

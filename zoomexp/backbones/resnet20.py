@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import truth
+from zoomexp.arguments import boolean
 from zoomexp.backbones.from_timm import from_timm
 from zoomexp.errors import InputError
 
@@ -109,7 +109,7 @@ def resnet20(
     """
     if name != "resnet20":
         return from_timm(name, pretrained, image_size, **kwargs)
-    truth("backbone.pretrained", pretrained)
+    boolean("backbone.pretrained", pretrained)
     if pretrained:
         raise InputError("backbone.pretrained=true: resnet20 has no pretrained weights; only false is possible")
     return ResNet20(**kwargs)

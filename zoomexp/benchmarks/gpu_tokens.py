@@ -209,11 +209,11 @@ def zoomer(bench: Bench) -> None:
     for size, sets in bench.sets.items():
         scores = zooms(bench.plain, sets)[0].scorer
         for form in bench.forms:
-            alone(bench, "zoomer", scores, sets, form)
+            measure_part(bench, "zoomer", scores, sets, form)
         for channels in (3, 4, 8, 16) if size == min(bench.sets) and "graph" in bench.forms else ():
             other = ready(scores)
             restem(other.zoomer, channels)
-            alone(bench, f"zoomer, stem of {channels} channels", other, sets, "graph", prepared=True)
+            measure_part(bench, f"zoomer, stem of {channels} channels", other, sets, "graph", prepared=True)
 
 
 def restem(net: nn.Module, channels: int) -> None:
@@ -234,7 +234,9 @@ def tokenizer(bench: Bench) -> None:
         fixed = zooms(bench.plain, sets)[0]
         fixed.scorer = Given(fixed.score(sets[0]))
         for form in bench.forms:
-            alone(bench, "tokenizer", fixed, sets, form, call=lambda images, net=fixed: net.tokenize(images).values)
+            measure_part(
+                bench, "tokenizer", fixed, sets, form, call=lambda images, net=fixed: net.tokenize(images).values
+            )
 
 
 class Given(nn.Module):
@@ -249,7 +251,7 @@ class Given(nn.Module):
         return self.scores
 
 
-def alone(
+def measure_part(
     bench: Bench,
     name: str,
     net: nn.Module,

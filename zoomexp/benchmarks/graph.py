@@ -71,7 +71,7 @@ def measured(overrides: list[str]) -> dict[str, Any]:
             record = RunRecord(folder, one.config, one.choices, overrides)
             trainer, task, data = build(one.cfg, record.folder)
         with (
-            record.alone(OmegaConf.to_yaml(one.cfg, resolve=True)),
+            record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
             make_logger(make(one.cfg.logger), record) as trainer.logger,
         ):
             trainer.fit(task, datamodule=data)

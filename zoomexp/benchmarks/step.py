@@ -56,7 +56,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         trainer, task, data = build(one.cfg, record.folder)
         trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
         with (
-            record.alone(OmegaConf.to_yaml(one.cfg, resolve=True)),
+            record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
             make_logger(make(one.cfg.logger), record) as logger,
         ):
             trainer.logger = logger

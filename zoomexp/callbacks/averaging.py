@@ -2,7 +2,7 @@
 
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from zoomexp.arguments import real
+from zoomexp.arguments import finite
 
 
 def ema(decay: float) -> EMAWeightAveraging:
@@ -14,5 +14,5 @@ def ema(decay: float) -> EMAWeightAveraging:
     Raises:
         InputError: A decay out of its range.
     """
-    real("callbacks.ema.decay", decay, lambda share: 0 <= share < 1, "a number in [0, 1)")
+    finite("callbacks.ema.decay", decay, lambda share: 0 <= share < 1, "a number in [0, 1)")
     return EMAWeightAveraging(decay=decay)

@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import callbacks
 
-from zoomexp.arguments import number, whole
+from zoomexp.arguments import integer, number
 from zoomexp.callbacks.monitored import DECLARED, check_mode, check_monitored, monitored
 
 
@@ -23,7 +23,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     """
 
     def __init__(self, monitor: str, mode: str = "min", patience: int = 3, min_delta: float = 0.0) -> None:
-        whole("callbacks.early_stopping.patience", patience, 0)
+        integer("callbacks.early_stopping.patience", patience, 0)
         number("callbacks.early_stopping.min_delta", min_delta, 0)
         check_mode("callbacks.early_stopping.mode", mode)
         self._asked = monitor, mode, patience, min_delta

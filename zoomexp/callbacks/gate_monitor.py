@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zoomexp import protocols
-from zoomexp.arguments import number, truth, whole
+from zoomexp.arguments import boolean, integer, number
 from zoomexp.health.epochs import EpochFacts
 from zoomexp.health.findings import recorded
 from zoomexp.health.judging import judge_epoch, judge_module, suspicious
@@ -46,8 +46,8 @@ class GateMonitor(NoBatchHooks, pl.Callback):
 
     def __init__(self, threshold: float = 1e-6, every: int = 25, stop: bool = False) -> None:
         number("callbacks.gates.threshold", threshold, 0)
-        whole("callbacks.gates.every", every, 1)
-        truth("callbacks.gates.stop", stop)
+        integer("callbacks.gates.every", every, 1)
+        boolean("callbacks.gates.stop", stop)
         self.threshold, self.every, self.stop = threshold, every, stop
         self.streaks, self.epoch = Streaks(), EpochFacts()
         self.hooks: list[RemovableHandle] = []

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.metrics.localisation import random_prior
 from zoomexp.metrics.perturbation import area, deletion_curve, insertion_curve
 from zoomexp.tasks.localising import maps_of
@@ -33,8 +33,8 @@ class Perturbation(NoBatchHooks, pl.Callback):
     """
 
     def __init__(self, images: int = 200, steps: int = 28) -> None:
-        whole("callbacks.perturbation.images", images)
-        whole("callbacks.perturbation.steps", steps)
+        integer("callbacks.perturbation.images", images)
+        integer("callbacks.perturbation.steps", steps)
         self.images, self.steps = images, steps
         self._areas: dict[str, list[Tensor]] = defaultdict(list)
         self._left = images

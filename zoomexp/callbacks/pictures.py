@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -21,8 +21,8 @@ class Pictures(NoBatchHooks, pl.Callback):
     """
 
     def __init__(self, every: int = 5, count: int = 8) -> None:
-        whole("callbacks.pictures.every", every, 1)
-        whole("callbacks.pictures.count", count, 1)
+        integer("callbacks.pictures.every", every, 1)
+        integer("callbacks.pictures.count", count, 1)
         self.every, self.count = every, count
 
     def on_validation_batch_end(

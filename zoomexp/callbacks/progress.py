@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.metrics.declared import LOSS
 from zoomexp.metrics.quantity import key_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
@@ -23,7 +23,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
 
     def __init__(self, every: int = 20) -> None:
         super().__init__()
-        whole("callbacks.progress.every", every, 1)
+        integer("callbacks.progress.every", every, 1)
         self.every, self.enabled = every, True
         self.console = Console(stderr=True)
         self.bar: Progress | None = None

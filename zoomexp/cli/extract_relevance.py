@@ -25,7 +25,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.atomic_file import writing
 from zoomexp.cli.script_options import split, whole_numbers
 from zoomexp.errors import InputError
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
         cfg = config(options["run"], overrides)
         if not cfg.relevance:
             raise InputError("relevance=none must be one of attention, grad_attn, lrp, rollout")
-        whole("relevance.batch_size", cfg.relevance.batch_size)
+        integer("relevance.batch_size", cfg.relevance.batch_size)
         data = make(cfg.dataset)
         data.prepare_data()
         data.setup()

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(options["output_dir"]).resolve() / name
     out = Path(options["out"] or folder.with_suffix(".md")).resolve()
     wanted = default(seeds) if name == "default" else combinations(seeds)
-    failed = do(wanted, folder, jobs, overrides)
+    failed = run_jobs(wanted, folder, jobs, overrides)
     groups = read_groups(folder, dict.fromkeys(job.group for job in wanted))
     text = f"{TITLES[name]}\n" + table(groups, f"python scripts/study.py {' '.join(arguments)}")
     with writing("out", out):
@@ -119,7 +119,7 @@ def combinations(seeds: int) -> list[Job]:
     ]
 
 
-def do(jobs: Sequence[Job], folder: Path, at_a_time: int, overrides: Sequence[str]) -> int:
+def run_jobs(jobs: Sequence[Job], folder: Path, at_a_time: int, overrides: Sequence[str]) -> int:
     """Do the runs, those of one thread side by side, those of more alone; how many failed."""
     done = iter(range(1, len(jobs) + 1))
 

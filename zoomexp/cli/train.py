@@ -22,15 +22,15 @@ def job(cfg: DictConfig) -> None:
     overrides = OmegaConf.to_container(given.overrides.task)  # as typed: an override may hold an interpolation
     choices = OmegaConf.to_container(given.runtime.choices)
 
-    def do() -> dict:
+    def train() -> dict:
         return run_all(with_needs(cfg, choices, overrides))
 
     with stopping_in_order():
         if given.mode.name == "MULTIRUN":
-            run_job(do, Path(given.sweep.dir), given.job.num, overrides)
+            run_job(train, Path(given.sweep.dir), given.job.num, overrides)
         else:
             with reported():
-                do()
+                train()
 
 
 main = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(job)

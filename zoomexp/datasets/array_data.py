@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, number, one_of, real, truth, whole
+from zoomexp.arguments import boolean, finite, integer, list_of, number, one_of
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.holdout import check_validation, hold_out, shortened
 from zoomexp.datasets.loader import ArrayLoader, share_of_batch
@@ -190,8 +190,8 @@ class ArrayDataModule(pl.LightningDataModule):
         return {"mean": self.mean, "std": self.std, **size}
 
     def _check(self) -> None:
-        truth("dataset.flip", self.flip)
-        truth("dataset.drop_last", self.drop_last)
+        boolean("dataset.flip", self.flip)
+        boolean("dataset.drop_last", self.drop_last)
         one_of("dataset.interpolation", self.interpolation, ("bilinear", "bicubic"))
         check_validation(self.val_fraction, self.validate_on)
 
@@ -203,11 +203,11 @@ def checked_channels(mean: Sequence[float], std: Sequence[float]) -> tuple[tuple
         InputError: not lists of numbers, or a `std` that is not above 0.
     """
     for field, values in {"mean": mean, "std": std}.items():
-        listed(f"dataset.{field}", values, (int, float), "numbers, one per channel")
+        list_of(f"dataset.{field}", values, (int, float), "numbers, one per channel")
         for channel, value in enumerate(values):
             number(f"dataset.{field}[{channel}]", value)
     for channel, value in enumerate(std):
-        real(f"dataset.std[{channel}]", value, lambda spread: spread > 0, "a finite number above 0")
+        finite(f"dataset.std[{channel}]", value, lambda spread: spread > 0, "a finite number above 0")
     return tuple(float(value) for value in mean), tuple(float(value) for value in std)
 
 
@@ -219,4 +219,4 @@ def check_whole(values: dict[str, object], least: dict[str, int]) -> None:
     """
     for field, value in values.items():
         if value is not None:
-            whole(f"dataset.{field}", value, least[field])
+            integer(f"dataset.{field}", value, least[field])

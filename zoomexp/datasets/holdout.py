@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoomexp.arguments import real, whole
+from zoomexp.arguments import finite, integer
 from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.datasets.groups import assigned
 from zoomexp.errors import InputError
@@ -111,7 +111,7 @@ def check_validation(val_fraction: float, validate_on: str) -> None:
     Raises:
         InputError: `val_fraction` outside [0, 1), or `validate_on` other than "heldout" and "test".
     """
-    real("dataset.val_fraction", val_fraction, lambda share: 0 <= share < 1, "a number in [0, 1)")
+    finite("dataset.val_fraction", val_fraction, lambda share: 0 <= share < 1, "a number in [0, 1)")
     if validate_on not in ("heldout", "test"):
         raise InputError(f"dataset.validate_on={validate_on} is unknown; heldout or test")
 
@@ -127,5 +127,5 @@ def check_folds(fold: int | None, folds: int | None) -> None:
     if fold is None or folds is None:
         given, lacking = ("folds", "fold") if fold is None else ("fold", "folds")
         raise InputError(f"dataset.{lacking}: must be given with dataset.{given}, the fold to test on of so many")
-    whole("dataset.folds", folds, 2)
-    whole("dataset.fold", fold, 0, folds - 1)
+    integer("dataset.folds", folds, 2)
+    integer("dataset.fold", fold, 0, folds - 1)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from zoomexp.arguments import real
+from zoomexp.arguments import finite
 from zoomexp.datasets.holdout import check_folds, check_validation, fold_out, hold_out
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.errors import InputError
@@ -38,7 +38,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         check_validation(self.val_fraction, self.validate_on)
-        real("dataset.test_fraction", self.test_fraction, lambda share: 0 < share < 1, "a number in (0, 1)")
+        finite("dataset.test_fraction", self.test_fraction, lambda share: 0 < share < 1, "a number in (0, 1)")
         check_folds(self.fold, self.folds)
 
     def of(self, splits: FileSplits) -> Parts:

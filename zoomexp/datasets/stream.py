@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp.arguments import listed, number, one_of, real, truth
+from zoomexp.arguments import boolean, finite, list_of, number, one_of
 from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.duplicates import without_copies
@@ -125,7 +125,7 @@ class StreamDataModule(pl.LightningDataModule):
         self.mean, self.std = checked_channels(mean, std)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
-        listed("dataset.train_scale", train_scale, (int, float), "two shares, [least, most]")
+        list_of("dataset.train_scale", train_scale, (int, float), "two shares, [least, most]")
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
         self.interpolation, self.erasing, self.repeats = interpolation, erasing, repeats
         self.val_fraction, self.validate_on = val_fraction, validate_on
@@ -252,8 +252,8 @@ class StreamDataModule(pl.LightningDataModule):
         return StreamSet(files, view, mean=self.mean, std=self.std, background=self.background, **options)
 
     def _check(self) -> None:
-        truth("dataset.flip", self.flip)
-        truth("dataset.drop_last", self.drop_last)
+        boolean("dataset.flip", self.flip)
+        boolean("dataset.drop_last", self.drop_last)
         for field, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != 3:
                 raise InputError(f"dataset.{field}={list(values)} must be three values, std above 0")
@@ -262,7 +262,7 @@ class StreamDataModule(pl.LightningDataModule):
             raise InputError(
                 f"dataset.train_scale={list(self.train_scale)} must be [least, most], 0 < least <= most <= 1"
             )
-        real("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
+        finite("dataset.crop_pct", self.crop_pct, lambda share: 0 < share <= 1, "a number in (0, 1]")
         number("dataset.erasing", self.erasing, 0, 1)
         one_of("dataset.sampler", self.sampler, ("shuffled", "balanced"))
         if self.sampler == "balanced" and self.repeats > 1:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
 from zoomexp.relevance.host import grid_side
 from zoomexp.relevance.store import MapReader
@@ -48,7 +48,7 @@ class WithMaps(pl.LightningDataModule):
         batch_size: int = 32,
     ) -> None:
         super().__init__()
-        whole("relevance.batch_size", batch_size)
+        integer("relevance.batch_size", batch_size)
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
         self.files: dict[tuple[str, str], Path] = {}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import listed, number, real
+from zoomexp.arguments import finite, list_of, number
 from zoomexp.errors import InputError
 
 
@@ -25,12 +25,12 @@ class CrossEntropy(nn.Module):
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | str | None = None) -> None:
         super().__init__()
         if class_weights not in (None, "balanced"):
-            listed("loss.class_weights", class_weights, (int, float), "numbers, one per class; or balanced, or null")
+            list_of("loss.class_weights", class_weights, (int, float), "numbers, one per class; or balanced, or null")
             for place, weight in enumerate(class_weights):
                 number(f"loss.class_weights[{place}]", weight, 0)
         self.class_weights = class_weights
         self.register_buffer("weights", None, persistent=False)
-        real("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)")
+        finite("loss.label_smoothing", label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def weigh(self, counts: Sequence[int]) -> None:

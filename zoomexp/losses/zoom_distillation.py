@@ -14,7 +14,7 @@ each averaged over the batch.
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import number, one_of, real
+from zoomexp.arguments import finite, number, one_of
 from zoomexp.errors import InputError
 from zoomexp.relevance.normalisation import min_max
 
@@ -49,7 +49,7 @@ class ZoomDistillation(nn.Module):
         super().__init__()
         for name, value in (("kl_weight", kl_weight), ("dice_weight", dice_weight), ("smooth", smooth)):
             number(f"loss.{name}", value, 0)
-        real("loss.epsilon", epsilon, lambda added: added > 0, "a finite number above 0")
+        finite("loss.epsilon", epsilon, lambda added: added > 0, "a finite number above 0")
         one_of("loss.kl_direction", kl_direction, ("student_teacher", "teacher_student"))
         one_of("loss.scale", scale, ("min_max", "given"))
         self.kl_weight, self.dice_weight, self.kl_direction = kl_weight, dice_weight, kl_direction

@@ -64,7 +64,7 @@ class RunRecord:
         return stored is not None
 
     @contextlib.contextmanager
-    def alone(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
+    def claimed(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
         """Do the run inside: its folder is made, no other process does it, and an error that leaves it is recorded.
 
         Args:

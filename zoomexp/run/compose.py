@@ -20,7 +20,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from zoomexp.arguments import truth
+from zoomexp.arguments import boolean
 from zoomexp.errors import InputError
 from zoomexp.results.identity import run_folder, run_path
 from zoomexp.results.stored import finished_facts
@@ -123,7 +123,7 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
         InputError: If a need is neither overrides nor the folder of a finished run, or a recipe was typed that the
             run's start rules out.
     """
-    truth("rerun", cfg.rerun)
+    boolean("rerun", cfg.rerun)
     cfg, choices = fitted(cfg, choices, overrides, _composed)
     cfg = settle(cfg)
     if not isinstance(cfg.needs, DictConfig):

@@ -34,7 +34,7 @@ def experiment(run: Run, rerun: bool = False) -> dict:
     if rerun or not record.finished():
         with building(), missing(cfg, run.choices, run.overrides):
             built = [build(cfg, record.folder)]
-        with record.alone(OmegaConf.to_yaml(cfg, resolve=True), rerun) as mine:
+        with record.claimed(OmegaConf.to_yaml(cfg, resolve=True), rerun) as mine:
             if mine:
                 with make_logger(make(cfg.logger), record) as logger:
                     do = partial(fit_and_test, logger=logger, record=record, evaluate=cfg.evaluate)

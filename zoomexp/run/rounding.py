@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 
 SIZE = 1e-6  # of a weight: some ten roundings of single precision
 
@@ -23,7 +23,7 @@ def perturb(net: nn.Module, draw: int | None) -> None:
     """
     if draw is None:
         return
-    whole("rounding", draw, 0)
+    integer("rounding", draw, 0)
     generator = torch.Generator().manual_seed(draw)
     with torch.no_grad():
         for weight in net.parameters():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
-from zoomexp.arguments import number, one_of, real, truth, whole
+from zoomexp.arguments import boolean, finite, integer, number, one_of
 from zoomexp.errors import InputError
 
 LEAST = {
@@ -42,19 +42,19 @@ def check_trainer(options: Mapping[str, object]) -> None:
             raise InputError(f"trainer.{name}: not an option of a run, for {instead}")
     for name, least in LEAST.items():
         if options.get(name) is not None or name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-            whole(f"trainer.{name}", options.get(name, least), least)
+            integer(f"trainer.{name}", options.get(name, least), least)
     for name in LIMITS:
         if options.get(name) is not None:
-            real(f"trainer.{name}", options[name], lambda share: share >= 0, "a share, or a number of batches")
+            finite(f"trainer.{name}", options[name], lambda share: share >= 0, "a share, or a number of batches")
     if options.get("gradient_clip_val") is not None:
         number("trainer.gradient_clip_val", options["gradient_clip_val"], 0)
     if options.get("max_steps", -1) != -1:
-        whole("trainer.max_steps", options["max_steps"])
+        integer("trainer.max_steps", options["max_steps"])
     if options.get("deterministic") is not None and options["deterministic"] != "warn":
-        truth("trainer.deterministic", options["deterministic"])
+        boolean("trainer.deterministic", options["deterministic"])
     for name in SWITCHES:
         if options.get(name) is not None:
-            truth(f"trainer.{name}", options[name])
+            boolean(f"trainer.{name}", options[name])
     if options.get("gradient_clip_algorithm") is not None:
         one_of("trainer.gradient_clip_algorithm", options["gradient_clip_algorithm"], ("norm", "value"))
     for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):

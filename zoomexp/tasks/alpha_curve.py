@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from zoomexp.arguments import listed
+from zoomexp.arguments import list_of
 from zoomexp.errors import InputError
 from zoomexp.metrics.declared import ALPHA_CURVE
 from zoomexp.tasks.classification import Classifier
@@ -37,7 +37,7 @@ class AlphaCurve(Classifier):
         super().__init__(model=model, **arguments)
         if not isinstance(model, ZoomViT) or model.budget is not None:
             raise InputError("task=alpha_curve: needs a model with a threshold; choose tokens=zoomvit, no budget")
-        listed("task.alphas", alphas, (int, float), "thresholds")
+        list_of("task.alphas", alphas, (int, float), "thresholds")
         if not alphas:
             raise InputError("task.alphas must have at least one threshold")
         self.thresholds = {f"{alpha:g}": replace(model.threshold, test_alpha=alpha) for alpha in alphas}

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.errors import DivergedError
 from zoomexp.metrics.declared import LOSS
 from zoomexp.metrics.quantity import Quantity, find
@@ -54,7 +54,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        whole("task.seed", seed, 0)
+        integer("task.seed", seed, 0)
         self.model, self.loss, self.seed = model, loss, seed
         self.inputs = reads(model)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler

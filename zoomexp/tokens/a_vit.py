@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from zoomexp import protocols
 from zoomexp.arguments import number
 from zoomexp.errors import InputError
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
+from zoomexp.transient import Transient
 
 
 def a_vit(
@@ -73,7 +73,7 @@ def a_vit(
     return ReducedViT(vit, method, image_size=image_size)
 
 
-class Gate(Passing, nn.Module):
+class Gate(Transient, nn.Module):
     """Scores tokens; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.

@@ -23,7 +23,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from zoomexp.arguments import one_of, whole
+from zoomexp.arguments import integer, one_of
 from zoomexp.tokens import host
 from zoomexp.tokens.moves import keep_where
 from zoomexp.tokens.ragged import Ragged
@@ -59,7 +59,7 @@ def ats(
     locations = blocks(range(min(3, depth), depth) if locations is None else locations, depth)
     one_of("tokens.order", order, ORDERS)
     if samples is not None:
-        whole("tokens.samples", samples)
+        integer("tokens.samples", samples)
     make = partial(ATS, samples, locations, prefix=vit.num_prefix_tokens, order=order)
     return ReducedViT(vit, make, image_size=image_size)
 

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp import protocols
-from zoomexp.arguments import number, whole
+from zoomexp.arguments import integer, number
 from zoomexp.errors import InputError
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.patches import halved
@@ -34,9 +33,10 @@ from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import patches_per_side
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import kept_of
+from zoomexp.transient import Transient
 
 
-class CFViT(Passing, nn.Module):
+class CFViT(Transient, nn.Module):
     """A host with a coarse and a fine stage.
 
     Args:
@@ -76,7 +76,7 @@ class CFViT(Passing, nn.Module):
         for field, value in {"alpha": alpha, "threshold": threshold, "momentum": momentum}.items():
             number(f"tokens.{field}", value, 0, 1)
         self.side = patches_per_side(vit, image_size, of=2) // 2
-        whole("tokens.first_block", first_block, 0, len(vit.blocks) - 1)
+        integer("tokens.first_block", first_block, 0, len(vit.blocks) - 1)
         self.image_size, self.threshold, self.momentum, self.first_block = image_size, threshold, momentum, first_block
         self.cells, self.prefix = self.side**2, vit.num_prefix_tokens
         self.refined = kept_of(self.cells, alpha)

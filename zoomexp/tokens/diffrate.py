@@ -28,7 +28,7 @@ from timm.models import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.errors import InputError
 from zoomexp.tokens import merging
 from zoomexp.tokens.evit import ranked, with_prefix
@@ -61,8 +61,8 @@ def diffrate(
     Raises:
         InputError: an argument outside these ranges, a file that cannot be read, or a host that cannot be run.
     """
-    whole("tokens.prune", prune, 0)
-    whole("tokens.merge", merge, 0)
+    integer("tokens.prune", prune, 0)
+    integer("tokens.merge", merge, 0)
     tokens, depth = patches_per_side(vit, image_size) ** 2 + vit.num_prefix_tokens, len(vit.blocks)
     least = vit.num_prefix_tokens + 1
     kept = uniform(tokens, depth, prune, merge, least) if rates is None else _given(rates, depth, least)

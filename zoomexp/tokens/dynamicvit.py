@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp.arguments import number
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.evit import with_prefix
 from zoomexp.tokens.moves import keep_places
@@ -38,6 +37,7 @@ from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks, checked_rate
+from zoomexp.transient import Transient
 
 SMALLEST = 1e-6
 
@@ -117,7 +117,7 @@ class Predictor(nn.Module):
         return self.decide(torch.cat([own, shared], 2)).float().log_softmax(2)
 
 
-class Predictors(Passing, nn.Module):
+class Predictors(Transient, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.

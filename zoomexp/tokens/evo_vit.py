@@ -27,15 +27,15 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import number, truth
+from zoomexp.arguments import boolean, number
 from zoomexp.errors import InputError
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.moves import rows_of
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks, checked_rate
+from zoomexp.transient import Transient
 
 
 def evo_vit(
@@ -67,7 +67,7 @@ def evo_vit(
     host.check_host(vit)
     number("tokens.momentum", momentum, 0, 1)
     number("tokens.class_weight", class_weight, 0)
-    truth("tokens.representative", representative)
+    boolean("tokens.representative", representative)
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
     if 0 in locations:
         raise InputError(f"tokens.locations must leave out block 0, which no attention goes before, got {locations}")
@@ -75,7 +75,7 @@ def evo_vit(
     return ReducedViT(vit, method, image_size=image_size)
 
 
-class SlowFast(Passing, nn.Module):
+class SlowFast(Transient, nn.Module):
     """Makes the reducer of a forward, and holds the second head; leaves its logits of one in `auxiliary_logits`.
 
     Copies start without logits: a tensor in the autograd graph cannot be copied.

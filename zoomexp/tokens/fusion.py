@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp import protocols
-from zoomexp.arguments import multiple, whole
+from zoomexp.arguments import integer, multiple_of
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores, fine_place
 from zoomexp.tokens.patches import cut, embed_patches
@@ -71,11 +71,11 @@ class ZoomFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.threshold = Threshold(alpha, alpha_range, test_alpha)
-        whole("dataset.image_size", image_size)
+        integer("dataset.image_size", image_size)
         self.image_size, self.channels = image_size, _channels(net)
         self.layout, self.grid = _grid(net, self.channels, image_size)
-        multiple("tokens.cell", cell, image_size // self.grid)
-        multiple("dataset.image_size", image_size, cell)
+        multiple_of("tokens.cell", cell, image_size // self.grid)
+        multiple_of("dataset.image_size", image_size, cell)
         self.side = image_size // cell
         self.net = net
         self.scorer = built(scorer, image_size=image_size, patch_size=cell, in_chans=self.channels)

@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp.arguments import number
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.moves import keep_where
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks
+from zoomexp.transient import Transient
 
 START = 2.0  # the logit of I_j before training
 
@@ -97,7 +97,7 @@ class Policy(NamedTuple):
     classes: Tensor
 
 
-class Interpreters(Passing, nn.Module):
+class Interpreters(Transient, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     That is a function of the labels, on which the reward depends. Copies start without: a tensor in the autograd graph

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zoomexp.arguments import number, one_of, whole
+from zoomexp.arguments import integer, number, one_of
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import CellScores
 from zoomexp.tokens.ragged import placed
@@ -51,7 +51,7 @@ class Pruning:
         one_of("tokens.prune_order", self.order, ORDERS)
         one_of("tokens.prune_group", self.group, GROUPS)
         if self.rule == "top_n":
-            whole("tokens.prune_n", self.count, 0)
+            integer("tokens.prune_n", self.count, 0)
         if self.rule == "match_alpha":
             number("tokens.prune_alpha", self.alpha, 0, 1)
         for name, value, rule in (("prune_n", self.count, "top_n"), ("prune_alpha", self.alpha, "match_alpha")):

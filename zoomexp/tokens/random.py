@@ -12,7 +12,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.tokens import host
 from zoomexp.tokens.evit import with_prefix
 from zoomexp.tokens.moves import keep_places
@@ -43,7 +43,7 @@ def random(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    whole("tokens.seed", seed, 0)
+    integer("tokens.seed", seed, 0)
     make = RandomDrops(checked_rate(keep_rate), blocks(locations, len(vit.blocks)), vit.num_prefix_tokens, seed)
     return ReducedViT(vit, make, image_size=image_size)
 

@@ -12,7 +12,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp import protocols
-from zoomexp.arguments import multiple
+from zoomexp.arguments import multiple_of
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.moves import followed
@@ -45,7 +45,7 @@ def patches_per_side(vit: VisionTransformer, image_size: int, of: int = 1) -> in
     height, patch = vit.patch_embed.patch_size
     if height != patch:
         raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
-    multiple("dataset.image_size", image_size, of * patch)
+    multiple_of("dataset.image_size", image_size, of * patch)
     return image_size // patch
 
 

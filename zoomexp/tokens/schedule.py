@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from zoomexp.arguments import real, whole
+from zoomexp.arguments import finite, integer
 from zoomexp.errors import InputError
 
 
 def checked_rate(value: object) -> float:
     """The share of patches that stay, once it is known to be in (0, 1]."""
-    real("tokens.keep_rate", value, lambda share: 0 < share <= 1, "a number in (0, 1]")
+    finite("tokens.keep_rate", value, lambda share: 0 < share <= 1, "a number in (0, 1]")
     return float(value)
 
 
@@ -34,7 +34,7 @@ def per_block(field: str, value: object, depth: int) -> tuple[int, ...]:
     if len(value) != depth:
         raise InputError(f"{field} must be a whole number or a list of {depth}, one per block, got {len(value)}")
     for number in value:
-        whole(field, number, 0)
+        integer(field, number, 0)
     return tuple(value)
 
 

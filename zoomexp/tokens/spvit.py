@@ -31,13 +31,13 @@ from torch.nn import functional as F
 
 from zoomexp.arguments import number, one_of
 from zoomexp.errors import InputError
-from zoomexp.passing import Passing
 from zoomexp.tokens import host
 from zoomexp.tokens.dynamicvit import SMALLEST, Predictor
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks, checked_rate
+from zoomexp.transient import Transient
 
 PACKAGES = ("mean", "sum")
 SELECTIONS = ("threshold", "rate")
@@ -102,7 +102,7 @@ class Selector(nn.Module):
         return (weights * votes).sum(2), (weights * votes.exp()).sum(2)[..., 0]
 
 
-class Selectors(Passing, nn.Module):
+class Selectors(Transient, nn.Module):
     """The learnt part; makes the reducer of a forward, and leaves the loss of one in training in `auxiliary_loss`.
 
     Copies start without a loss: a tensor in the autograd graph cannot be copied.

@@ -20,7 +20,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from zoomexp.arguments import truth, whole
+from zoomexp.arguments import boolean, integer
 from zoomexp.tokens import host, merging
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
@@ -52,8 +52,8 @@ def tofu(
     host.check_host(vit)
     depth = len(vit.blocks)
     prune_blocks = depth // 2 if prune_blocks is None else prune_blocks
-    whole("tokens.prune_blocks", prune_blocks, 0, depth)
-    truth("tokens.proportional", proportional)
+    integer("tokens.prune_blocks", prune_blocks, 0, depth)
+    boolean("tokens.proportional", proportional)
     r = per_block("tokens.r", r, depth)
     make = partial(ToFu, r, prune_blocks, prefix=vit.num_prefix_tokens, proportional=proportional)
     return ReducedViT(vit, make, image_size=image_size)

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from timm.models import VisionTransformer
 
-from zoomexp.arguments import truth
+from zoomexp.arguments import boolean
 from zoomexp.tokens import host, merging
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
@@ -41,7 +41,7 @@ def tome(
         InputError: an argument outside these ranges, or a host that cannot be run.
     """
     host.check_host(vit)
-    truth("tokens.proportional", proportional)
+    boolean("tokens.proportional", proportional)
     r = per_block("tokens.r", r, len(vit.blocks))
     make = partial(ToMe, r, prefix=vit.num_prefix_tokens, proportional=proportional)
     return ReducedViT(vit, make, image_size=image_size)

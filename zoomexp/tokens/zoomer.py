@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from zoomexp.arguments import multiple, one_of, whole
+from zoomexp.arguments import integer, multiple_of, one_of
 from zoomexp.errors import InputError
 
 PATCH = 16
@@ -46,8 +46,8 @@ class Zoomer(nn.Module):
     def __init__(self, blocks: int = 2, image_size: int = 224, *, patch_size: int = PATCH, in_chans: int = 3) -> None:
         super().__init__()
         one_of("zoomer.blocks", blocks, BLOCKS)
-        whole("zoomer.patch_size", patch_size)
-        multiple("zoomer.image_size", image_size, patch_size)
+        integer("zoomer.patch_size", patch_size)
+        multiple_of("zoomer.image_size", image_size, patch_size)
         self.image_size, self.side = image_size, image_size // patch_size
         resnet = resnet18(weights=None)
         stem = (_first(resnet.conv1, in_chans), resnet.bn1, resnet.relu, resnet.maxpool)

@@ -23,7 +23,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp import protocols
-from zoomexp.arguments import number, one_of, whole
+from zoomexp.arguments import integer, number, one_of
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.cells import ETAS, cell_scores, cells_per_side, coarse_place, fine_place
@@ -112,7 +112,7 @@ class ZoomViT(nn.Module):
         self.grid, self.side = image_size // patch, cells_per_side(image_size // patch, eta)
         _check_together(PAPER | {"coverage": coverage, "positions": positions, "zfe": zfe}, mode, budget, pruning)
         if budget is not None:
-            whole("tokens.budget", budget, 0, self.side**2)
+            integer("tokens.budget", budget, 0, self.side**2)
         self.image_size, self.eta, self.coverage, self.budget = image_size, eta, coverage, budget
         self.zfe, self.omega, self.mode = zfe, omega, mode
         learned = zfe != "none" and zfe_direction == "learned"

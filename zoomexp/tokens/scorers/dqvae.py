@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import multiple, number
+from zoomexp.arguments import multiple_of, number
 from zoomexp.tokens.scorers.entropy import patch_entropy
 from zoomexp.tokens.scorers.grid import patches_per_side
 from zoomexp.tokens.scorers.learned import LearnedScorer
@@ -53,8 +53,8 @@ class DQVAE(LearnedScorer):
     ) -> None:
         super().__init__()
         self.side = patches_per_side(image_size, patch_size)
-        multiple("tokens.scorer.patch_size", patch_size, 2)
-        multiple("tokens.scorer.width", width, GROUPS)
+        multiple_of("tokens.scorer.patch_size", patch_size, 2)
+        multiple_of("tokens.scorer.width", width, GROUPS)
         number("tokens.scorer.ratio", ratio, 0, 1)
         number("tokens.scorer.budget_weight", budget_weight, 0)
         self.ratio, self.budget_weight, half = ratio, budget_weight, patch_size // 2

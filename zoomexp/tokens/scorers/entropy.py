@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.tokens.scorers.grid import grey, patches_per_side
 
 
@@ -39,7 +39,7 @@ class Entropy(nn.Module):
 
     def __init__(self, *, image_size: int, patch_size: int, bins: int = 32) -> None:
         super().__init__()
-        whole("tokens.scorer.bins", bins, 2)
+        integer("tokens.scorer.bins", bins, 2)
         self.side, self.bins = patches_per_side(image_size, patch_size), bins
 
     @torch.no_grad()

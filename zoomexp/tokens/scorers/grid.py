@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import multiple, whole
+from zoomexp.arguments import integer, multiple_of
 
 
 def patches_per_side(image_size: int, patch_size: int) -> int:
@@ -19,8 +19,8 @@ def patches_per_side(image_size: int, patch_size: int) -> int:
     Raises:
         InputError: a side that is no multiple of the patch.
     """
-    whole("tokens.scorer.patch_size", patch_size)
-    multiple("tokens.scorer.image_size", image_size, patch_size)
+    integer("tokens.scorer.patch_size", patch_size)
+    multiple_of("tokens.scorer.image_size", image_size, patch_size)
     return image_size // patch_size
 
 

@@ -19,7 +19,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import multiple, number, whole
+from zoomexp.arguments import integer, multiple_of, number
 from zoomexp.errors import InputError
 from zoomexp.relevance.normalisation import min_max
 from zoomexp.tokens.scorers.grid import patches_per_side
@@ -59,8 +59,8 @@ class HPM(LearnedScorer):
         self.side, self.patch_size = patches_per_side(image_size, patch_size), patch_size
         if self.side < 2:
             raise InputError(f"tokens.scorer.image_size must hold 2 x 2 patches or more, got {image_size}")
-        multiple("tokens.scorer.width", width, HEAD)
-        whole("tokens.scorer.depth", depth)
+        multiple_of("tokens.scorer.width", width, HEAD)
+        integer("tokens.scorer.depth", depth)
         number("tokens.scorer.mask_ratio", mask_ratio, 0, 1)
         number("tokens.scorer.hard_share", hard_share, 0, 1)
         patches, pixels = self.side**2, in_chans * patch_size**2

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from zoomexp.passing import Passing
+from zoomexp.transient import Transient
 
 
-class LearnedScorer(Passing, nn.Module):
+class LearnedScorer(Transient, nn.Module):
     """A scorer that leaves the loss of its last training forward in `auxiliary_loss`.
 
     The loss is a scalar in the autograd graph, or None in eval mode and before the first forward. The scores carry no

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoomexp.arguments import whole
+from zoomexp.arguments import integer
 from zoomexp.tokens.scorers.grid import patches_per_side
 
 
@@ -22,7 +22,7 @@ class Random(nn.Module):
 
     def __init__(self, *, image_size: int, patch_size: int, seed: int = 0) -> None:
         super().__init__()
-        whole("tokens.scorer.seed", seed, 0)
+        integer("tokens.scorer.seed", seed, 0)
         self.side, self.seed, self.batches = patches_per_side(image_size, patch_size), seed, 0
 
     def train(self, mode: bool = True) -> "Random":
