@@ -84,6 +84,15 @@ class ReadsPatches(Protocol):
     reads_patches: bool
 
 
+class ResamplesPlainly(Protocol):
+    """A vision transformer whose positions are resampled to other grids without antialiasing, as DETR's kin do.
+
+    Bicubic either way; timm's way, with it, has another kernel besides. `resamples_plainly` is true.
+    """
+
+    resamples_plainly: bool
+
+
 class GivesMaps(Protocol):
     """A network whose output is maps (B, S, S) in [0, 1] instead of logits: `gives_maps` is true."""
 
@@ -182,6 +191,11 @@ def has_maps(data: object) -> bool:
 def reads_patches(network: nn.Module) -> bool:
     """Whether a network cuts its images by itself; it does not unless it says so."""
     return getattr(network, "reads_patches", False)
+
+
+def resamples_plainly(network: nn.Module) -> bool:
+    """Whether a transformer's positions are resampled without antialiasing; they are not unless it says so."""
+    return getattr(network, "resamples_plainly", False)
 
 
 def inserted(network: nn.Module) -> nn.ModuleDict:

@@ -27,6 +27,7 @@ from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.ragged_attention import attend
 from zoomexp.tokens.reduction import Context, Reducer
 from zoomexp.tokens.regions import region
+from zoomexp.tokens.resampling import resampled
 
 MODES = ("ragged", "padded", "paper")
 POOLS = ("token", "avg")
@@ -115,7 +116,7 @@ def read_out(model: VisionTransformer, tokens: Ragged, *, sizes: Tensor | None =
     if reads_patches:
         return model.forward_head(_filled(tokens))
     if model.global_pool == "token":
-        return model.forward_head(_prefix_of(tokens, needed))
+        return model.forward_head(first_tokens(tokens, needed))
     skipped = model.num_prefix_tokens if mean_of_patches else 0
     mean = _mean(tokens, skipped, sizes)[:, None]
     # The head's own pooling averages over what follows the prefix: here over the mean alone.
@@ -151,19 +152,40 @@ def prefix(model: VisionTransformer, batch: int) -> Tensor:
     return x.expand(batch, -1, -1)
 
 
-def patch_positions(model: VisionTransformer, side: int) -> Tensor:
-    """The host's learned positions (side x side, D), resampled as timm does for other image sizes; 0 if it has none.
+def whole(model: VisionTransformer, images: Tensor) -> Ragged:
+    """The tokens that the plain host has of images (B, C, H, W), prefix first, positions added; any grid of patches."""
+    height, width = model.patch_embed.patch_size
+    grid = (images.shape[2] // height, images.shape[3] // width)
+    patches = embed(model, images) + patch_positions(model, grid)
+    return Ragged.from_dense(torch.cat([prefix(model, len(images)), patches], 1))
+
+
+def patch_positions(model: VisionTransformer, grid: int | tuple[int, int]) -> Tensor:
+    """The host's learned positions (rows x columns, D), resampled to a grid as timm does; 0 if it has none.
+
+    Args:
+        model: the host; see `protocols.ResamplesPlainly`.
+        grid: rows and columns, or one number for both.
 
     Raises:
-        InputError: side below 1.
+        InputError: a side below 1.
     """
-    if side < 1:
-        raise InputError(f"host: side must be at least 1, got {side}")
+    rows, columns = (grid, grid) if isinstance(grid, int) else grid
+    if min(rows, columns) < 1:
+        raise InputError(f"host: side must be at least 1, got {min(rows, columns)}")
     if model.pos_embed is None:
-        return model.patch_embed.proj.weight.new_zeros(side * side, model.embed_dim)
+        return model.patch_embed.proj.weight.new_zeros(rows * columns, model.embed_dim)
     patches = model.pos_embed[:, 0 if model.no_embed_class else model.num_prefix_tokens :]
-    grid = list(model.patch_embed.grid_size)
-    return resample_abs_pos_embed(patches, [side, side], grid, num_prefix_tokens=0)[0]
+    old = model.patch_embed.grid_size
+    if protocols.resamples_plainly(model):
+        return resampled(patches, tuple(old), (rows, columns))[0]
+    return resample_abs_pos_embed(patches, [rows, columns], list(old), num_prefix_tokens=0)[0]
+
+
+def first_tokens(tokens: Ragged, count: int) -> Tensor:
+    """The first `count` tokens of each image, (B, count, D)."""
+    rows = tokens.offsets()[:-1, None] + torch.arange(count, device=tokens.values.device)
+    return tokens.values[rows]
 
 
 def _run_padded(model: VisionTransformer, tokens: Ragged, masked: bool) -> Ragged:
@@ -239,12 +261,6 @@ def _drop_path(drop_path: nn.Module, branch: Tensor, layout: Ragged) -> Tensor:
         return branch
     factors = drop_path(branch.new_ones(len(layout.lengths), 1))
     return branch * factors.index_select(0, layout.owner())
-
-
-def _prefix_of(tokens: Ragged, count: int) -> Tensor:
-    """The first `count` tokens of each image, (B, count, D)."""
-    rows = tokens.offsets()[:-1, None] + torch.arange(count, device=tokens.values.device)
-    return tokens.values[rows]
 
 
 def _filled(tokens: Ragged) -> Tensor:

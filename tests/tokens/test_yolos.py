@@ -1,0 +1,188 @@
+"""YOLOS: its sizes, its equations written out, the transformers library's where that is installed."""
+
+import pytest
+import timm
+import torch
+from timm.models import VisionTransformer
+from torch import nn
+from torch.nn import functional as F
+
+from tests.tokens.hosts import TINY, close, randomised
+from zoomexp.errors import InputError
+from zoomexp.metrics.cost import macs
+from zoomexp.tokens.yolos import YOLOS
+
+K, N = 4, 6
+
+
+def detector(host=VisionTransformer, options=None, **own):
+    torch.manual_seed(0)
+    return randomised(YOLOS(host(**TINY | (options or {})), num_classes=K, **{"boxes": N} | own))
+
+
+def bicubic(table, old, new):
+    """Positions (n, D) of a grid on another."""
+    maps = table.reshape(*old, -1).permute(2, 0, 1)[None]
+    return F.interpolate(maps, size=new, mode="bicubic", align_corners=False)[0].flatten(1).T
+
+
+def written_out(net, image, start, layer=None):
+    """Logits (N, K + 1) and boxes (N, 4) of one image, its tokens in the paper's order: class, patches, detection."""
+    vit, rows = net.vit, [side // 8 for side in image.shape[1:]]
+    own = vit.num_prefix_tokens - N
+    patches = vit.patch_embed.proj(image[None])[0].flatten(1).T
+    p = vit.pos_embed[0]
+    x = torch.cat(
+        [vit.cls_token[0] + p[:own], patches + bicubic(p[own + N :], start, rows), vit.reg_token[0] + p[own:][:N]]
+    )
+    for i, block in enumerate(vit.blocks):
+        x = block(x[None])[0]
+        if layer and i < len(vit.blocks) - 1:
+            m = net.layer_positions.table[i]
+            x = x + torch.cat([m[:own], bicubic(m[own + N :], layer, rows), m[own:][:N]])
+    y = vit.norm(x)[-N:]
+    return [head[4](head[2](head[0](y).relu()).relu()) for head in (net.class_head, net.box_head)]
+
+
+@pytest.mark.parametrize("size", [(32, 48), (24, 56), (40, 40)])
+@pytest.mark.parametrize("own", [{"start_size": (32, 48), "layer_size": (24, 40)}, {}], ids=["type-i", "type-ii"])
+def test_the_equations_written_out(own, size):
+    net, images = detector(**own), torch.randn(2, 3, *size)
+    said = net(images)
+    start, layer = ((4, 6), (3, 5)) if own else ((4, 4), None)
+    for i, image in enumerate(images):
+        logits, boxes = written_out(net, image, start, layer)
+        close(said.logits[i], logits)
+        close(said.boxes[i], boxes.sigmoid())
+    assert net.lengths.tolist() == [1 + N + size[0] * size[1] // 64] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "layer", "parameters"),
+    [
+        ("vit_tiny_patch16_224", (800, 1333), None, 6_488_736),
+        ("vit_small_patch16_224", (512, 864), (512, 864), 30_684_768),
+        ("vit_small_patch16_224", (512, 864), None, 22_959_072),
+        ("vit_base_patch16_384", (800, 1344), (800, 1344), 127_798_368),
+    ],
+)
+def test_parameters_of_the_released_models(name, start, layer, parameters):
+    with torch.device("meta"):
+        net = YOLOS(timm.create_model(name), num_classes=91, start_size=start, layer_size=layer)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+
+
+def test_its_work():
+    net, width, tokens = detector(), TINY["embed_dim"], 1 + N + 4 * 6
+    blocks = TINY["depth"] * (12 * width**2 * tokens + 2 * tokens**2 * width)
+    heads = N * (4 * width**2 + width * (K + 1 + 4))
+    assert macs(net, torch.zeros(1, 3, 32, 48)) == blocks + 24 * 3 * 64 * width + heads
+
+
+@pytest.mark.parametrize("own", [{}, {"layer_size": (24, 40)}], ids=["type-ii", "type-i"])
+def test_an_image_does_not_depend_on_its_batch_mates_or_on_what_fills_the_batch(own):
+    net, sizes = detector(**own), torch.tensor([[32, 48], [24, 16], [32, 48], [40, 8]])
+    images = torch.randn(4, 3, 40, 48)
+    together = net(images, sizes)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        alone = net(images[i : i + 1, :, :height, :width])
+        close(together.logits[i], alone.logits[0])
+        close(together.boxes[i], alone.boxes[0])
+    assert net.lengths.shape == (1,)
+    assert net(images, sizes).logits.shape == (4, N, K + 1)
+    assert net.lengths.tolist() == [1 + N + count for count in (24, 6, 24, 5)]
+    images[1, :, 24:], images[1, :, :, 16:] = 9, 9
+    close(net(images, sizes).logits, together.logits)
+
+
+def test_hosts_of_other_kinds_keep_their_features():
+    """Without the detection tokens' influence on it, the class token says what the plain host says."""
+    from timm.models.deit import VisionTransformerDistilled
+
+    kinds = {"deit3": (VisionTransformer, {"no_embed_class": True, "init_values": 0.1}),
+             "distilled": (VisionTransformerDistilled, {}), "registers": (VisionTransformer, {"reg_tokens": 2}),
+             "mean": (VisionTransformer, {"global_pool": "avg"}),
+             "classless": (VisionTransformer, {"global_pool": "avg", "class_token": False})}  # fmt: skip
+    for name, (kind, options) in kinds.items():
+        net = detector(kind, options)
+        plain = randomised(kind(**TINY | options))
+        own = plain.num_prefix_tokens - (name == "distilled")
+        assert net.vit.num_prefix_tokens == own + N
+        tokens, _ = net.tokenize(torch.randn(1, 3, 32, 32))
+        assert len(tokens.values) == 16 + own + N and not any("dist" in key for key, _ in net.named_parameters())
+        said = net(torch.randn(2, 3, 32, 40))
+        assert said.logits.shape == (2, N, K + 1)
+        (said.logits.sum() + said.boxes.sum()).backward()
+        without = {key for key, parameter in net.named_parameters() if parameter.grad is None}
+        assert without == set(), name
+
+
+def test_positions_of_a_host_without_any_for_its_class_token():
+    torch.manual_seed(0)
+    vit = VisionTransformer(**TINY, no_embed_class=True)
+    before = vit.pos_embed.detach().clone()
+    net = YOLOS(vit, num_classes=K, boxes=N)
+    close(net.vit.pos_embed[:, 1 + N :], before)
+    assert (net.vit.pos_embed[:, 0] == 0).all() and (net.vit.pos_embed[:, 1 : 1 + N] != 0).all()
+
+
+def test_against_the_transformers_library():
+    library = pytest.importorskip("transformers")
+    config = library.YolosConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192,
+                                 image_size=[32, 48], patch_size=8, num_detection_tokens=N, num_labels=K,
+                                 use_mid_position_embeddings=True, layer_norm_eps=1e-6)  # fmt: skip
+    other = randomised(library.YolosForObjectDetection(config))
+    net = detector(start_size=(32, 48), layer_size=(32, 48))
+    copied(net, dict(other.named_parameters()))
+    for size in ((32, 48), (40, 24)):
+        images = torch.randn(2, 3, *size)
+        said, theirs = net(images), other(images)
+        close(said.logits, theirs.logits)
+        close(said.boxes, theirs.pred_boxes)
+
+
+def copied(net, theirs):
+    """Put the weights of a YOLOS of `transformers` into one of ours."""
+
+    def turned(positions):
+        return torch.cat([positions[..., :1, :], positions[..., -N:, :], positions[..., 1:-N, :]], -2)
+
+    def weights(*names):
+        found = [next(value for key, value in theirs.items() if key.endswith(name)) for name in names]
+        return nn.Parameter(torch.cat([value.detach() for value in found]))
+
+    vit = net.vit
+    vit.cls_token, vit.reg_token = weights("cls_token"), weights("detection_tokens")
+    vit.pos_embed = nn.Parameter(turned(weights("embeddings.position_embeddings")))
+    net.layer_positions.table = nn.Parameter(turned(weights("mid_position_embeddings")[:, 0]))
+    vit.patch_embed.proj.weight, vit.patch_embed.proj.bias = weights("projection.weight"), weights("projection.bias")
+    for kind in ("weight", "bias"):
+        setattr(vit.norm, kind, weights(f"vit.layernorm.{kind}"))
+        for i, block in enumerate(vit.blocks):
+            at = [key for key in theirs if f".{i}." in key and key.startswith("vit.") and key.endswith(kind)]
+            parts = [(block.norm1, ("layernorm_before",)), (block.norm2, ("layernorm_after",)),
+                     (block.attn.qkv, ("query", "key", "value")), (block.attn.proj, ("attention.output.dense",)),
+                     (block.mlp.fc1, ("intermediate.dense",)), (block.mlp.fc2, (f"{i}.output.dense",))]  # fmt: skip
+            for part, names in parts:
+                found = [next(key for key in at if key.endswith(f"{name}.{kind}")) for name in names]
+                setattr(part, kind, nn.Parameter(torch.cat([theirs[key].detach() for key in found])))
+        for head, name in ((net.class_head, "class_labels_classifier"), (net.box_head, "bbox_predictor")):
+            for i in range(3):
+                setattr(head[2 * i], kind, weights(f"{name}.layers.{i}.{kind}"))
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: detector(boxes=0), "detector.boxes=0 must be a whole number, at least 1"),
+        (lambda: detector(start_size=(4, 40)), "detector.start_size=[4, 40] must be height and width in pixels"),
+        (lambda: detector(layer_size=(32,)), "detector.layer_size=[32] must be height and width in pixels"),
+        (lambda: YOLOS(timm.create_model("resnet18"), num_classes=3), "tokens: the backbone must be a VisionTransf"),
+        (lambda: detector()(torch.zeros(1, 3, 30, 32)), "of whole patches of 8 x 8 pixels, got (1, 3, 30, 32)"),
+        (lambda: detector()(torch.zeros(1, 3, 32, 32), torch.tensor([[32, 40]])), "size must be 1 heights and widths"),
+    ],
+)
+def test_refusals(act, message):
+    with pytest.raises(InputError) as caught:
+        act()
+    assert message in str(caught.value)
