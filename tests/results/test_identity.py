@@ -58,7 +58,7 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
     partial = [path for path in leaves(config) if path.endswith("._partial_")]
     assert ignored == {
         "needs", "recipe",
-        "output_dir", "data_dir", "rerun", "compile", "dataset.data_dir", "dataset.num_workers",
+        "output_dir", "data_dir", "rerun", "stale", "compile", "dataset.data_dir", "dataset.num_workers",
         "trainer.accelerator", "trainer.profiler._target_", "trainer.devices", "trainer.num_nodes",
         "trainer.strategy", "trainer.log_every_n_steps",
         "trainer.on_oom",

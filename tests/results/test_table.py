@@ -177,10 +177,12 @@ def test_another_commit_is_stale_and_stays(tmp_path):
     cell = filled.rows[0].cells[0]
     assert (cell.stale, cell.mean) == (True, 91.0)
     text = rendering.markdown(filled)
-    assert text.count("Measured by other commits than abc") == 1 and "stale" not in text  # said once, not in each cell
+    assert (
+        text.count("Measured with other data or code than those of abc") == 1 and "stale" not in text
+    )  # said once, not in each cell
     mixed = {"plain": runs([90.0, 92.0], sha="old"), "gated": runs([91.0, 92.0], sha="abc")}
     text = rendering.markdown(fill(load(tmp_path, plain()), mixed, "paper", "abc"))
-    assert "stale: measured by another commit than abc" in text
+    assert "stale: measured with other data or code than those of abc" in text
     marked = [line for line in text.splitlines() if line.endswith("|") and " stale |" in line]
     assert marked and all(cells.split("|")[4].endswith(" stale ") for cells in marked)
     assert sum(cell.stale for cell in filled.rows[0].cells if cell.n) == len(marked)

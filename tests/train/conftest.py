@@ -13,6 +13,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from wandb.proto import wandb_internal_pb2
 
+from zoomexp.results.origin import data_now
+
 ROOT = Path(__file__).parents[2]
 SMALL = (
     "dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "trainer.max_epochs=1", "logger=none",
@@ -42,6 +44,7 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
         GlobalHydra.instance().clear()
+        data_now.cache_clear()  # a process of its own would not have it
         capfd.readouterr()
         try:
             runpy.run_path(argv[0], run_name="__main__")

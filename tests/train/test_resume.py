@@ -4,6 +4,7 @@ import json
 import time
 
 import pandas as pd
+import pytest
 import torch
 
 RUN = (
@@ -60,3 +61,56 @@ def test_a_run_that_lacks_only_its_test_is_tested(train, facts, folders):
     ended = train(*words)
     assert (ended.code, "\nepoch" in ended.err) == (0, False), ended.err
     assert facts()["status"] == "finished" and facts()["metrics"] == whole["metrics"]
+
+
+EARLY = (
+    "attention=none", "trainer.max_epochs=8", "callbacks=[default,early_stopping]", "optimizer.lr=1e-30",
+    "callbacks.early_stopping.patience=1",
+)  # fmt: skip  # such a rate changes nothing: nothing gets better after the first epoch
+
+
+def as_if_killed_at_the_test(folder) -> dict:
+    whole = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(whole | {"status": "running", "metrics": {}}))
+    return whole
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_early_stopping_and_a_kill_at_the_test(train, facts, folders, every):
+    words = (*EARLY, f"trainer.check_val_every_n_epoch={every}")
+    assert train(*words).code == 0
+    (folder,) = folders()
+    whole, history = as_if_killed_at_the_test(folder), (folder / "history.csv").read_bytes()
+    assert whole["metrics"]["epochs"] == 2 * every
+    ended = train(*words)
+    assert (ended.code, "\nepoch" in ended.err) == (0, False), ended.err
+    assert facts()["metrics"] == whole["metrics"] and facts()["weights"] == whole["weights"]
+    assert (folder / "history.csv").read_bytes() == history
+
+
+def test_validated_every_second_epoch(train, facts, folders):
+    words = ("attention=none", "trainer.max_epochs=5", "trainer.check_val_every_n_epoch=2")
+    assert train(*words).code == 0
+    (folder,) = folders()
+    rows = pd.read_csv(folder / "history.csv")
+    assert rows["val/acc1"].isna().tolist() == [True, False, True, False, True]
+    assert not rows["train/loss"].isna().any()
+    whole = as_if_killed_at_the_test(folder)
+    assert whole["weights"] == "checkpoints/best.ckpt"
+    assert whole["metrics"]["val/acc1"] == rows["val/acc1"][3]
+    best = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] == rows["val/acc1"].idxmax()  # the first of equals, as Lightning takes it
+    assert whole["metrics"]["val/acc1_best"] == pytest.approx(rows["val/acc1"].max())
+    assert train(*words).code == 0
+    assert facts()["metrics"] == whole["metrics"] and facts()["weights"] == whole["weights"]
+
+
+def test_a_run_whose_outputs_were_moved_tests_its_best(train, facts, folders, tmp_path):
+    words = ("attention=none", "trainer.max_epochs=3")
+    assert train(*words).code == 0
+    (folder,) = folders()
+    whole = as_if_killed_at_the_test(folder)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert train(*words, f"output_dir={tmp_path / 'moved'}").code == 0
+    there = json.loads((tmp_path / "moved" / folder.relative_to(tmp_path / "out") / "metrics.json").read_text())
+    assert there["metrics"] == whole["metrics"] and there["weights"] == whole["weights"] == "checkpoints/best.ckpt"

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from zoomexp.arguments import integer
 from zoomexp.metrics.declared import LOSS
 from zoomexp.metrics.quantity import key_of
+from zoomexp.run.epochs import metrics_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -70,8 +71,9 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         self.images += pl_module.meter.images
         if not self.enabled:
             return
-        train = {name: v for name, v in trainer.callback_metrics.items() if name.startswith("train/")}
-        val = {name: v for name, v in trainer.callback_metrics.items() if name == f"val/{pl_module.main.key}"}
+        metrics = metrics_of(trainer)
+        train = {name: v for name, v in metrics.items() if name.startswith("train/")}
+        val = {name: v for name, v in metrics.items() if name == f"val/{pl_module.main.key}"}
         scores = _shown(pl_module, train | val)
         done = trainer.global_step - self.first_step
         elapsed = time.perf_counter() - self.started

@@ -8,7 +8,7 @@
     seeds=3                      how many seeds: 0, 1, 2
     scale=small                  smoke (does it run?) | small (fits two cores) | paper (the recipe itself)
     rows="name;name" rows="1;3"  only these rows, by name or by number from 1
-    rerun=false                  true: do finished runs again
+    rerun=false                  true: do finished runs again | stale: those whose data or code have changed since
     data_dir=data output_dir=outputs
     hydra/launcher=joblib        how the runs are started; hydra.* settings go along
     trainer=gpu logger=none      hardware and logging of all runs: trainer=, trainer.precision=, compile=, logger...
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         path = write_document(done, (CHECKOUT or Path.cwd()) / "docs" / "results.md", command, speed)
         console.print(f"written: {path}")
     else:
-        tables, rerun = [load_table(CONFIGS / "table", name) for name in named(wanted)], options["rerun"] == "true"
+        tables, rerun = [load_table(CONFIGS / "table", name) for name in named(wanted)], options["rerun"]
         rows = [chosen(table, options["rows"]) for table in tables]
         whole = [reproduce(*one, seeds, scale, overrides, rerun) for one in zip(tables, rows, strict=True)]
         sys.exit(0 if all(whole) else 1)
@@ -74,7 +74,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     options, overrides = split(arguments, OPTIONS, ALLOWED, flags=("table=", "--list", "--report"))
     whole_numbers(options, "seeds")
     check_choice(options, "scale", SCALES)
-    check_choice(options, "rerun", ("true", "false"))
+    check_choice(options, "rerun", ("true", "false", "stale"))
     return options, overrides
 
 
@@ -111,7 +111,7 @@ def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str]) -> Fi
     return fill(table, runs, scale, git_state()["sha"] or "")
 
 
-def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: bool) -> bool:
+def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: str) -> bool:
     """Run what is missing of a table, show it and write it in every form; returns whether all of it is there."""
     launcher = [override for override in overrides if override.startswith("hydra")]
     runnable = [row for row in rows if not row.unavailable]
@@ -119,9 +119,9 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     every = {one.folder: one for run in wanted.values() for one in run.chain()}
     for depth in sorted({run.depth for run in every.values()}):  # first what others need
         level = [run for run in every.values() if run.depth == depth]
-        again = [run for run in level if rerun and run.folder in wanted]
+        again = [run for run in level if _is_again(run, rerun, run.folder in wanted)]
         missing = [run for run in level if run not in again and not finished_runs([run.folder])]
-        for runs, options in ((again, ["rerun=true"]), (missing, [])):
+        for runs, options in ((again, ["rerun=true", "stale=show"]), (missing, ["stale=show"])):
             if runs:
                 launch(table.name, runs, launcher, options)
     done = filled(table, seeds, scale, overrides)
@@ -134,6 +134,13 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
     return not failed
+
+
+def _is_again(run: Run, rerun: str, in_a_row: bool) -> bool:
+    """Whether a run is to be repeated, as `rerun` says: those that others are built on only where they are stale."""
+    if rerun == "stale":
+        return any(one.changed for one in finished_runs([run.folder]))
+    return rerun == "true" and in_a_row
 
 
 def folder_of(overrides: Sequence[str]) -> Path:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoomexp.health.judging import Classes, Split
+from zoomexp.run.epochs import metrics_of
 
 
 class EpochFacts:
@@ -51,7 +52,7 @@ class EpochFacts:
         """The accuracies of the epoch, of the splits that have one."""
         images = {"train": task.meter.images * trainer.world_size}
         images |= {"val": int(self._counts.sum())} if self._counts is not None else {}
-        metrics = trainer.callback_metrics
+        metrics = metrics_of(trainer)
         return {
             split: Split(float(metrics[f"{split}/acc1"]), number)
             for split, number in images.items()
@@ -60,7 +61,7 @@ class EpochFacts:
 
     def cross_entropy(self, trainer: pl.Trainer) -> float | None:
         """The epoch's training cross-entropy; where the loss has one term alone, that term."""
-        metrics = trainer.callback_metrics
+        metrics = metrics_of(trainer)
         found = metrics.get("train/cross_entropy", metrics.get("train/loss"))
         return None if found is None else float(found)
 

@@ -9,6 +9,7 @@ from zoomexp.health.findings import told
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.derived import along_training, declared, from_history
 from zoomexp.results.filling import RunResult
+from zoomexp.results.origin import changes, has_origin
 from zoomexp.results.predictions import FILE, Predictions
 from zoomexp.results.recorded_quantities import main_of, quantities_of
 from zoomexp.results.stored import facts_if_finished
@@ -28,6 +29,7 @@ def finished_run(folder: Path) -> RunResult | None:
         git_sha=facts["git"].get("sha") or "",
         folder=str(folder),
         health=told(facts),
+        changed=changes(folder, facts) if has_origin(facts) else None,
         main=main_of(facts),
         quantities=own,
     )

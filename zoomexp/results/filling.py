@@ -34,6 +34,8 @@ class RunResult:
         main: key of its task's main quantity.
         quantities: those that its task declares beside the package's.
         health: what its monitor found (`health.findings.told`); empty for a run that is well.
+        changed: which data or code have changed since (`results.origin.changes`); None where the record does not say
+            what it was made from.
     """
 
     metrics: Mapping[str, float]
@@ -43,6 +45,7 @@ class RunResult:
     git_sha: str = ""
     folder: str = ""
     health: str = ""
+    changed: str | None = None
     main: str = ACC1.key
     quantities: tuple[Quantity, ...] = ()
 
@@ -148,7 +151,7 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         table: the table.
         runs: row name -> its finished runs, one per seed; a row without runs may be left out.
         scale: the scale the runs were made at.
-        git_sha: the commit of now; cells measured by another are marked stale.
+        git_sha: the commit of now.
     """
     for name, results in runs.items():
         table.row(name)
@@ -183,10 +186,15 @@ def _cell(
         missing = NO_REPORTED if reported is None else NOT_COMPARABLE + NOT_RECORDED
         return Cell(column, reported, missing if results else NOT_RUN)
     interval = mean_interval(measured)
-    stale = any(result.git_sha != git_sha for result in results)
+    stale = any(is_stale(result, git_sha) for result in results)
     mark = _mark(results)
     text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, measured, reason)
     return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, *found, mark)
+
+
+def is_stale(result: RunResult, git_sha: str) -> bool:
+    """Whether a run was made from other data or code; of one that does not say, whether by another commit."""
+    return result.git_sha != git_sha if result.changed is None else bool(result.changed)
 
 
 def _mark(results: Sequence[RunResult]) -> str:
@@ -214,4 +222,7 @@ def _caveats(row: Row, results: Sequence[RunResult]) -> tuple[str, ...]:
     """The table's own, and what the monitor found in the row's runs."""
     unavailable = [f"Not available: {row.unavailable}"] if row.unavailable else []
     health = [f"Seed {result.seed} of {row.name}: {result.health}." for result in results if result.health]
-    return (*row.caveats, *unavailable, *health)
+    changed = [
+        f"Seed {run.seed} of {row.name} is stale: {run.changed} changed since." for run in results if run.changed
+    ]
+    return (*row.caveats, *unavailable, *health, *changed)

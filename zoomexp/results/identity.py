@@ -8,8 +8,8 @@ does a run's list of `needs`: what of them is used stands where it is used.
 A folder that has another name and a config with the same digits is the run's folder all the same: that of runs made
 before 2026-11-28, whose names covered every key of the config.
 
-This is the identity of what was asked for. What it was done with, the data read and the code imported, is a second one:
-`metrics.json` has a place for it, `identity.data` and `identity.code`, null while nobody fills it.
+This is the identity of what was asked for. What it was made from, the data read and the code imported, is a second one
+(`zoomexp.results.origin`).
 """
 
 import hashlib
@@ -43,7 +43,7 @@ ONCE: dict[str, dict[str, Any]] = {
 ROOT_DEFAULTS = {"evaluate": "best", "checkpoint": None, "rounding": None}
 # What does not decide the numbers: where things lie, who watches, how the work is spread over the hardware.
 NOT_SCIENCE = (
-    "output_dir", "data_dir", "rerun", "compile", "needs", "logger", "dataset.data_dir", "dataset.num_workers",
+    "output_dir", "data_dir", "rerun", "stale", "compile", "needs", "logger", "dataset.data_dir", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.profiler", "callbacks.progress",
     "callbacks.gates", "callbacks.history", "callbacks.pictures", "recipe",

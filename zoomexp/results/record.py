@@ -15,10 +15,11 @@ from zoomexp.atomic_file import write_text
 from zoomexp.errors import InputError
 from zoomexp.processes import first_process
 from zoomexp.results.identity import config_hash, run_folder, run_path
+from zoomexp.results.origin import Origin, data_changes, told_code, told_data
 from zoomexp.results.prediction_table import write_table
 from zoomexp.results.predictions import save_predictions
 from zoomexp.results.provenance import git_state, host, versions
-from zoomexp.results.stored import facts_if_finished
+from zoomexp.results.stored import RecordError, facts_if_finished, read_facts
 from zoomexp.run.faults import as_fault
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # the checkpoint to resume from, and the one that serves if it is damaged
@@ -42,13 +43,14 @@ class RunRecord:
         outputs = Path(output_dir).resolve()
         self.folder = run_folder(outputs, run_path(config, choices))
         self.path = self.folder.relative_to(outputs / "runs")
+        self.origin: Origin | None = None
         self.facts = {
             "run": str(self.path),
             "status": "running",
             "choices": dict(choices),
             "overrides": list(overrides),
             "seed": config["seed"],
-            "identity": {"config": config_hash(config), "data": None, "code": None},
+            "identity": {"config": config_hash(config), "data": None, "files": None, "code": None},
             "metrics": {},
             "cost": {},
             "health": None,
@@ -63,6 +65,11 @@ class RunRecord:
         self.facts = stored or self.facts
         return stored is not None
 
+    def made_from(self, origin: Origin) -> None:
+        """Say what the run is made from, before it is claimed."""
+        self.origin = origin
+        self.facts["identity"] |= origin.entry()
+
     @contextlib.contextmanager
     def claimed(self, config_yaml: str, rerun: bool = False) -> Iterator[bool]:
         """Do the run inside: its folder is made, no other process does it, and an error that leaves it is recorded.
@@ -75,7 +82,7 @@ class RunRecord:
             Whether the run is to be done; not if another process, which this one waited for, has finished it.
 
         Raises:
-            InputError: If the folder cannot be written.
+            InputError: If the folder cannot be written, or the data have changed since the run was begun.
             FaultError: In the place of an error inside that says that disk, memory or a worker gave way.
         """
         if not first_process():
@@ -85,6 +92,8 @@ class RunRecord:
             if not rerun and self.finished():
                 yield False
                 return
+            if not rerun:
+                self._goes_on()
             try:
                 self._start(config_yaml, rerun)
             except OSError as error:
@@ -122,6 +131,19 @@ class RunRecord:
         finally:
             lock.release()
 
+    def _goes_on(self) -> None:
+        """See that an interrupted run goes on with the data it was begun with; say so where it is not the same code."""
+        begun = self.folder / "checkpoints" / LAST
+        if self.origin is None or not (begun.exists() or begun.with_name(PREVIOUS).exists()):
+            return
+        with contextlib.suppress(RecordError):
+            before = read_facts(self.folder).get("identity") or {}
+            if changed := told_data(data_changes(before, self.config)):
+                raise InputError(f"{changed} changed after {self.path} was begun; rerun=true begins it anew")
+            if changed := told_code(self.folder):
+                sys.stderr.write(f"{changed} changed after the run was begun; it goes on with what is there now\n")
+                self.facts["identity"]["begun_with"] = before.get("begun_with") or before.get("code")
+
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"output_dir: cannot write {self.folder} ({error.strerror}); name a writable one")
 
@@ -133,6 +155,8 @@ class RunRecord:
         for old in left:
             old.unlink()
         write_text(self.folder / "config.yaml", config_yaml)
+        if self.origin is not None:
+            self.origin.write(self.folder)
         self._write("running")
 
     def finish(

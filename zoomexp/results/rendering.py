@@ -165,17 +165,17 @@ def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | N
 
 
 def _all_stale(filled: FilledTable) -> bool:
-    """Whether every measured cell is from another commit: then it is said once, and not in each of them."""
+    """Whether every measured cell is stale: then it is said once, and not in each of them."""
     return all(cell.stale for row in filled.rows for cell in row.cells if cell.n)
 
 
 def _age(filled: FilledTable) -> str:
-    """What a table says of the commits that its cells were measured by; empty if all are of the present one."""
+    """What a table says of the data and code that its cells were measured with; empty if all are what they are now."""
     if not any(cell.stale for row in filled.rows for cell in row.cells):
         return ""
     if _all_stale(filled):
-        return f"Measured by other commits than {filled.git_sha}."
-    return f"stale: measured by another commit than {filled.git_sha}."
+        return f"Measured with other data or code than those of {filled.git_sha}."
+    return f"stale: measured with other data or code than those of {filled.git_sha}."
 
 
 def _escaped(text: str, table: dict[str, str]) -> str:

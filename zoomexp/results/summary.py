@@ -38,6 +38,8 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
     if health := told(facts):
         table.add_row("health", escape(health), style="red")
+    if changed := facts.get("changed"):
+        table.add_row("stale", escape(f"{changed} changed after it was finished"), style="red")
     for name, quantity in tested(facts).items():
         table.add_row(f"test {quantity.name}", quantity.text(metrics[name]))
     table.add_row("parameters", f"{cost['params']:,} (module {cost['module_params']:,})")
@@ -77,6 +79,6 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     for job in jobs:
         values = {name: value_of(name, job.get("metrics", {}), job.get("cost", {})) for name in columns}
         shown = ["-" if value is None else columns[name].number(value) for name, value in values.items()]
-        status = ", ".join(filter(None, [job["status"], mark(job)]))
+        status = ", ".join(filter(None, [job["status"], mark(job), "stale" if job.get("changed") else ""]))
         table.add_row(str(job["job"]), " ".join(job["overrides"]), status, *shown, job.get("run") or "-")
     return table

@@ -51,7 +51,7 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
 def _write_job(sweep_dir: Path, job: int, overrides: list[str], facts: Mapping[str, Any]) -> None:
     if not first():
         return
-    names = ("status", "run", "metrics", "cost", "health", "main", "quantities")
+    names = ("status", "run", "metrics", "cost", "health", "changed", "main", "quantities")
     kept = {key: facts[key] for key in names if key in facts}
     sweep_dir.mkdir(parents=True, exist_ok=True)
     write_text(sweep_dir / f"job_{job}.json", json.dumps({"job": job, "overrides": overrides, **kept}, indent=2))

@@ -10,7 +10,7 @@ from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
 class Epochs(NoBatchHooks, pl.Callback):
-    """Rows of {epoch, step, epoch_s, img_per_s, lr, metrics}.
+    """Rows of {epoch, step, epoch_s, img_per_s, lr, metrics}; one that was not validated has no `val/` metrics.
 
     The rows travel with the checkpoint, so a resumed run's file has every epoch once. `epoch_s` is the time of the
     training batches alone, without validation.
@@ -18,11 +18,12 @@ class Epochs(NoBatchHooks, pl.Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.validated = False  # whether the epoch that is going on was
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; note the rate, which the schedule changes before the epoch's end."""
         self.lr = base_rate(trainer.optimizers[0])
-        self.started, self.validation_s = time.perf_counter(), 0.0
+        self.started, self.validation_s, self.validated = time.perf_counter(), 0.0, False
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the training clock."""
@@ -32,9 +33,10 @@ class Epochs(NoBatchHooks, pl.Callback):
         """Go on with the training clock."""
         if not trainer.sanity_checking:
             self.validation_s += time.perf_counter() - self.validation_started
+            self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row and write the file."""
+        """Add the epoch's row."""
         seconds = time.perf_counter() - self.started - self.validation_s
         self.rows.append(
             {
@@ -43,7 +45,7 @@ class Epochs(NoBatchHooks, pl.Callback):
                 "epoch_s": round(seconds, 3),
                 "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 1),
                 "lr": self.lr,
-                **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+                **{name: float(value) for name, value in sorted(metrics_of(trainer).items())},
             }
         )
 
@@ -54,6 +56,25 @@ class Epochs(NoBatchHooks, pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows back from a checkpoint."""
         self.rows = list(state_dict["rows"])
+
+
+def metrics_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """The metrics of the epoch that ends: Lightning still has those of the last validation where there was none."""
+    known = trainer.callback_metrics
+    return {name: value for name, value in known.items() if validated(trainer) or not name.startswith("val/")}
+
+
+def validated(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that ends was validated; a trainer without `Epochs` is taken to validate each."""
+    return all(callback.validated for callback in trainer.callbacks if isinstance(callback, Epochs))
+
+
+def latest(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The last value of each metric: that of the last epoch, or of the last one that was validated."""
+    found: dict[str, float] = {}
+    for row in rows:
+        found |= {name: value for name, value in row.items() if "/" in name}
+    return found
 
 
 def epochs_of(trainer: pl.Trainer) -> Epochs:

@@ -24,7 +24,7 @@ from zoomexp.results.record import LAST, RunRecord
 from zoomexp.results.recorded_quantities import entry
 from zoomexp.run.checkpoint_files import to_resume
 from zoomexp.run.cost import run_cost
-from zoomexp.run.epochs import epochs_of
+from zoomexp.run.epochs import epochs_of, latest
 from zoomexp.run.opening import say_opening
 from zoomexp.run.prepare import shape_of
 from zoomexp.run.stopping import placed
@@ -104,7 +104,7 @@ def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:
 def fit(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
-    """Train; returns the checkpoint to test, the metrics of the last epoch (and the best), and the history."""
+    """Train; returns the checkpoint to test, the latest metrics (and the best), and the history."""
     begun = to_resume(record.folder)
     say_opening(trainer, task.model, data, record, begun)
     try:
@@ -112,7 +112,7 @@ def fit(
     finally:
         record.facts["health"] = health_of(trainer)
     history = epochs_of(trainer).rows
-    metrics = {name: value for name, value in history[-1].items() if "/" in name} | {"epochs": len(history)}
+    metrics = latest(history) | {"epochs": len(history)}
     best, last = best_of(trainer), record.folder / "checkpoints" / LAST
     if best:
         metrics[f"{best.monitor}_best"] = float(best.best_model_score)

@@ -24,12 +24,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and str(error) == "could not create a primitive"  # oneDNN's way to say it
 
 
-def in_memory(build: Callable[[], Built], do: Callable[..., None], on_oom: str) -> None:
+def in_memory(build: Callable[[], Built], run: Callable[..., None], on_oom: str) -> None:
     """Build a run and do it; where memory runs out, build and do it again with smaller batches, until it fits.
 
     Args:
         build: returns the trainer, the task and the data module, made anew.
-        do: called with the three; goes on from the run's last checkpoint, if there is one.
+        run: called with the three; goes on from the run's last checkpoint, if there is one.
         on_oom: "halve", or "fail", the first time already.
 
     Raises:
@@ -37,12 +37,12 @@ def in_memory(build: Callable[[], Built], do: Callable[..., None], on_oom: str) 
     """
     parts: int | None = 1
     while parts:
-        parts = _attempt(build, do, parts, on_oom)
+        parts = _attempt(build, run, parts, on_oom)
         if parts:  # a collection takes longer than a tiny job
             garbage_collection_cuda()
 
 
-def _attempt(build: Callable[[], Built], do: Callable[..., None], parts: int, on_oom: str) -> int | None:
+def _attempt(build: Callable[[], Built], run: Callable[..., None], parts: int, on_oom: str) -> int | None:
     """Do the run with batches cut into `parts`; returns the parts to try next, or None if it is done.
 
     A function of its own, so that nothing of a failed attempt is left when the next one begins.
@@ -52,7 +52,7 @@ def _attempt(build: Callable[[], Built], do: Callable[..., None], parts: int, on
     whole, left_out = data.batch_size, "" if dropped else " and without the epoch's last, smaller batch"
     cut(trainer, data, parts)
     try:
-        do(trainer, task, data)
+        run(trainer, task, data)
         return None
     except Exception as error:
         if not out_of_memory(error):

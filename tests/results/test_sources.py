@@ -1,0 +1,78 @@
+"""Which modules decide a run's numbers, and which edits of theirs count."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from zoomexp.results import sources as module
+from zoomexp.results.sources import changed_sources, code_digest, sources, write_sources
+
+CONFIG = {"attention": {"_target_": "birds.gates.Gate"}, "loss": [{"_target_": "torch.nn.CrossEntropyLoss"}]}
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch):
+    """A user's package: `birds.gates` imports a neighbour, relatively, and that one zoomexp's Loupe."""
+    folder = tmp_path / "birds"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "gates.py").write_text("from .inner import half\n\n\nclass Gate:\n    value = half(4)\n")
+    (folder / "inner.py").write_text("from zoomexp.attention import loupe\n\n\ndef half(x):\n    return x / 2\n")
+    (folder / "unused.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    clear()
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "birds"]:
+        del sys.modules[name]
+    clear()
+
+
+def clear():
+    importlib.invalidate_caches()
+    module.file_of.cache_clear()
+    module._is_followed.cache_clear()
+
+
+def test_what_counts(birds):
+    found = sources(CONFIG)
+    assert {name for name in found if name.startswith("birds")} == {"birds", "birds.gates", "birds.inner"}
+    assert {"zoomexp.attention.loupe", "zoomexp.attention.spatial_map", "zoomexp.run.build", "zoomexp.run.fit",
+            "zoomexp.weights"} <= set(found)  # fmt: skip
+    assert not [name for name in found if name.startswith(("torch", "zoomexp.results", "zoomexp.health"))]
+    assert "zoomexp.attention.cbam" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("from zoomexp.attention import loupe\n\n\ndef half(x):\n    return x / 3\n", True),
+        ("# a comment\nfrom zoomexp.attention import loupe\ndef half(x):\n    '''Half.'''\n    return x/2\n", False),
+        ("def half(x:\n", True),
+        (None, True),
+    ],
+)
+def test_edits(birds, tmp_path, text, counts):
+    write_sources(sources(CONFIG), tmp_path)
+    assert changed_sources(tmp_path) == []
+    (birds / "inner.py").unlink()
+    if text:
+        (birds / "inner.py").write_text(text)
+    clear()
+    assert changed_sources(tmp_path) == ["birds.inner"] * counts
+
+
+def test_the_digest_is_that_of_what_is_kept(birds, tmp_path):
+    found = sources(CONFIG)
+    write_sources(found, tmp_path)
+    assert set(json.loads((tmp_path / "code.json").read_text())) == set(found)
+    (birds / "gates.py").write_text("class Gate:\n    value = 3\n")
+    assert code_digest(sources(CONFIG)) != code_digest(found)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"a": 1}'])
+def test_nothing_is_known_without_a_readable_list(tmp_path, text):
+    if text is not None:
+        (tmp_path / "code.json").write_text(text)
+    assert changed_sources(tmp_path) == []
