@@ -29,7 +29,7 @@ SHAPE = {"num_classes": 10, "in_chans": 1, "image_size": 8}
 def test_the_life_of_a_run(record, tmp_path):
     assert not record.folder.exists()
     assert not record.finished()
-    with record.alone("seed: 4\n") as mine:
+    with record.claimed("seed: 4\n") as mine:
         assert mine
         assert (record.folder / "config.yaml").read_text() == "seed: 4\n"
         assert (stored(record)["status"], stored(record)["metrics"], stored(record)["cost"]) == ("running", {}, {})
@@ -49,11 +49,11 @@ def test_a_second_process_waits_and_does_not_repeat_the_run(record, tmp_path, ca
     second, found = RunRecord(tmp_path / "out", {"seed": 4, "lr": 0.1}, CHOICES, []), []
 
     def ask():
-        with second.alone("") as mine:
+        with second.claimed("") as mine:
             found.append(mine)
 
     asking = threading.Thread(target=ask)
-    with record.alone(""):
+    with record.claimed(""):
         asking.start()
         asking.join(0.5)
         assert asking.is_alive() and not found
@@ -73,14 +73,14 @@ def test_a_second_process_waits_and_does_not_repeat_the_run(record, tmp_path, ca
     ],
 )
 def test_a_failure_is_recorded_and_goes_on(record, error, status):
-    with pytest.raises(type(error)), record.alone(""):
+    with pytest.raises(type(error)), record.claimed(""):
         raise error
     assert stored(record)["status"] == status
     assert not record.finished()
 
 
 def test_a_block_that_ends_well_changes_nothing(record):
-    with record.alone(""):
+    with record.claimed(""):
         pass
     assert stored(record)["status"] == "running"
 
@@ -127,18 +127,18 @@ def test_an_unwritable_folder_is_the_users_mistake(tmp_path):
     with pytest.raises(
         InputError, match=r"^output_dir: cannot write .*file.*\(Not a directory\); name a writable one$"
     ):
-        record.alone("").__enter__()
+        record.claimed("").__enter__()
 
 
 def test_a_rerun_forgets_the_checkpoints_and_the_history(record):
-    with record.alone(""):
+    with record.claimed(""):
         (record.folder / "checkpoints").mkdir()
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "history.csv", "note.txt"):
         (record.folder / name).write_text("")
-    with record.alone(""):
+    with record.claimed(""):
         pass
     assert (record.folder / "checkpoints" / "last.ckpt").exists()
-    with record.alone("", rerun=True):
+    with record.claimed("", rerun=True):
         assert not list((record.folder / "checkpoints").iterdir())
     assert sorted(path.name for path in record.folder.iterdir()) == [
         "checkpoints",
@@ -150,7 +150,7 @@ def test_a_rerun_forgets_the_checkpoints_and_the_history(record):
 
 def test_predictions_are_sorted_by_index(record):
     index = np.array([3, 0, 2, 1])
-    with record.alone(""):
+    with record.claimed(""):
         record.save_predictions({"index": index, "label": index * 10, "top1": index * 100})
     with np.load(record.folder / "predictions.npz") as read:
         assert {name: read[name].tolist() for name in read.files} == {
@@ -161,7 +161,7 @@ def test_predictions_are_sorted_by_index(record):
 
 def test_only_the_first_process_writes(record, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.utilities.rank_zero_only.rank", 1)
-    with record.alone("") as mine:
+    with record.claimed("") as mine:
         assert mine
         record.save_predictions({"index": np.array([0])})
         record.finish({}, {}, None, SHAPE)

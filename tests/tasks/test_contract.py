@@ -169,7 +169,7 @@ def do(root, seed, epochs=3):
                          callbacks=watch)  # fmt: skip
     task = TwoObjects(model=Points(), loss=nn.Identity(), scheduler=None, seed=seed,
                       optimizer=partial(make_optimizer, opt="momentum", lr=0.05))  # fmt: skip
-    with record.alone("seed: 0\n"):
+    with record.claimed("seed: 0\n"):
         check_ready(trainer, task, data := Scenes(), None, "best")
         logger = Logger(root, name="csv", version=str(seed))
         fit_and_test(trainer, task, data, logger=logger, record=record, evaluate="best")
