@@ -137,7 +137,7 @@ def test_lion():
         ({"weight_decay": -1e-9}, r"optimizer\.weight_decay=-1e-09 must be a finite number, at least 0"),
         (
             {"no_decay": ["norm", "gates"]},
-            r"optimizer\.no_decay: unknown \['gates'\]; allowed: norm, bias, gate, module",
+            r"optimizer\.no_decay: unknown \['gates'\]; allowed: norm, bias, gate, module, token",
         ),
         ({"moment": 1}, r"optimizer: adam cannot be built: .*moment"),
         ({"momentum": 0.5}, r"optimizer\.momentum: adam has no such option; allowed: betas, eps"),

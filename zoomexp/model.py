@@ -9,6 +9,7 @@ from torch import nn
 from zoomexp import protocols
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
+from zoomexp.metrics.localisation import sides
 
 
 def build_model(
@@ -16,10 +17,11 @@ def build_model(
     *,
     num_classes: int,
     in_chans: int,
-    image_size: int,
+    image_size: int | tuple[int, int],
     attention: Callable[[int], nn.Module] | None = None,
     at: str | int | Sequence[str | int] | None = None,
     tokens: Callable[..., nn.Module] | None = None,
+    detector: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
     """Build a classifier, put a module into it, and change how it gets its tokens.
 
@@ -27,10 +29,11 @@ def build_model(
         backbone: Builds the host from `num_classes` and `in_chans`.
         num_classes: Number of logits.
         in_chans: Channels of the images.
-        image_size: Side of the square images in pixels.
+        image_size: Side of the square images in pixels, or height and width.
         attention: Builds a module from a number of channels; None for the plain host.
         at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
         tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is.
+        detector: Builds a detector from the host, `num_classes` and `tokens`; None: the network classifies.
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
@@ -41,15 +44,17 @@ def build_model(
         InputError: If the host, the module and the place do not fit together.
     """
     net = backbone(num_classes=num_classes, in_chans=in_chans)
-    if tokens is None:  # else the images are cut into patches by what makes the tokens
+    if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
-    example = torch.zeros(1, in_chans, image_size, image_size)
+    example = torch.zeros(1, in_chans, *sides(image_size))
     net.insertion_sites = getattr(net, "insertion_sites", [])  # a trained network may come with modules
     if attention is not None:
         at = at if at is not None else default_place(attention)
         net.insertion_sites = [*net.insertion_sites, *insert(net, _checked(attention), at, example)]
     places, weights = net.insertion_sites, getattr(net, "start_weights", None)
-    if tokens is not None:
+    if detector is not None:
+        net = detector(net, num_classes=num_classes, image_size=image_size, tokens=tokens)
+    elif tokens is not None:
         net = tokens(net, image_size=image_size)
     net.insertion_sites, net.start_weights = places, weights
     return net.to(memory_format=torch.channels_last)
@@ -60,13 +65,13 @@ def default_place(attention: Callable[[int], nn.Module]) -> str:
     return protocols.own_place(getattr(attention, "func", attention))
 
 
-def _check_size(net: nn.Module, image_size: int) -> None:
+def _check_size(net: nn.Module, image_size: int | tuple[int, int]) -> None:
     """Refuse a transformer that is built for images of another size, or of none; in a run it would do so itself."""
     embed = getattr(net, "patch_embed", None)
     size = embed.img_size if getattr(embed, "strict_img_size", False) else None
     if size and 0 in embed.grid_size:
         raise InputError(f"backbone.image_size={size[0]} must be at least {embed.patch_size[0]}, a patch's side")
-    if size and tuple(size) != (image_size, image_size):
+    if size and tuple(size) != sides(image_size):
         raise InputError(f"dataset.image_size={image_size} must be backbone.image_size={size[0]}, as it is by default")
 
 

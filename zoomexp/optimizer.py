@@ -13,7 +13,8 @@ from zoomexp.arguments import boolean, finite, list_of, number
 from zoomexp.errors import InputError
 from zoomexp.learning_rates import factors
 
-KINDS = ("norm", "bias", "gate", "module")
+KINDS = ("norm", "bias", "gate", "module", "token")
+TOKENS = {"cls_token", "reg_token", "dist_token", "pos_embed"}  # of a vision transformer, timm's names
 # Arguments of timm that act on models alone: it passes over them where it is given groups of parameters.
 IDLE = set(inspect.signature(timm.optim.create_optimizer_v2).parameters) - {
     "model_or_params", "opt", "lr", "weight_decay", "momentum", "foreach", "kwargs",
@@ -40,7 +41,8 @@ def make_optimizer(
         lr: Learning rate, > 0.
         weight_decay: Coupled L2 for SGD and Adam, decoupled for AdamW and Lion; >= 0.
         no_decay: Kinds of parameters without decay: "norm", "bias", "gate" (the scalar gamma of a module, which
-            coupled decay drives to zero), "module" (everything in an inserted module).
+            coupled decay drives to zero), "module" (everything in an inserted module), "token" (a transformer's learned
+            tokens and their positions).
         layer_decay: Factor from each layer's learning rate to that of the one below (see `learning_rates`). A group
             with a factor of its own has it as `lr_scale`, and its rate is `lr` times that.
         head_factor: Factor on the learning rate of the classifier.
@@ -134,4 +136,5 @@ def _kinds(path: str, module: nn.Module, name: str) -> set[str]:
     kinds = {"bias"} if name == "bias" else set()
     kinds |= {"norm"} if "Norm" in type(module).__name__ else set()
     kinds |= {"gate"} if name == "gamma" else set()
+    kinds |= {"token"} if name in TOKENS else set()
     return kinds | ({"module"} if "inserted" in path.split(".") else set())

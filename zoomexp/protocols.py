@@ -99,6 +99,18 @@ class GivesMaps(Protocol):
     gives_maps: bool
 
 
+class GivesBoxes(Protocol):
+    """A network whose output is `boxes.Detections` instead of logits: `gives_boxes` is true."""
+
+    gives_boxes: bool
+
+
+class WaitsForHost(Protocol):
+    """A loss that works on the CPU in between, which no graph of a step can hold: `waits_for_host` is true."""
+
+    waits_for_host: bool
+
+
 class NeedsMaps(Protocol):
     """A loss that reads the inserted modules' maps, or a scorer that reads a teacher's: `needs_maps` is true."""
 
@@ -171,6 +183,16 @@ def gives_scores(network: nn.Module) -> bool:
 def gives_maps(network: nn.Module) -> bool:
     """Whether a network's output is maps; it is not unless it says so."""
     return getattr(network, "gives_maps", False)
+
+
+def gives_boxes(network: nn.Module) -> bool:
+    """Whether a network's output is boxes; it is not unless it says so."""
+    return getattr(network, "gives_boxes", False)
+
+
+def waits_for_host(loss: nn.Module) -> bool:
+    """Whether a loss works on the CPU in between; it does not unless it says so."""
+    return getattr(loss, "waits_for_host", False)
 
 
 def needs_maps(part: nn.Module) -> bool:

@@ -160,8 +160,9 @@ def test_every_attention_stands_at_every_place_of_resnet20(attention):
 def test_the_root_lists_every_group_in_order():
     root = yaml.safe_load((CONFIGS / "train.yaml").read_text())
     listed = [next(iter(entry)) for entry in root["defaults"] if isinstance(entry, dict)]
-    order = ["dataset", "relevance", "loss", "mixing", "optimizer", "scheduler", "task", "trainer", "callbacks"]
+    order = ["dataset", "relevance", "loss", "mixing", "optimizer", "scheduler", "trainer", "callbacks"]
     order += ["recipe", "backbone", "attention", "insertion", "tokens"]  # these may choose among those before them
+    order += ["detector", "task"]
     assert [name for name in listed if name in order] == order
     groups = {path.parts[0] for path in FILES} - NOT_CHOICES
     assert groups == {name for name in listed if not re.match("override |optional ", name)}

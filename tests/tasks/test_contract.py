@@ -36,6 +36,7 @@ from zoomexp.run.prepare import check_ready
 from zoomexp.tasks.alpha_curve import AlphaCurve
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tasks.contract import Task
+from zoomexp.tasks.detection import Detection
 from zoomexp.tasks.distillation import ZoomerDistillation
 from zoomexp.tasks.nine_crop import NineCrop
 from zoomexp.tasks.training import TrainedModel
@@ -271,9 +272,9 @@ def test_a_task_keeps_the_contract(kind):
 
 
 def test_every_task_of_the_package_is_asked():
-    kinds = {Classifier, NineCrop, AlphaCurve, ZoomerDistillation}
+    kinds = {Classifier, NineCrop, AlphaCurve, ZoomerDistillation, Detection}
     own = {kind for kind in descendants(TrainedModel) if kind.__module__.startswith("zoomexp.")}
-    assert own == kinds  # AlphaCurve needs a ZoomViT: tests/tasks/test_alpha_curve.py
+    assert own == kinds  # with networks of their own: test_alpha_curve.py, test_detection.py
 
 
 def descendants(kind):

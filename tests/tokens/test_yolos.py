@@ -1,5 +1,8 @@
 """YOLOS: its sizes, its equations written out, the transformers library's where that is installed."""
 
+import importlib
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -17,7 +20,8 @@ K, N = 4, 6
 
 def detector(host=VisionTransformer, options=None, **own):
     torch.manual_seed(0)
-    return randomised(YOLOS(host(**TINY | (options or {})), num_classes=K, **{"boxes": N} | own))
+    given = {"boxes": N, "image_size": 32} | own
+    return randomised(YOLOS(host(**TINY | (options or {})), num_classes=K, **given))
 
 
 def bicubic(table, old, new):
@@ -171,9 +175,42 @@ def copied(net, theirs):
                 setattr(head[2 * i], kind, weights(f"{name}.layers.{i}.{kind}"))
 
 
+METHODS = {
+    "tome": {"r": 3}, "tofu": {"r": 3}, "evit": {"locations": [1]}, "topk": {"locations": [1]},
+    "random": {"locations": [1]}, "ats": {"samples": 6, "locations": [1]}, "diffrate": {"prune": 2, "merge": 2},
+}  # fmt: skip
+
+
+def method(name, **options):
+    module = importlib.import_module(f"zoomexp.tokens.{name}")
+    make = module.CFViT if name == "cf_vit" else getattr(module, name)
+    return partial(make, **METHODS.get(name, {}) | options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_that_keep_the_first_tokens_leave_every_detection_token_where_it_is(name):
+    """With blocks that add nothing the tokens that are read are those that went in, and patches are fewer."""
+    net, images = detector(tokens=method(name)), torch.randn(2, 3, 24, 40)
+    for block in net.vit.blocks:
+        for layer in (block.attn.proj, block.mlp.fc2):
+            layer.weight.data.zero_()
+            layer.bias.data.zero_()
+    own = net.vit.norm(net.vit.reg_token[0] + net.vit.pos_embed[0, 1 : 1 + N])
+    close(net(images).logits, net.class_head(own).expand(2, -1, -1))
+    assert (net.lengths < 1 + N + 15).all() and (net.lengths > 1 + N).all()
+
+
+@pytest.mark.parametrize("name", ["dynamicvit", "spvit", "ia_red2", "a_vit", "evo_vit", "cf_vit"])
+def test_methods_that_learn_to_classify_are_refused(name):
+    options = {"cf_vit": {"first_block": 1}, "a_vit": {"target_depth": 2}}.get(name, {"locations": [1]})
+    with pytest.raises(InputError, match="detector=yolos: takes no "):
+        detector(tokens=method(name, **options), image_size=32)
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
+        (lambda: detector(tokens=method("tome"), layer_size=(32, 32)), "detector.layer_size: positions of every block"),
         (lambda: detector(boxes=0), "detector.boxes=0 must be a whole number, at least 1"),
         (lambda: detector(start_size=(4, 40)), "detector.start_size=[4, 40] must be height and width in pixels"),
         (lambda: detector(layer_size=(32,)), "detector.layer_size=[32] must be height and width in pixels"),

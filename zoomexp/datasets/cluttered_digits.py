@@ -120,18 +120,18 @@ def clutter(
     source = np.resize(generator.permutation(len(digits)), count)
     corners = generator.integers(0, canvas - digits.shape[1] + 1, (count, 2))
     images = np.zeros((count, canvas, canvas), np.uint8)
-    _paste(images, np.arange(count), digits[source], corners)
+    paste(images, np.arange(count), digits[source], corners)
     if distractors:
         steps = generator.integers(1, len(digits), count * distractors)  # never 0: never the digit itself
         others = (np.repeat(source, distractors) + steps) % len(digits)
         places = generator.integers(0, canvas - fragment_size + 1, (len(others), 2))
-        fragments = _fragments(digits, others, fragment_size, generator)
-        _paste(images, np.repeat(np.arange(count), distractors), fragments, places)
-    boxes = _ink_boxes(digits)[source] + np.tile(corners[:, ::-1], 2)
+        fragments = cut_fragments(digits, others, fragment_size, generator)
+        paste(images, np.repeat(np.arange(count), distractors), fragments, places)
+    boxes = ink_boxes(digits)[source] + np.tile(corners[:, ::-1], 2)
     return ImageArrays(images[..., None], labels[source], boxes.astype(np.float32))
 
 
-def _paste(images: np.ndarray, where: np.ndarray, patches: np.ndarray, corners: np.ndarray) -> None:
+def paste(images: np.ndarray, where: np.ndarray, patches: np.ndarray, corners: np.ndarray) -> None:
     """Put patch i (s, s) into image `where[i]` at `corners[i]` (top, left), keeping the brighter pixel."""
     side, canvas = patches.shape[1], images.shape[1]
     start = (where * canvas + corners[:, 0]) * canvas + corners[:, 1]
@@ -139,7 +139,7 @@ def _paste(images: np.ndarray, where: np.ndarray, patches: np.ndarray, corners: 
     np.maximum.at(images.reshape(-1), start[:, None, None] + square, patches)
 
 
-def _fragments(digits: np.ndarray, chosen: np.ndarray, side: int, generator: np.random.Generator) -> np.ndarray:
+def cut_fragments(digits: np.ndarray, chosen: np.ndarray, side: int, generator: np.random.Generator) -> np.ndarray:
     """Cut one (side, side) piece around a random ink pixel out of each of the `chosen` digits (M,)."""
     digit, row, column = np.nonzero(digits)  # sorted by digit
     first, last = np.searchsorted(digit, chosen), np.searchsorted(digit, chosen, side="right")
@@ -150,7 +150,7 @@ def _fragments(digits: np.ndarray, chosen: np.ndarray, side: int, generator: np.
     return digits[chosen[:, None, None], rows, columns]
 
 
-def _ink_boxes(digits: np.ndarray) -> np.ndarray:
+def ink_boxes(digits: np.ndarray) -> np.ndarray:
     """Return the tight boxes (K, 4), x0, y0, x1, y1 in pixel edges, of the ink of digits (K, S, S)."""
     edges = []
     for axis in (1, 2):  # any ink in a column, then in a row

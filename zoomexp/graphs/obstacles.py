@@ -7,6 +7,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
 from zoomexp.graphs.rates import FUSED, steps_on_device
+from zoomexp.protocols import waits_for_host
 from zoomexp.tasks.training import TrainedModel
 
 # Hooks inside a step: a graph calls nothing.
@@ -39,6 +40,8 @@ def obstacle(trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer
     if not steps_on_device(optimizer):
         known = ", ".join(kind.__name__ for kind in FUSED)
         return f"optimizer {type(optimizer).__name__} steps on the host; those with a fused form do not: {known}"
+    if waits_for_host(task.loss):
+        return f"loss={type(task.loss).__name__} works on the CPU in between"
     if getattr(task, "mixing", None) is not None:
         return "mixing draws random numbers on the host"
     return _own_step(task) or _hook_inside(task, trainer.callbacks)

@@ -34,6 +34,8 @@ class SetPrediction(nn.Module):
         InputError: A number out of its range.
     """
 
+    waits_for_host = True
+
     def __init__(
         self,
         label_cost: float = 1.0,

@@ -56,6 +56,25 @@ RANKS = Quantity("rank_correlation", "rank correlation with the teacher", "", Tr
 TERMS = (Quantity("kl", "KL divergence", decimals=4), Quantity("dice", "Dice loss", decimals=4))
 DISTILLATION = (MSE, MAE, RANKS, LOSS, *TERMS, *LOCALISATION)
 
+AP = _score("ap", "AP, mean of IoU 0.5 to 0.95", test="bootstrap", shown=True, short="AP",
+            measure="zoomexp.metrics.average_precision.of_predictions")  # fmt: skip
+AP50 = _score("ap50", "AP at IoU 0.5", test="bootstrap", shown=True, short="AP50",
+              measure="zoomexp.metrics.average_precision.at_half")  # fmt: skip
+DETECTION = (
+    AP,
+    AP50,
+    _score("ap75", "AP at IoU 0.75", short="AP75", shown=True),
+    _score("ap_small", "AP of objects below 32 x 32 pixels", short="AP S"),
+    _score("ap_medium", "AP of objects from 32 x 32 to 96 x 96 pixels", short="AP M"),
+    _score("ap_large", "AP of objects above 96 x 96 pixels", short="AP L"),
+    _score("ar100", "average recall with 100 boxes", short="AR100"),
+    LOSS,
+    TOKENS,
+    Quantity("class", "loss of the class", decimals=4),
+    Quantity("box", "loss of the box's distance", decimals=4),
+    Quantity("giou", "loss of the box's overlap", decimals=4),
+)
+
 GATES = (
     Quantity("change", "relative change of the feature", decimals=4, bounds=(0.0, None)),
     _share("saturated", "share of the map at 1"),

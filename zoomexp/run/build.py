@@ -138,5 +138,6 @@ def network(cfg: DictConfig, shape: dict[str, int]) -> Any:
     """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
     from zoomexp.model import build_model
 
-    parts = {name: make(cfg.get(name)) or None for name in ("attention", "tokens")}  # old configs know fewer groups
+    groups = ("attention", "tokens", "detector")  # old configs know fewer
+    parts = {name: make(cfg.get(name)) or None for name in groups}
     return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)

@@ -11,7 +11,7 @@ from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TOKENS
-from zoomexp.protocols import compares_maps, further_logits, gives_maps, mean_tokens, needs_maps
+from zoomexp.protocols import compares_maps, further_logits, gives_boxes, gives_maps, mean_tokens, needs_maps
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
@@ -58,6 +58,8 @@ class Classifier(TrainedModel):
     ) -> None:
         if gives_maps(model):
             raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
+        if gives_boxes(model):
+            raise InputError("detector=yolos: says boxes, not classes; choose task=detection")
         if compares_maps(loss):
             raise InputError(f"loss={type(loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
         if num_classes < 2:

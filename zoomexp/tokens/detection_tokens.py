@@ -6,7 +6,7 @@ the same to attention. So they are prefix tokens to every token method: never pr
 
     x0 = [class; det_1 .. det_n; patches] + P        P of the patches: the host's, made a parameter of another grid
 
-The classifier goes, and so does the distillation token of a distilled host.
+A distilled host loses its distillation token.
 """
 
 import torch
@@ -33,7 +33,6 @@ def add_detection_tokens(vit: VisionTransformer, count: int, grid: tuple[int, in
     host.check_host(vit)
     integer("detector.boxes", count)
     vit.resamples_plainly = True
-    vit.reset_classifier(0)
     _drop_distillation(vit)
     if vit.pos_embed is not None:
         vit.pos_embed = nn.Parameter(_positions(vit, count, grid))

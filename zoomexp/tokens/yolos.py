@@ -11,7 +11,7 @@ does not depend on its batch mates. (The released code pads them, does not mask 
 the size before it.) Positions are resampled wherever the grid differs, where the released code looks at its area only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from timm.models import VisionTransformer
@@ -24,6 +24,8 @@ from zoomexp.tokens import host
 from zoomexp.tokens.detection_tokens import add_detection_tokens
 from zoomexp.tokens.layer_positions import Adding, LayerPositions
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.reduced import ReducedViT
+from zoomexp.tokens.reduction import Reducer
 
 Size = Sequence[int]
 
@@ -34,6 +36,9 @@ class YOLOS(nn.Module):
     Args:
         vit: the host, a plain vision transformer.
         num_classes: K, at least 1.
+        image_size: side of the images, or height and width; only a token method asks for it.
+        tokens: builds the network that chooses tokens from the host, with its detection tokens, and `image_size=`;
+            None: the host's own patches, all of them.
         boxes: detection tokens, each of which says one box of each image: n.
         start_size: height and width of the images that the first positions are parameters of; None: the host's.
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
@@ -49,13 +54,15 @@ class YOLOS(nn.Module):
         InputError: a host that cannot be run, an argument out of its range, or images of no whole patches.
     """
 
-    inputs = ("image", "size")
+    inputs, gives_boxes = ("image", "size"), True
 
     def __init__(
         self,
         vit: VisionTransformer,
         *,
         num_classes: int,
+        image_size: int | tuple[int, int] = 224,
+        tokens: Callable[..., nn.Module] | None = None,
         boxes: int = 100,
         start_size: Size | None = None,
         layer_size: Size | None = None,
@@ -66,6 +73,8 @@ class YOLOS(nn.Module):
         patch = vit.patch_embed.patch_size
         start, layers = (_grid(f, s, patch) for f, s in (("start_size", start_size), ("layer_size", layer_size)))
         add_detection_tokens(vit, boxes, start)
+        self.method = None if tokens is None else method_of(tokens(vit, image_size=image_size), layers is not None)
+        vit.reset_classifier(0)
         self.vit, self.boxes, width = vit, boxes, vit.embed_dim
         count = vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
@@ -74,10 +83,11 @@ class YOLOS(nn.Module):
     def forward(self, images: Tensor, size: Tensor | None = None) -> Detections:
         """See the class."""
         tokens, adding = self.tokenize(images, size)
-        tokens = host.encode(self.vit, tokens, reduce=adding)
+        reducer = adding if self.method is None else self.method()
+        tokens = host.encode(self.vit, tokens, reduce=reducer)
         self.lengths = tokens.lengths
         said = self.vit.fc_norm(host.first_tokens(tokens, self.vit.num_prefix_tokens)[:, -self.boxes :])
-        return Detections(self.class_head(said), self.box_head(said).sigmoid())
+        return Detections(self.class_head(said).float(), self.box_head(said).float().sigmoid())
 
     def tokenize(self, images: Tensor, size: Tensor | None = None) -> tuple[Ragged, Adding | None]:
         """The sequences that the host is given, and what adds positions on the way."""
@@ -109,6 +119,26 @@ def mlp(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
     )
+
+
+def method_of(net: nn.Module, layers: bool) -> Callable[[], Reducer]:
+    """What makes the reducer of each forward, of a network that drops or merges its tokens on the way.
+
+    Args:
+        net: as a token method builds it.
+        layers: whether positions are to be added after every block, which need every patch where it was.
+
+    Raises:
+        InputError: a network that chooses its tokens otherwise, or a method that learns by itself.
+    """
+    if not isinstance(net, ReducedViT):
+        raise InputError(f"detector=yolos: takes no {type(net).__name__}, which is made to classify")
+    if layers:
+        raise InputError("detector.layer_size: positions of every block need all tokens; null with a token method")
+    if hasattr(net.method, "auxiliary_loss") or hasattr(net.method, "auxiliary_logits"):
+        kind = type(net.method).__name__
+        raise InputError(f"detector=yolos: takes no {kind}, which learns from a classifier's outputs")
+    return net.method
 
 
 def same_sizes(images: Tensor, size: Tensor | None) -> list[tuple[tuple[int, int], slice | list[int]]]:

@@ -1,0 +1,232 @@
+"""Scenes of several real digits among fragments of others, with a box and a label for each digit; no download.
+
+Made of scikit-learn's digits as `cluttered_digits` is. Training, validation and test scenes are made of disjoint sets
+of digits. Boxes are those of the ink, whole and disjoint; fragments may lie anywhere, and where they meet a digit the
+brighter pixel stays.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytorch_lightning as pl
+
+from zoomexp.arguments import boolean, list_of
+from zoomexp.datasets.array_data import check_whole, checked_channels
+from zoomexp.datasets.arrays import ImageArrays
+from zoomexp.datasets.cluttered_digits import PARTS, cut_fragments, enlarge, ink_boxes, paste
+from zoomexp.datasets.digits import digit_splits
+from zoomexp.datasets.holdout import check_validation, hold_out
+from zoomexp.datasets.loader import share_of_batch
+from zoomexp.datasets.scenes import SceneLoader, Scenes
+from zoomexp.errors import InputError
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1
+TRIES = 100  # places that are tried for a digit before the scene goes without it
+LEAST = {"canvas": 8, "digits": 1, "fragments": 0, "fragment_size": 1, "train_images": 1, "test_images": 1,
+         "data_seed": 0, "batch_size": 1, "eval_batch_size": 1, "split_seed": 0, "seed": 0}  # fmt: skip
+
+
+class DigitScenes(pl.LightningDataModule):
+    """One to several digits an image; images (canvas, canvas, 1), classes 0 to 9. Batches: see `scenes`.
+
+    Args:
+        data_dir: unused; nothing is stored.
+        batch_size: training images a batch, over all processes.
+        mean: of the pixels on the scale 0..1, one value.
+        std: likewise.
+        canvas: side of an image, in pixels, at least the largest digit.
+        digits: most digits an image; all numbers from 1 are as likely.
+        digit_sizes: sides of the squares digits are drawn in, in pixels, one of them drawn for each digit.
+        fragments: pieces of other digits an image.
+        fragment_size: their side, at most the smallest digit's.
+        train_images: images made of the training digits, those held out for validation included.
+        test_images: images made of the test digits.
+        val_fraction: share of the training digits, and images, held out for validation; 0 holds out nothing.
+        validate_on: "heldout"; "test": the test images validate.
+        drop_last: leave out an epoch's last training batch where it is not full.
+        eval_batch_size: images a batch in validation and test, per process.
+        data_seed: of everything that is drawn to make the images.
+        split_seed: of the digits held out.
+        seed: of the order of the training images.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    name = "digit_scenes"
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        canvas: int = 48,
+        digits: int = 3,
+        digit_sizes: Sequence[int] = (14, 18),
+        fragments: int = 3,
+        fragment_size: int = 6,
+        train_images: int = 8000,
+        test_images: int = 2000,
+        val_fraction: float = 0.1,
+        validate_on: Literal["heldout", "test"] = "heldout",
+        drop_last: bool = True,
+        eval_batch_size: int = 500,
+        data_seed: int = 0,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data_dir, self.batch_size, self.eval_batch_size = Path(data_dir).expanduser(), batch_size, eval_batch_size
+        self.mean, self.std = checked_channels(mean, std)
+        self.canvas, self.digits, self.digit_sizes = canvas, digits, digit_sizes
+        self.fragments, self.fragment_size = fragments, fragment_size
+        self.train_images, self.test_images = train_images, test_images
+        self.val_fraction, self.validate_on, self.drop_last = val_fraction, validate_on, drop_last
+        self.data_seed, self.split_seed, self.seed = data_seed, split_seed, seed
+        self._parts: dict[str, Scenes | None] = {}
+        self._check()
+
+    def prepare_data(self) -> None:
+        """Nothing is fetched."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the scenes; a second call does nothing."""
+        if self._parts:
+            return
+        splits = digit_splits(self.data_seed)
+        train, val = splits.train, None
+        if self.validate_on == "heldout":
+            train, val = hold_out(splits.train, self.val_fraction, self.split_seed)
+        share = len(train) / len(splits.train)
+        test = self._scenes(splits.test, "test", self.test_images)
+        self._classes = splits.classes
+        self._parts = {
+            "train": self._scenes(train, "train", max(1, round(share * self.train_images))),
+            "val": self._scenes(val, "val", max(1, round((1 - share) * self.train_images)))
+            if val is not None
+            else None,
+            "test": test,
+        }
+        if self.validate_on == "test":
+            self._parts["val"] = test
+
+    def scenes(self, name: str) -> Scenes | None:
+        """The images of "train", "val" or "test"; None where nothing validates."""
+        return self._parts[name]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in label order; after `setup`."""
+        return self._classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self._classes)
+
+    @property
+    def channels(self) -> int:
+        """Images are grey."""
+        return 1
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.canvas
+
+    def train_dataloader(self) -> SceneLoader:
+        """The shuffled training images."""
+        return self._loader("train", self.batch_size, shuffle=True, drop_last=self.drop_last, seed=self.seed)
+
+    def val_dataloader(self) -> SceneLoader | list:
+        """The held-out (or test) images; an empty list, no validation, where there are none."""
+        return [] if self._parts["val"] is None else self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> SceneLoader:
+        """The test images, each exactly once over all processes."""
+        return self._loader("test", self.eval_batch_size)
+
+    def _loader(self, part: str, batch_size: int, **options: object) -> SceneLoader:
+        if self.trainer is not None:
+            options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            options |= {"device": self.trainer.strategy.root_device}
+            batch_size = share_of_batch(batch_size, self.trainer.world_size) if part == "train" else batch_size
+        return SceneLoader(self._parts[part], batch_size=batch_size, mean=self.mean, std=self.std, **options)
+
+    def _scenes(self, source: ImageArrays, part: str, count: int) -> Scenes:
+        return scenes_of(
+            source, count, self.canvas, self.digits, self.digit_sizes, self.fragments, self.fragment_size,
+            np.random.default_rng((self.data_seed, PARTS.index(part))),
+        )  # fmt: skip
+
+    def _check(self) -> None:
+        check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
+        boolean("dataset.drop_last", self.drop_last)
+        list_of("dataset.digit_sizes", self.digit_sizes, int, "sides in pixels")
+        check_validation(self.val_fraction, self.validate_on)
+        sizes = list(self.digit_sizes) or [0]
+        if min(sizes) < 8 or max(sizes) > self.canvas:
+            raise InputError(f"dataset.digit_sizes={sizes} must be within 8..{self.canvas}, the canvas")
+        if self.fragment_size > min(sizes):
+            raise InputError(f"dataset.fragment_size={self.fragment_size} is larger than a digit; at most {min(sizes)}")
+
+
+def scenes_of(
+    source: ImageArrays,
+    count: int,
+    canvas: int,
+    digits: int,
+    sizes: Sequence[int],
+    fragments: int,
+    fragment_size: int,
+    draw: np.random.Generator,
+) -> Scenes:
+    """Make `count` scenes of digits (K, 8, 8, 1), each of which is used about equally often; see `DigitScenes`."""
+    drawn = [enlarge(source.images[..., 0], size) for size in sizes]
+    inks = [ink_boxes(one).tolist() for one in drawn]
+    wanted = draw.integers(1, digits + 1, count)
+    which = iter(np.resize(draw.permutation(len(source)), wanted.sum()).tolist())
+    images, boxes, labels, counts = np.zeros((count, canvas, canvas), np.uint8), [], [], np.zeros(count, np.int64)
+    for scene, number in enumerate(wanted.tolist()):
+        placed: list[Box] = []
+        for digit in (next(which) for _ in range(number)):
+            kind = int(draw.integers(len(sizes)))
+            corner = _corner(inks[kind][digit], canvas - sizes[kind], placed, draw)
+            if corner is None:
+                continue
+            top, left = corner
+            placed.append(_moved(inks[kind][digit], top, left))
+            square = images[scene, top : top + sizes[kind], left : left + sizes[kind]]
+            np.maximum(square, drawn[kind][digit], out=square)
+            labels.append(int(source.labels[digit]))
+        boxes += placed
+        counts[scene] = len(placed)
+    _add_fragments(images, drawn[0], fragments, fragment_size, draw)
+    return Scenes(images[..., None], counts, np.array(boxes, np.float32), np.array(labels, np.int64))
+
+
+def _corner(ink: Box, room: int, placed: list[Box], draw: np.random.Generator) -> tuple[int, int] | None:
+    """A corner (top, left) in 0..room where a box of ink meets none of those placed; None if none was found."""
+    for _ in range(TRIES):
+        top, left = draw.integers(0, room + 1, 2).tolist()
+        x0, y0, x1, y1 = _moved(ink, top, left)
+        if all(x1 <= a or c <= x0 or y1 <= b or d <= y0 for a, b, c, d in placed):
+            return top, left
+    return None
+
+
+def _moved(box: Box, top: int, left: int) -> Box:
+    return box[0] + left, box[1] + top, box[2] + left, box[3] + top
+
+
+def _add_fragments(images: np.ndarray, digits: np.ndarray, number: int, side: int, draw: np.random.Generator) -> None:
+    if not number:
+        return
+    places = draw.integers(0, images.shape[1] - side + 1, (len(images) * number, 2))
+    pieces = cut_fragments(digits, draw.integers(0, len(digits), len(places)), side, draw)
+    paste(images, np.repeat(np.arange(len(images)), number), pieces, places)

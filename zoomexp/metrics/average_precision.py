@@ -1,0 +1,116 @@
+"""COCO's average precision out of what each image's boxes hit, so that images can be drawn anew without matching again.
+
+In every image and class, and at each of ten IoU thresholds, boxes take the object they overlap best, the surest box
+first, each object once; a crowd region takes any number, and those boxes count neither way. Then over all images
+
+    precision at recall r = the highest precision at any recall >= r;  AP = its mean over r = 0, 0.01 .. 1
+
+and the mean over thresholds and the classes that have objects. `metrics.detection` has the library's numbers; this is
+for the bootstrap over images, and a test holds both equal. Boxes: x0, y0, x1, y1.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+MOST = 100  # boxes of a class that count in an image
+MISSED, HIT, IGNORED = 0, 1, 2
+
+
+def hits(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, truth: np.ndarray, classes: np.ndarray, crowd: np.ndarray
+) -> np.ndarray:
+    """What the boxes of one image hit at each threshold.
+
+    Args:
+        boxes: (N, 4), what is said.
+        scores: (N,).
+        labels: (N,) class of each.
+        truth: (T, 4), what is there.
+        classes: (T,) class of each.
+        crowd: (T,) bool, regions of many objects.
+
+    Returns:
+        (N, 10) uint8: MISSED, HIT or IGNORED.
+    """
+    found = np.zeros((len(boxes), len(THRESHOLDS)), np.uint8)
+    for label in np.unique(labels):
+        said, there = np.flatnonzero(labels == label), np.flatnonzero(classes == label)
+        said = said[np.argsort(-scores[said], kind="stable")]
+        found[said[MOST:]] = IGNORED
+        there = there[np.argsort(crowd[there], kind="stable")]
+        if len(there):
+            overlap = overlaps(boxes[said[:MOST]], truth[there], crowd[there])
+            found[said[:MOST]] = _taken(overlap, crowd[there])
+    return found
+
+
+def overlaps(boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """IoU (N, T) of boxes (N, 4) with objects (T, 4); with a crowd region the share of the box inside it."""
+    low, high = (pick(boxes[:, None, part], truth[None, :, part]) for pick, part in
+                 ((np.maximum, slice(0, 2)), (np.minimum, slice(2, 4))))  # fmt: skip
+    inside = (high - low).clip(0).prod(2)
+    own, other = ((one[:, 2:] - one[:, :2]).prod(1) for one in (boxes, truth))
+    union = np.where(crowd, own[:, None], own[:, None] + other - inside)
+    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+
+
+def _taken(overlap: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """(N, 10) of boxes in order, by their overlaps (N, T) with objects, crowd regions last."""
+    found = np.zeros((len(overlap), len(THRESHOLDS)), np.uint8)
+    every, free = np.arange(len(THRESHOLDS)), np.ones((len(THRESHOLDS), len(crowd)), bool)
+    reached = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
+    for box, own in enumerate(overlap):
+        open_ = free & (own >= reached)
+        for kind, code in ((~crowd, HIT), (crowd, IGNORED)):  # an object comes before any crowd region
+            likely = np.where(open_ & kind, own, -1.0)
+            # Of equal overlaps the last: COCO's code goes on as long as an object is at least as good.
+            best = likely.shape[1] - 1 - likely[:, ::-1].argmax(1)
+            takes = (likely[every, best] >= 0) & (found[box] == MISSED)
+            found[box, takes] = code
+            free[every[takes], best[takes]] = code == IGNORED
+    return found
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray, found: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """AP by class and threshold, in 0..1, (K, 10); NaN for a class without objects.
+
+    Args:
+        scores: (D,), of all boxes of all images.
+        labels: (D,).
+        found: (D, 10), see `hits`.
+        objects: (K,) how many there are of each class, crowds left out.
+    """
+    order = np.argsort(-scores, kind="stable")
+    labels, found = labels[order], found[order]
+    values = np.full((len(objects), len(THRESHOLDS)), np.nan)
+    for label in np.flatnonzero(objects):
+        own = found[labels == label]
+        right = np.cumsum(own == HIT, axis=0, dtype=np.float64)
+        counted = right + np.cumsum(own == MISSED, axis=0)
+        precision = right / np.maximum(counted, np.finfo(np.float64).eps)
+        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        for i in range(len(THRESHOLDS)):
+            places = np.searchsorted(right[:, i] / objects[label], RECALLS, side="left")
+            values[label, i] = precision[places[places < len(own)], i].sum() / len(RECALLS)
+    return values
+
+
+def of_predictions(predictions: Mapping[str, np.ndarray]) -> float:
+    """AP in percent of what `predictions.npz` keeps of images: `scores`, `labels`, `found`, `objects`, a row each."""
+    return _mean(predictions, slice(None))
+
+
+def at_half(predictions: Mapping[str, np.ndarray]) -> float:
+    """AP50 in percent, likewise."""
+    return _mean(predictions, slice(1))
+
+
+def _mean(predictions: Mapping[str, np.ndarray], thresholds: slice) -> float:
+    scores, labels, found = (predictions[name] for name in ("scores", "labels", "found"))
+    by_class = average_precision(
+        scores.ravel(), labels.ravel(), found.reshape(-1, len(THRESHOLDS)), predictions["objects"].sum(0)
+    )[:, thresholds]
+    return 100 * float(by_class[~np.isnan(by_class)].mean()) if not np.isnan(by_class).all() else float("nan")

@@ -1,0 +1,147 @@
+"""Training and testing an object detector (YOLOS; DETR's protocol): all boxes are scored, no suppression."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from zoomexp.boxes import Detections, Objects, centred
+from zoomexp.errors import InputError
+from zoomexp.losses.set_prediction import SetPrediction
+from zoomexp.metrics.average_precision import hits
+from zoomexp.metrics.declared import AP, DETECTION, TOKENS
+from zoomexp.metrics.detection import Precision, There, objects_by_class, said_of
+from zoomexp.protocols import gives_boxes, mean_tokens
+from zoomexp.tasks.contract import Batch
+from zoomexp.tasks.training import TrainedModel
+
+
+class Detection(TrainedModel):
+    """One training run's steps and scores.
+
+    Batches have `image`, `index`, and either `size`, `count`, `boxes` and `labels` (see `datasets.scenes`), with
+    `crowd` (T,), `area` (T,) and `file_size` (B, 2) where they differ from nothing, the boxes' own area and `size`; or,
+    of sets with one object an image, `box` (B, 4) and `label` (B,): a box without area is no object.
+
+    Args:
+        model: A detector, images to `Detections`.
+        loss: `SetPrediction`, or what takes the same.
+        optimizer: Builds the optimizer from the model.
+        scheduler: Builds a schedule from the optimizer; None keeps the rate.
+        num_classes: K.
+        seed: Seeds the random numbers of every epoch anew.
+        mixing: None; images with boxes are not mixed.
+
+    Raises:
+        InputError: A network that says no boxes, a loss of another kind, mixing, or no package to score with.
+    """
+
+    quantities = DETECTION
+    main = AP
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None,
+        num_classes: int,
+        seed: int,
+        mixing: Callable | None = None,
+    ) -> None:
+        if not gives_boxes(model):
+            raise InputError("task=detection: the network says no boxes; choose detector=yolos")
+        if not isinstance(loss, SetPrediction):
+            raise InputError(f"loss={type(loss).__name__}: compares no boxes; choose loss=set_prediction")
+        if mixing is not None:
+            raise InputError("mixing: images with boxes are not mixed; mixing=none")
+        super().__init__(model, loss, optimizer, scheduler, seed)
+        self.classes = num_classes
+        self.found = nn.ModuleDict({split: Precision() for split in ("val", "test")})
+        self.tokens = MeanMetric()
+
+    def outputs(self, batch: Batch) -> Detections:
+        """What the network says of the images."""
+        return self.model(*(batch.get(name) for name in self.inputs))
+
+    def targets(self, batch: Batch) -> Objects:
+        """The objects, crowds left out."""
+        size = sizes_of(batch)
+        there = self.there(batch, size)
+        shares = there.boxes / _scale(size, there.counts, there.boxes)
+        if not there.crowd.any():
+            return Objects(centred(shares), there.labels, there.counts)
+        single = ~there.crowd
+        counts = [int(part.sum()) for part in single.split(there.counts)]
+        return Objects(centred(shares[single]), there.labels[single], counts)
+
+    def there(self, batch: Batch, size: Tensor) -> There:
+        """The objects in pixels of images of a size (B, 2), height and width."""
+        if "boxes" not in batch:
+            batch = _single(batch)
+        boxes, counts = batch["boxes"], batch["count"].tolist()
+        boxes = boxes * (_scale(size, counts, boxes) / _scale(sizes_of(batch), counts, boxes))
+        crowd = batch.get("crowd", torch.zeros_like(batch["labels"])).bool()
+        area = batch.get("area", (boxes[:, 2:] - boxes[:, :2]).prod(1))
+        return There(boxes, batch["labels"], crowd, area, counts)
+
+    def score(self, split: str, outputs: Detections, targets: Objects, batch: Batch) -> None:
+        """Add a batch to the split's scores, in pixels of the files; in the test to the tokens, too."""
+        size = batch.get("file_size", sizes_of(batch))
+        self._scored = said_of(outputs, size), self.there(batch, size)
+        self.found[split].update(*self._scored)
+        if split == "test" and (tokens := mean_tokens(self.model, self.device)) is not None:
+            self.tokens.update(tokens)
+
+    def results(self, split: str) -> dict[str, Tensor]:
+        """The split's scores."""
+        found = {f"{split}/{name}": value for name, value in self.found[split].compute().items()}
+        self.found[split].reset()
+        if split == "test" and self.tokens.update_called:
+            found[f"test/{TOKENS.key}"] = self.tokens.compute()
+        return found
+
+    def outcomes(self, outputs: Detections, targets: Objects) -> dict[str, Tensor]:
+        """What `metrics.average_precision` takes AP of any images of; of the batch that was scored last.
+
+        `boxes` (B, N, 4), `scores` and `labels` (B, N), `found` (B, N, 10), `objects` (B, K).
+        """
+        said, there = self._scored
+        of_images = zip(*(values.split(list(there.counts)) for values in there[:3]), strict=True)
+        found = [
+            hits(*(one.cpu().numpy() for one in (*said_of_image, *there_of_image)))
+            for said_of_image, there_of_image in zip(zip(*said, strict=True), of_images, strict=True)
+        ]
+        kept = {"boxes": said.boxes, "scores": said.scores, "labels": said.labels}
+        return kept | {"found": torch.from_numpy(np.stack(found)), "objects": objects_by_class(there, self.classes)}
+
+    def pictures(self, batch: Batch, count: int, data: Any) -> dict[str, Tensor]:
+        """No pictures."""
+        return {}
+
+
+def sizes_of(batch: Batch) -> Tensor:
+    """Height and width of each image in the batch, (B, 2)."""
+    if "size" in batch:
+        return batch["size"]
+    image = batch["image"]
+    return torch.tensor(image.shape[2:], device=image.device).expand(len(image), 2)
+
+
+def _single(batch: Batch) -> dict[str, Any]:
+    """A batch of images with one `box` and one `label` each, as one of images with several objects."""
+    box = batch["box"]
+    is_there = (box[:, 2:] > box[:, :2]).all(1)
+    return {**batch, "boxes": box[is_there], "labels": batch["label"][is_there], "count": is_there.long()}
+
+
+def _scale(size: Tensor, counts: list[int], like: Tensor) -> Tensor:
+    """Width, height, width, height of each object's image, (T, 4), for sizes (B, 2)."""
+    rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(like.device)
+    return size.to(like).flip(1).repeat(1, 2)[rows]
