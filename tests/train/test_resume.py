@@ -54,7 +54,7 @@ def test_killed_in_mid_epoch(train, start, tmp_path):
 
 def test_a_run_that_lacks_only_its_test_is_tested(train, facts, folders):
     """Of one epoch and without validation: the checkpoint it goes on from is the one to test."""
-    words = ("attention=none", "dataset.val_fraction=0")
+    words = ("attention=none", "dataset.val_fraction=0", "evaluate=last")
     assert train(*words).code == 0
     (folder,), whole = folders(), facts()
     (folder / "metrics.json").write_text(json.dumps(whole | {"status": "interrupted: killed", "metrics": {}}))

@@ -206,7 +206,7 @@ def test_the_last_epoch_is_tested_when_asked(train, folders, facts):
 
 
 def test_a_run_without_validation_tests_its_last_epoch(train, folders, facts):
-    assert train("dataset.val_fraction=0", "attention=none").code == 0
+    assert train("dataset.val_fraction=0", "attention=none", "evaluate=last").code == 0
     assert set(facts()["metrics"]) == {name for name in PLAIN if not name.startswith("val/")}
     (folder,) = folders()
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]

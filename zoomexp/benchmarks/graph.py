@@ -67,7 +67,7 @@ def measured(overrides: list[str]) -> dict[str, Any]:
     torch.compiler.reset()
     with tempfile.TemporaryDirectory() as folder:
         with building():
-            one = compose_run([*overrides, f"output_dir={folder}", "trainer.limit_val_batches=0"])
+            one = compose_run([*overrides, f"output_dir={folder}", "trainer.limit_val_batches=0", "evaluate=last"])
             record = RunRecord(folder, one.config, one.choices, overrides)
             trainer, task, data = build(one.cfg, record.folder)
         with (

@@ -51,7 +51,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     overrides = [*TINY, *overrides] if options["model"] == "tiny" else overrides
     with building(), tempfile.TemporaryDirectory() as folder:
         fixed = [f"output_dir={folder}", f"trainer.max_epochs={rounds + 1}", f"trainer.limit_train_batches={steps}"]
-        one = compose_run([*overrides, *fixed, "trainer.limit_val_batches=0"])
+        one = compose_run([*overrides, *fixed, "trainer.limit_val_batches=0", "evaluate=last"])
         record = RunRecord(folder, one.config, one.choices, overrides)
         trainer, task, data = build(one.cfg, record.folder)
         trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))

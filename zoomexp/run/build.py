@@ -128,10 +128,12 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     """The config's, any of which may be dropped, between what a run cannot do without."""
     from zoomexp.run.epochs import Epochs
     from zoomexp.run.last_checkpoint import LastCheckpoint
+    from zoomexp.run.trainer_options import check_callbacks
 
     kept = [name for name in cfg.callbacks or {} if cfg.callbacks[name] is not None]
-    chosen = make(OmegaConf.masked_copy(cfg.callbacks, kept)).values() if kept else ()
-    return [Epochs(), *chosen, LastCheckpoint()]
+    chosen = make(OmegaConf.masked_copy(cfg.callbacks, kept)) if kept else {}
+    check_callbacks(chosen, bool(cfg.logger))
+    return [Epochs(), *chosen.values(), LastCheckpoint()]
 
 
 def network(cfg: DictConfig, shape: dict[str, int]) -> Any:

@@ -25,6 +25,7 @@ from zoomexp.results.recorded_quantities import entry
 from zoomexp.run.checkpoint_files import to_resume
 from zoomexp.run.cost import run_cost
 from zoomexp.run.epochs import epochs_of, latest
+from zoomexp.run.library_errors import named_errors
 from zoomexp.run.opening import say_opening
 from zoomexp.run.prepare import shape_of
 from zoomexp.run.stopping import placed
@@ -43,7 +44,7 @@ def fit_and_test(
 
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
-    with placed(trainer):
+    with placed(trainer), named_errors(trainer, task):
         started, trainer.logger = time.perf_counter(), logger
         if lists_images := protocols.lists_images(data):
             keep_inventory(data, record)

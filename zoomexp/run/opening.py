@@ -11,6 +11,7 @@ from zoomexp.processes import first_process
 from zoomexp.protocols import lists_images
 from zoomexp.results.record import RunRecord
 from zoomexp.results.summary import from_here
+from zoomexp.run.readiness import used
 from zoomexp.run.recipe import told
 
 SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
@@ -56,6 +57,5 @@ def _epochs_done(checkpoint: Path) -> int:
 def _work(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:
     if trainer.max_steps > 0:
         return f"{trainer.max_steps} steps"
-    batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
-    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    return f"{trainer.max_epochs} epochs of {-(-used // trainer.accumulate_grad_batches)} steps"
+    batches = used(trainer.limit_train_batches, len(data.train_dataloader()))
+    return f"{trainer.max_epochs} epochs of {-(-batches // trainer.accumulate_grad_batches)} steps"

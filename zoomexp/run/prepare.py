@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from zoomexp import protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.errors import InputError
+from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.weights import load_weights
 
@@ -49,8 +50,8 @@ def check_ready(
     """Load the weights to start from and check what only the whole can tell, before anything is written.
 
     Raises:
-        InputError: For no epochs, a checkpoint of another model, maps that are not there, or training batches that
-            cannot be made.
+        InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
+            there, batches that cannot be made, or scores of validation that there will not be.
     """
     load_weights(task.model, checkpoint)
     if "map" in task.inputs and not protocols.has_maps(data):
@@ -58,16 +59,12 @@ def check_ready(
     if hasattr(task.loss, "weigh"):
         task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())
     data.trainer = trainer  # says how many processes share the images
+    check_batches("test", trainer.limit_test_batches, data.test_dataloader())
     if evaluate == "start":
         check_weights(task.model, checkpoint)
         return
-    if trainer.max_epochs is None or trainer.max_epochs < 1:
-        raise InputError(f"trainer.max_epochs={trainer.max_epochs} must be a whole number, at least 1")
-    if getattr(task, "mixing", None):
-        for images in (data.batch_size // trainer.world_size, data.train_dataloader().smallest_batch):
-            task.mixing.check(images)
-    if len(data.train_dataloader()) == 0 or trainer.limit_train_batches == 0:
-        raise InputError("trainer.limit_train_batches and dataset.batch_size leave no batch to train on")
+    check_training(trainer, task, data)
+    check_validation(trainer, data, evaluate)
 
 
 def shape_of(data: pl.LightningDataModule) -> dict[str, int]:

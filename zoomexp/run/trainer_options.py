@@ -3,6 +3,14 @@
 from collections.abc import Mapping
 
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
+from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
+    Callback,
+    DeviceStatsMonitor,
+    LearningRateFinder,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
 
 from zoomexp.arguments import boolean, finite, integer, number, one_of
 from zoomexp.errors import InputError
@@ -28,6 +36,14 @@ EXCLUDED = {
     "default_root_dir": "choose output_dir",
     "enable_checkpointing": "a run resumes from its checkpoints; it is always on",
 }
+# Callbacks of Lightning's that a run cannot have, and what to choose instead.
+EXCLUDED_CALLBACKS = {
+    BatchSizeFinder: "it changes dataset.batch_size, and no record says so; choose dataset.batch_size",
+    LearningRateFinder: "it changes optimizer.lr, and no record says so; choose optimizer.lr",
+    StochasticWeightAveraging: "its average comes after the last checkpoint and is not tested; choose "
+    "callbacks=[default,ema]",
+}
+WANT_A_LOGGER = (LearningRateMonitor, DeviceStatsMonitor)
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
@@ -71,3 +87,24 @@ def _check_hardware(accelerator: str | int, devices: object) -> None:
     if not count and (accelerator == "cpu" or devices == 0):
         allowed = "a whole number, at least 1, or auto; of GPUs also a list of their numbers, or -1 for all"
         raise InputError(f"trainer.devices={devices} must be {allowed}")
+
+
+def check_callbacks(callbacks: Mapping[str, object], logged: bool) -> None:
+    """Check a run's callbacks, and note the option of each, so that its errors can name it.
+
+    Args:
+        callbacks: by their names in the config.
+        logged: whether the run has a logger.
+
+    Raises:
+        InputError: one that is no callback, one that cannot do without a logger, or one that a run cannot have.
+    """
+    for name, callback in callbacks.items():
+        if not isinstance(callback, Callback):
+            raise InputError(f"callbacks.{name}: {type(callback).__name__} is no callback of pytorch_lightning")
+        if isinstance(callback, WANT_A_LOGGER) and not logged:
+            raise InputError(f"callbacks.{name}: needs a logger, and there is none; choose logger=wandb")
+        for kind, instead in EXCLUDED_CALLBACKS.items():
+            if isinstance(callback, kind):
+                raise InputError(f"callbacks.{name}: {kind.__name__} is not for a run: {instead}")
+        callback.option = f"callbacks.{name}"

@@ -13,7 +13,7 @@ import pytest
 BIG = (
     "dataset=cluttered_digits", "dataset.train_images=512", "dataset.test_images=60", "dataset.val_fraction=0",
     "dataset.canvas=64", "dataset.batch_size=512", "dataset.eval_batch_size=60", "backbone=vit_digits",
-    "attention=none", "trainer.max_epochs=1", "logger=none",
+    "attention=none", "trainer.max_epochs=1", "logger=none", "evaluate=last",
 )  # fmt: skip
 ROOM = 330 << 20  # bytes: more than a batch of 256 takes and less than one of 512
 M_MMAP_THRESHOLD = -3  # of glibc: a larger block is a mapping of its own, which leaves no hole

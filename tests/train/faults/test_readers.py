@@ -35,7 +35,7 @@ def stuck_disk(tmp_path, monkeypatch):
         monkeypatch.setattr("zoomexp.run.fit.to_resume", stop)
         return ("dataset=image_folder", f"data_dir={tmp_path}", "dataset.image_size=32", "dataset.batch_size=4",
                 "dataset.num_workers=1", "dataset.val_fraction=0", "trainer.max_epochs=1", "logger=none",
-                "attention=none")  # fmt: skip
+                "attention=none", "evaluate=last")  # fmt: skip
 
     return prepare
 
