@@ -96,6 +96,7 @@ BAD = {
     "fast run": (["+trainer.fast_dev_run=true"], r"trainer\.fast_dev_run: not an option of a run, .* trainer=smoke$"),
     "within an epoch": (["+trainer.val_check_interval=0.5"], r"trainer\.val_check_interval: not an option of a run"),
     "profiler": (["trainer.profiler=fast"], r"trainer\.profiler='fast' must be one of simple, advanced, pytorch$"),
+    "time": (["+trainer.max_time=soon"], r"trainer\.max_time='soon' must be days:hours:minutes:seconds, for example"),
     "callback and logger": (["+callbacks.rates={_target_: pytorch_lightning.callbacks.LearningRateMonitor}"],
                             r"callbacks\.rates: needs a logger, and there is none; choose logger=wandb$"),
     "finder": (["+callbacks.size={_target_: pytorch_lightning.callbacks.BatchSizeFinder}"],

@@ -37,6 +37,33 @@ NONSENSE = (
     "optimizer.lr=${oc.env:NOWHERE}", "hydra/launcher=nowhere", "evaluate=first", "rerun=maybe", "needs={a: 5}",
     "checkpoint=nowhere.ckpt", "needs={a: [attention=nowhere]}", "logger=nowhere",
 )  # fmt: skip
+# Options of Lightning's trainer that act while a run goes on, beside those of its own file, and its callbacks.
+RUN_TIME = {
+    "check_val_every_n_epoch": ("1", "2", "7"), "val_check_interval": ("0.5", "1"), "limit_train_batches": ("0.3", "1"),
+    "limit_val_batches": ("0.0", "0.2", "1"), "limit_test_batches": ("0.1", "1"), "max_time": ("00:00:00:01", "soon"),
+    "min_epochs": ("1", "5"), "min_steps": ("1", "5"), "max_steps": ("1", "3"), "max_epochs": ("1", "2"),
+    "gradient_clip_val": ("0.5", "1e-9"), "gradient_clip_algorithm": ("norm", "value"), "detect_anomaly": ("true",),
+    "inference_mode": ("false",), "deterministic": ("true", "warn"), "benchmark": ("true",), "barebones": ("true",),
+    "sync_batchnorm": ("true",), "reload_dataloaders_every_n_epochs": ("1",), "overfit_batches": ("1", "0.5"),
+    "fast_dev_run": ("true", "2"), "num_sanity_val_steps": ("2", "-1"), "log_every_n_steps": ("1",),
+    "profiler": ("simple", "advanced", "pytorch"), "precision": ("bf16-mixed", "bf16-true", "64-true", "16-mixed"),
+    "accumulate_grad_batches": ("2", "3"), "enable_progress_bar": ("false", "true"), "model_registry": ("here",),
+    "enable_model_summary": ("true",), "enable_checkpointing": ("false",), "plugins": ("[]", "nothing"),
+    "logger": ("false", "true"), "callbacks": ("[]",), "default_root_dir": ("here",),
+    "use_distributed_sampler": ("true",), "limit_predict_batches": ("1",), "enable_autolog_hparams": ("false",),
+    "graph": ("true", "auto"), "on_oom": ("fail",),
+}  # fmt: skip
+CALLBACKS = {
+    "LearningRateMonitor": ("", ", logging_interval: week"), "DeviceStatsMonitor": ("",), "BatchSizeFinder": ("",),
+    "LearningRateFinder": (", num_training_steps: 2", ""), "ModelSummary": ("", ", max_depth: deep"),
+    "Timer": (", duration: {seconds: 1}", ", duration: soon"), "OnExceptionCheckpoint": (", dirpath: .",),
+    "GradientAccumulationScheduler": (", scheduling: {0: 2}", ", scheduling: {}"), "RichModelSummary": ("",),
+    "StochasticWeightAveraging": (", swa_lrs: 0.1", ""),
+    "EarlyStopping": (", monitor: val/loss", ", monitor: nothing", ""),
+    "ModelCheckpoint": ("", ", monitor: nothing"), "TQDMProgressBar": ("",), "RichProgressBar": ("",),
+    "BackboneFinetuning": ("",), "WeightAveraging": ("",), "LambdaCallback": ("",), "Nothing": ("",), "Callback": ("",),
+    "EMAWeightAveraging": ("", ", decay: 2"), "ThroughputMonitor": (", batch_size_fn: null", ""),
+}  # fmt: skip
 # What a line says that Python wrote, and nobody for the user.
 PYTHON = re.compile(
     r"\b[A-Z]\w*(Error|Exception)\b|object is not|not supported between|unexpected keyword|positional arg|NoneType"
@@ -144,8 +171,8 @@ def needed(tmp_path_factory) -> tuple[str, ...]:
     return tuple(f"++needs.{name}={facts.parent}" for name in ("teacher", "network", "zoomer"))
 
 
-def check(train, tmp_path: Path, words: list[str], data: Path) -> str:
-    """Run the words; returns how it ended."""
+def check(train, tmp_path: Path, words: list[str], data: Path, *, alone: bool = True) -> str:
+    """Run the words; returns how it ended. `alone`: nothing but progress is said beside an error."""
     given = [
         word for word in few(words, data) if word.split("=")[0] not in {w.lstrip("+~").split("=")[0] for w in words}
     ]
@@ -160,9 +187,40 @@ def check(train, tmp_path: Path, words: list[str], data: Path) -> str:
         assert records and all(record["status"] == "finished" for record in records)
         return "finished"
     lines = [line for line in ended.err.splitlines() if not line.startswith(PROGRESS)]
+    lines = lines if alone else [line for line in lines if line.startswith("error: ")]
     assert ended.code in (1, 2) and len(lines) == 1 and lines[0].startswith("error: "), said
     assert not PYTHON.search(lines[0]), lines[0]
     return lines[0]
+
+
+def drawn_at_run_time(seed: int) -> list[str]:
+    """The words of a command line with options that act while a run goes on."""
+    rng = random.Random(seed)
+    words = [f"{group}={choice}" for group, choice in PLAIN.items() if group != "callbacks"]
+    words += [f"evaluate={rng.choice(('best', 'last'))}", *rng.choice(((), ("callbacks=[default,early_stopping]",)))]
+    for name in rng.sample(sorted(RUN_TIME), rng.choice((0, 1, 1, 2, 3))):
+        words.append(f"++trainer.{name}={rng.choice((*RUN_TIME[name] * 3, rng.choice(ODD)))}")
+    for number, name in enumerate(rng.sample(sorted(CALLBACKS), rng.choice((0, 1, 1, 2)))):
+        options = rng.choice(CALLBACKS[name])
+        words.append(f"+callbacks.c{number}={{_target_: pytorch_lightning.callbacks.{name}{options}}}")
+    if rng.random() < 0.1:
+        words.append(
+            rng.choice(("~callbacks.history", "~callbacks.checkpoints", "~callbacks.gates", "callbacks=[ema]"))
+        )
+    return words
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", range(15))
+def test_random_options_at_run_time(train, tmp_path, data, seed):
+    check(train, tmp_path, drawn_at_run_time(seed), data, alone=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", range(15, 15 + int(os.environ.get("ZOOMEXP_FUZZ", "500"))))
+def test_many_random_options_at_run_time(train, tmp_path, data, seed, record_property):
+    record_property("ended", check(train, tmp_path, drawn_at_run_time(seed), data, alone=False))
 
 
 @pytest.mark.timeout(60)

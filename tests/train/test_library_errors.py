@@ -74,6 +74,13 @@ def test_the_option_is_that_of_the_innermost_object(ours):
         stopped(lambda _: Mixup(num_classes=2)(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.long)))
 
 
+def test_what_python_says_of_a_librarys_code_is_not_told(ours):
+    monitor = LearningRateMonitor()
+    monitor.option = "callbacks.rates"
+    with pytest.raises(InputError, match=r"^callbacks\.rates: cannot work in this run with the options that it has; "):
+        stopped(lambda _: monitor.on_train_start(SimpleNamespace()), [monitor])
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_the_images_comes_from_a_process_that_reads_them_too(ours, workers):
     with pytest.raises(InputError) as found:

@@ -30,6 +30,7 @@ from zoomexp.run.faults import as_fault
 OURS = (str(Path(__file__).parents[1]),)
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
 TOLD = (InputError, ArithmeticError, FaultError, OSError)  # what others answer: input, divergence, the machine, files
+PYTHONS = (TypeError, AttributeError, LookupError, NameError)
 OPTIONS = {
     Logger: "logger", Profiler: "trainer.profiler", Precision: "trainer.precision", Strategy: "trainer.strategy",
     Optimizer: "optimizer", LRScheduler: "scheduler", DataLoader: "dataset", pl.LightningDataModule: "dataset",
@@ -60,7 +61,12 @@ def named_errors(trainer: pl.Trainer, task: pl.LightningModule) -> Iterator[None
 
 
 def _said(error: BaseException) -> str:
-    """Its message; of an error in a process that reads images, the one that was raised there."""
+    """Its message; of an error in a process that reads images, the one that was raised there.
+
+    What Python says of a library's code helps nobody who cannot see that code.
+    """
+    if isinstance(error, PYTHONS):
+        return "cannot work in this run with the options that it has; HYDRA_FULL_ERROR=1 in the environment shows where"
     text = flat(error) or type(error).__name__
     return text.rpartition(f"{type(error).__name__}: ")[2] if _elsewhere(error) else text
 

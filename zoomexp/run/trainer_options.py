@@ -1,5 +1,6 @@
 """Checks of the trainer's options where Lightning's own answer is no answer, or comes in the middle of a run."""
 
+import re
 from collections.abc import Mapping
 
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
@@ -73,10 +74,17 @@ def check_trainer(options: Mapping[str, object]) -> None:
             boolean(f"trainer.{name}", options[name])
     if options.get("gradient_clip_algorithm") is not None:
         one_of("trainer.gradient_clip_algorithm", options["gradient_clip_algorithm"], ("norm", "value"))
+    if options.get("max_time") is not None:
+        _check_time(options["max_time"])
     for name, example in (("accelerator", "cpu"), ("strategy", "auto"), ("precision", "32-true")):
         if not isinstance(options.get(name, example), str | int):
             raise InputError(f"trainer.{name}={options[name]} must be a word, for example {example}")
     _check_hardware(options.get("accelerator", "cpu"), options.get("devices", 1))
+
+
+def _check_time(given: object) -> None:
+    if not (isinstance(given, str) and re.fullmatch(r"\d+(:\d{1,2}){3}", given)):
+        raise InputError(f"trainer.max_time={given!r} must be days:hours:minutes:seconds, for example 00:02:00:00")
 
 
 def _check_hardware(accelerator: str | int, devices: object) -> None:
