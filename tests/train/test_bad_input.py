@@ -101,8 +101,12 @@ BAD = {
                             r"callbacks\.rates: needs a logger, and there is none; choose logger=wandb$"),
     "finder": (["+callbacks.size={_target_: pytorch_lightning.callbacks.BatchSizeFinder}"],
                r"callbacks\.size: BatchSizeFinder is not for a run: it changes .*; choose dataset\.batch_size$"),
-    "late average": (["+callbacks.it={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: 1}"],
+    "late average": (["+callbacks.it={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: .1}"],
                           r"callbacks\.it: Stochastic.* is not tested; choose callbacks=\[default,ema\]$"),
+    "callback, a number": (["callbacks.gates=5"], r"callbacks\.gates=5 must name a class by _target_, or be null$"),
+    "callback's option": (["callbacks.gates.evry=5"], r"callbacks\.gates\.evry: no such option; allowed: .*every"),
+    "callback's value": (["+callbacks.it={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: -1}"],
+                         r"callbacks\.it: The `swa_lrs` should a positive float"),
     "no callback": (["+callbacks.it={_target_: datetime.timedelta}"], r"callbacks\.it: timedelta is no callback of"),
     "syntax": (["attention.threshold"], r"attention\.threshold"),
 }  # fmt: skip

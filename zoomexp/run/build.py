@@ -130,8 +130,11 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     from zoomexp.run.last_checkpoint import LastCheckpoint
     from zoomexp.run.trainer_options import check_callbacks
 
-    kept = [name for name in cfg.callbacks or {} if cfg.callbacks[name] is not None]
-    chosen = make(OmegaConf.masked_copy(cfg.callbacks, kept)) if kept else {}
+    kept = {name: cfg.callbacks[name] for name in cfg.callbacks or {} if cfg.callbacks[name] is not None}
+    for name, node in kept.items():
+        if not isinstance(node, DictConfig):
+            raise InputError(f"callbacks.{name}={node} must name a class by _target_, or be null")
+    chosen = {name: make(node) for name, node in kept.items()}
     check_callbacks(chosen, bool(cfg.logger))
     return [Epochs(), *chosen.values(), LastCheckpoint()]
 
