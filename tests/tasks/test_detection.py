@@ -160,8 +160,17 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch):
 
 def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    words = ["train", "experiment=zoomvit/digit_scenes", "trainer=smoke", f"output_dir={tmp_path}", "logger=none"]
-    assert main([*words, "dataset.train_images=40", "dataset.test_images=9", "dataset.eval_batch_size=5"]) in (None, 0)
+    words = [
+        "train",
+        "experiment=zoomvit/digit_scenes",
+        "trainer=smoke",
+        f"output_dir={tmp_path}",
+        "logger=none",
+        "tokens=uniform",
+    ]
+    assert main(
+        [*words, "backbone=vit_digits", "dataset.train_images=40", "dataset.test_images=9", "dataset.eval_batch_size=5"]
+    ) in (None, 0)
     (record,) = tmp_path.glob("runs/*/*/*/metrics.json")
     facts = json.loads(record.read_text())
     assert facts["main"] == "ap" and facts["cost"]["params"] == 225_295

@@ -32,7 +32,7 @@ def bicubic(table, old, new):
 
 def written_out(net, image, start, layer=None):
     """Logits (N, K + 1) and boxes (N, 4) of one image, its tokens in the paper's order: class, patches, detection."""
-    vit, rows = net.vit, [side // 8 for side in image.shape[1:]]
+    vit, rows = net.transformer, [side // 8 for side in image.shape[1:]]
     own = vit.num_prefix_tokens - N
     patches = vit.patch_embed.proj(image[None])[0].flatten(1).T
     p = vit.pos_embed[0]
@@ -95,7 +95,7 @@ def test_an_image_does_not_depend_on_its_batch_mates_or_on_what_fills_the_batch(
     assert net.lengths.shape == (1,)
     assert net(images, sizes).logits.shape == (4, N, K + 1)
     assert net.lengths.tolist() == [1 + N + count for count in (24, 6, 24, 5)]
-    images[1, :, 24:], images[1, :, :, 16:] = 9, 9
+    images[1, :, 24:] = images[1, :, :, 16:] = 9
     close(net(images, sizes).logits, together.logits)
 
 
@@ -111,8 +111,8 @@ def test_hosts_of_other_kinds_keep_their_features():
         net = detector(kind, options)
         plain = randomised(kind(**TINY | options))
         own = plain.num_prefix_tokens - (name == "distilled")
-        assert net.vit.num_prefix_tokens == own + N
-        tokens, _ = net.tokenize(torch.randn(1, 3, 32, 32))
+        assert net.transformer.num_prefix_tokens == own + N
+        [(tokens, _)] = net.tokenized([torch.randn(1, 3, 32, 32)])
         assert len(tokens.values) == 16 + own + N and not any("dist" in key for key, _ in net.named_parameters())
         said = net(torch.randn(2, 3, 32, 40))
         assert said.logits.shape == (2, N, K + 1)
@@ -126,8 +126,8 @@ def test_positions_of_a_host_without_any_for_its_class_token():
     vit = VisionTransformer(**TINY, no_embed_class=True)
     before = vit.pos_embed.detach().clone()
     net = YOLOS(vit, num_classes=K, boxes=N)
-    close(net.vit.pos_embed[:, 1 + N :], before)
-    assert (net.vit.pos_embed[:, 0] == 0).all() and (net.vit.pos_embed[:, 1 : 1 + N] != 0).all()
+    close(net.transformer.pos_embed[:, 1 + N :], before)
+    assert (net.transformer.pos_embed[:, 0] == 0).all() and (net.transformer.pos_embed[:, 1 : 1 + N] != 0).all()
 
 
 def test_against_the_transformers_library():
@@ -155,7 +155,7 @@ def copied(net, theirs):
         found = [next(value for key, value in theirs.items() if key.endswith(name)) for name in names]
         return nn.Parameter(torch.cat([value.detach() for value in found]))
 
-    vit = net.vit
+    vit = net.transformer
     vit.cls_token, vit.reg_token = weights("cls_token"), weights("detection_tokens")
     vit.pos_embed = nn.Parameter(turned(weights("embeddings.position_embeddings")))
     net.layer_positions.table = nn.Parameter(turned(weights("mid_position_embeddings")[:, 0]))
@@ -191,11 +191,11 @@ def method(name, **options):
 def test_methods_that_keep_the_first_tokens_leave_every_detection_token_where_it_is(name):
     """With blocks that add nothing the tokens that are read are those that went in, and patches are fewer."""
     net, images = detector(tokens=method(name)), torch.randn(2, 3, 24, 40)
-    for block in net.vit.blocks:
+    for block in net.transformer.blocks:
         for layer in (block.attn.proj, block.mlp.fc2):
             layer.weight.data.zero_()
             layer.bias.data.zero_()
-    own = net.vit.norm(net.vit.reg_token[0] + net.vit.pos_embed[0, 1 : 1 + N])
+    own = net.transformer.norm(net.transformer.reg_token[0] + net.transformer.pos_embed[0, 1 : 1 + N])
     close(net(images).logits, net.class_head(own).expand(2, -1, -1))
     assert (net.lengths < 1 + N + 15).all() and (net.lengths > 1 + N).all()
 

@@ -11,6 +11,8 @@ from timm.layers import PatchEmbed
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoomexp.tokens.cells import Grid, rows_columns
+
 
 def halved(images: Tensor) -> Tensor:
     """Images (B, C, H, W) at half their size, (B, C, H/2, W/2): the coarse grid of eta = 0.5 is cut from them.
@@ -22,24 +24,25 @@ def halved(images: Tensor) -> Tensor:
     return (rows[..., ::2] + rows[..., 1::2]) * 0.25
 
 
-def cut(images: Tensor, side: int, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Patches of images divided into side x side.
+def cut(images: Tensor, grid: Grid, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Patches of images divided into a grid of squares.
 
     Args:
-        images: (B, C, H, H), H a multiple of `side`; fastest in channels_last format, as they are loaded.
-        side: patches a side.
+        images: (B, C, H, W), multiples of rows and columns; fastest in channels_last format, as they are loaded.
+        grid: rows and columns of patches, or one number for both.
         image: (T,) int64, the number of the image each patch is of.
-        row: (T,) int64 in 0..side - 1.
-        column: (T,) int64 in 0..side - 1.
+        row: (T,) int64 in 0..rows - 1.
+        column: (T,) int64 in 0..columns - 1.
 
     Returns:
-        (T, h, h, C), h = H / side.
+        (T, h, h, C), h = H / rows = W / columns.
     """
     channels, height = images.shape[1:3]
-    size = height // side
+    rows, columns = rows_columns(grid)
+    size = height // rows
     lines = images.permute(0, 2, 3, 1).reshape(-1, size * channels)  # one line of one patch each: copied whole
-    top = (image * height + row * size) * side + column
-    index = top[:, None] + side * torch.arange(size, device=top.device)
+    top = (image * height + row * size) * columns + column
+    index = top[:, None] + columns * torch.arange(size, device=top.device)
     return lines.index_select(0, index.flatten()).view(-1, size, size, channels)
 
 

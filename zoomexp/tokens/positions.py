@@ -6,7 +6,8 @@
     sinusoid_2d    timm's 2-D table over the coarse grid; a fine patch has the coordinates of its centre in that grid,
                    so both grids agree on where a place is. Class and register tokens have none
 
-Both sinusoids take the place of the host's learned positions, which are dropped from it.
+In another grid than they were made for, the tables of sinusoid_1d are resampled bicubically: a raster index has no
+meaning there. Both sinusoids take the place of the host's learned positions, which are dropped from it.
 """
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
-from zoomexp.tokens.cells import fine_raster
+from zoomexp.tokens.cells import Grid, fine_raster, rows_columns
+from zoomexp.tokens.resampling import resampled
 
 KINDS = ("learned", "sinusoid_1d", "sinusoid_2d")
 
@@ -28,12 +30,13 @@ def sinusoid_1d(count: int, channels: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
 
 
-def sinusoid_2d(side: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Tables of side x side coarse and 2 side x 2 side fine patches: (side^2, channels) and (4 side^2, channels)."""
-    coarse = build_sincos2d_pos_embed([side, side], channels)
-    half, frequencies = _half_steps(side), 10000 ** (-torch.arange(channels // 4) / (channels // 4))
-    grid = torch.cartesian_prod(half, half)  # (row, column)
-    angles = grid[:, :, None] * frequencies
+def sinusoid_2d(grid: Grid, channels: int) -> tuple[Tensor, Tensor]:
+    """Tables of n coarse and 4 n fine patches, for a grid of n cells: (n, channels) and (4 n, channels)."""
+    rows, columns = rows_columns(grid)
+    coarse = build_sincos2d_pos_embed([rows, columns], channels)
+    frequencies = 10000 ** (-torch.arange(channels // 4) / (channels // 4))
+    places = torch.cartesian_prod(_half_steps(rows), _half_steps(columns))  # (row, column)
+    angles = places[:, :, None] * frequencies
     return coarse, torch.stack([angles.sin(), angles.cos()], 1).flatten(1)
 
 
@@ -51,7 +54,7 @@ class Positions(nn.Module):
 
     def __init__(self, vit: VisionTransformer, kind: str, side: int) -> None:
         super().__init__()
-        self.side, channels = side, vit.embed_dim
+        self.side, self.kind, channels = side, kind, vit.embed_dim
         self.register_buffer("raster", fine_raster(side), persistent=False)
         self.register_buffer("table", None, persistent=False)
         self.register_buffer("first", None, persistent=False)
@@ -70,12 +73,28 @@ class Positions(nn.Module):
             coarse, fine = sinusoid_2d(side, channels)
         self.table = torch.cat([fine[self.raster], coarse])
 
-    def candidates(self, vit: VisionTransformer) -> Tensor:
-        """(5 side^2, D), one row per candidate."""
+    def candidates(self, vit: VisionTransformer, grid: tuple[int, int] | None = None) -> Tensor:
+        """One row per candidate, (5 n, D), of a grid of n cells (rows, columns); None: that of the constructor."""
+        if grid is not None and grid != (self.side, self.side):
+            return self._elsewhere(vit, grid)
         if self.table is not None:
             return self.table
         fine = host.patch_positions(vit, 2 * self.side).index_select(0, self.raster)
         return torch.cat([fine, host.patch_positions(vit, self.side)])
+
+    def _elsewhere(self, vit: VisionTransformer, grid: tuple[int, int]) -> Tensor:
+        """The candidates of another grid."""
+        raster, finer = fine_raster(grid).to(self.raster.device), (2 * grid[0], 2 * grid[1])
+        if self.table is None:
+            fine, coarse = (host.patch_positions(vit, one) for one in (finer, grid))
+        elif self.kind == "sinusoid_2d":
+            coarse, fine = (table.to(self.table) for table in sinusoid_2d(grid, self.table.shape[1]))
+        else:
+            own, side = 4 * self.side**2, self.side
+            fine = torch.empty_like(self.table[:own]).index_copy_(0, self.raster, self.table[:own])
+            fine = resampled(fine[None], (2 * side, 2 * side), finer)[0]
+            coarse = resampled(self.table[None, own:], (side, side), grid)[0]
+        return torch.cat([fine.index_select(0, raster), coarse])
 
     def prefix(self, vit: VisionTransformer, batch: int) -> Tensor:
         """The tokens before the patches, with their positions: (B, P, D)."""

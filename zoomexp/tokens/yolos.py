@@ -12,6 +12,7 @@ the size before it.) Positions are resampled wherever the grid differs, where th
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from timm.models import VisionTransformer
@@ -21,11 +22,14 @@ from zoomexp.arguments import integer
 from zoomexp.boxes import Detections
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
+from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.detection_tokens import add_detection_tokens
 from zoomexp.tokens.layer_positions import Adding, LayerPositions
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
-from zoomexp.tokens.reduction import Reducer
+from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes
+from zoomexp.tokens.zoomed_scenes import check_any_size, zoomed_tokens
+from zoomexp.tokens.zoomvit import ZoomViT
 
 Size = Sequence[int]
 
@@ -36,22 +40,23 @@ class YOLOS(nn.Module):
     Args:
         vit: the host, a plain vision transformer.
         num_classes: K, at least 1.
-        image_size: side of the images, or height and width; only a token method asks for it.
-        tokens: builds the network that chooses tokens from the host, with its detection tokens, and `image_size=`;
-            None: the host's own patches, all of them.
+        image_size: not used: images may have any size.
+        tokens: builds the network that chooses tokens from the host, with its detection tokens, and `image_size=`, the
+            side that the host was made for and a scorer looks at; None: the host's own patches, all of them.
         boxes: detection tokens, each of which says one box of each image: n.
         start_size: height and width of the images that the first positions are parameters of; None: the host's.
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
-    After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told.
-    Always: `inputs`, what of a batch the forward takes.
+    After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block.
+    Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it.
 
     Shape:
         images `(B, C, H, W)`, in the upper left of which an image of `size` (B, 2), height and width, lies (None: it is
         all), to `Detections`: logits `(B, n, K + 1)`, boxes `(B, n, 4)` as shares of the image's own sides.
 
     Raises:
-        InputError: a host that cannot be run, an argument out of its range, or images of no whole patches.
+        InputError: a host or a token method that cannot be run, an argument out of its range, or images that are not of
+            whole patches.
     """
 
     inputs, gives_boxes = ("image", "size"), True
@@ -61,7 +66,7 @@ class YOLOS(nn.Module):
         vit: VisionTransformer,
         *,
         num_classes: int,
-        image_size: int | tuple[int, int] = 224,
+        image_size: int | tuple[int, int] | None = None,
         tokens: Callable[..., nn.Module] | None = None,
         boxes: int = 100,
         start_size: Size | None = None,
@@ -70,48 +75,71 @@ class YOLOS(nn.Module):
         super().__init__()
         integer("detector.num_classes", num_classes)
         host.check_host(vit)
-        patch = vit.patch_embed.patch_size
+        patch, side = vit.patch_embed.patch_size, vit.patch_embed.img_size[0]
         start, layers = (_grid(f, s, patch) for f, s in (("start_size", start_size), ("layer_size", layer_size)))
         add_detection_tokens(vit, boxes, start)
-        self.method = None if tokens is None else method_of(tokens(vit, image_size=image_size), layers is not None)
+        self.host = vit if tokens is None else checked(tokens(vit, image_size=side), layers is not None)
         vit.reset_classifier(0)
-        self.vit, self.boxes, width = vit, boxes, vit.embed_dim
-        count = vit.num_prefix_tokens
+        self.boxes, width, count = boxes, vit.embed_dim, vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
         self.class_head, self.box_head = mlp(width, num_classes + 1), mlp(width, 4)
 
     def forward(self, images: Tensor, size: Tensor | None = None) -> Detections:
         """See the class."""
-        tokens, adding = self.tokenize(images, size)
-        reducer = adding if self.method is None else self.method()
-        tokens = host.encode(self.vit, tokens, reduce=reducer)
-        self.lengths = tokens.lengths
-        said = self.vit.fc_norm(host.first_tokens(tokens, self.vit.num_prefix_tokens)[:, -self.boxes :])
+        batches = same_sizes(images, size)
+        encoded = in_order(self.encoded(images, batches), [rows for _, rows in batches])
+        self.lengths = encoded.lengths
+        first = host.first_tokens(encoded, self.transformer.num_prefix_tokens)
+        said = self.transformer.fc_norm(first[:, -self.boxes :])
         return Detections(self.class_head(said).float(), self.box_head(said).float().sigmoid())
 
-    def tokenize(self, images: Tensor, size: Tensor | None = None) -> tuple[Ragged, Adding | None]:
-        """The sequences that the host is given, and what adds positions on the way."""
-        batches = same_sizes(images, size)
-        made = [host.whole(self.vit, images[rows, :, :height, :width]) for (height, width), rows in batches]
-        tokens = in_order(made, [rows for _, rows in batches])
-        if self.layer_positions is None:
-            return tokens, None
-        grids = [self._patches(height, width) for (height, width), _ in batches]
-        parts = [torch.cat([self.layer_positions.of_prefix(), self.layer_positions.of_grid(grid)], 1) for grid in grids]
-        first, places = 0, []
-        for part, one in zip(parts, made, strict=True):
-            places.append(Ragged.from_dense(first + torch.arange(part.shape[1]).expand(len(one.sizes), -1)))
-            first += part.shape[1]
-        places = in_order(places, [rows for _, rows in batches]).values.to(images.device)
-        return tokens, Adding(torch.cat(parts, 1), places)
+    @property
+    def transformer(self) -> VisionTransformer:
+        """The plain vision transformer."""
+        return self.host if isinstance(self.host, VisionTransformer) else self.host.vit
+
+    def encoded(self, images: Tensor, batches: Sequence[tuple[tuple[int, int], Rows]]) -> list[Ragged]:
+        """The tokens after the last norm, of the images of each size."""
+        cut = [images[rows, :, :height, :width] for (height, width), rows in batches]
+        if isinstance(self.host, ReducedViT):  # these know sequences of one length only
+            return [host.encode(self.transformer, host.whole(self.transformer, one), reduce=self.host.method())
+                    for one in cut]  # fmt: skip
+        parts = self.tokenized(cut)
+        tokens, adding = joined([tokens for tokens, _ in parts]), self._adding([rows for _, rows in parts], cut)
+        return parted(host.encode(self.transformer, tokens, reduce=adding), [len(one) for one in cut])
+
+    def tokenized(self, cut: Sequence[Tensor]) -> list[tuple[Ragged, Ragged]]:
+        """Of each size's images the tokens, and each token's row in the table of prefix and patches (or candidates)."""
+        if not isinstance(self.host, ZoomViT):
+            made = [host.whole(self.transformer, images) for images in cut]
+            return [(one, one.with_values(torch.arange(len(one.values), device=one.values.device) % one.sizes[0]))
+                    for one in made]  # fmt: skip
+        alpha = self.host.threshold(self.training) if self.host.budget is None else None  # one for the whole batch
+        return [zoomed_tokens(self.host, images, alpha) for images in cut]
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """Both heads."""
         return self.class_head, self.box_head
 
-    def _patches(self, height: int, width: int) -> tuple[int, int]:
-        rows, columns = self.vit.patch_embed.patch_size
-        return height // rows, width // columns
+    def _adding(self, rows: Sequence[Ragged], cut: Sequence[Tensor]) -> Adding | None:
+        """What adds positions after every block; None where there are none."""
+        if self.layer_positions is None:
+            return None
+        tables = [self._layer_table(images) for images in cut]
+        first = [0, *accumulate(table.shape[1] for table in tables)]
+        values = [places.values + start for places, start in zip(rows, first, strict=False)]
+        return Adding(torch.cat(tables, 1), torch.cat(values))
+
+    def _layer_table(self, images: Tensor) -> Tensor:
+        """Positions after every block for images of one size: (L - 1, prefix and patches, or candidates, D)."""
+        own, patch = self.layer_positions, self.transformer.patch_embed.patch_size
+        if isinstance(self.host, ZoomViT):
+            rows, columns = self.host.cells_of(images)
+            raster = fine_raster((rows, columns)).to(images.device)
+            grids = [own.of_grid((2 * rows, 2 * columns))[:, raster], own.of_grid((rows, columns))]
+        else:
+            grids = [own.of_grid((images.shape[2] // patch[0], images.shape[3] // patch[1]))]
+        return torch.cat([own.of_prefix(), *grids], 1)
 
 
 def mlp(width: int, outputs: int) -> nn.Sequential:
@@ -121,50 +149,27 @@ def mlp(width: int, outputs: int) -> nn.Sequential:
     )
 
 
-def method_of(net: nn.Module, layers: bool) -> Callable[[], Reducer]:
-    """What makes the reducer of each forward, of a network that drops or merges its tokens on the way.
+def checked(net: nn.Module, layers: bool) -> nn.Module:
+    """A token method, if it can choose the tokens of a detector.
 
     Args:
-        net: as a token method builds it.
-        layers: whether positions are to be added after every block, which need every patch where it was.
+        net: as it builds it from a host.
+        layers: whether positions are to be added after every block, which need to know every token's place.
 
     Raises:
-        InputError: a network that chooses its tokens otherwise, or a method that learns by itself.
+        InputError: a network of another kind, or a method that learns by itself.
     """
+    if isinstance(net, ZoomViT):
+        check_any_size(net)
+        return net
     if not isinstance(net, ReducedViT):
         raise InputError(f"detector=yolos: takes no {type(net).__name__}, which is made to classify")
     if layers:
-        raise InputError("detector.layer_size: positions of every block need all tokens; null with a token method")
+        raise InputError("detector.layer_size: positions of every block need all tokens; null with this token method")
     if hasattr(net.method, "auxiliary_loss") or hasattr(net.method, "auxiliary_logits"):
         kind = type(net.method).__name__
         raise InputError(f"detector=yolos: takes no {kind}, which learns from a classifier's outputs")
-    return net.method
-
-
-def same_sizes(images: Tensor, size: Tensor | None) -> list[tuple[tuple[int, int], slice | list[int]]]:
-    """The images of a batch (B, C, H, W) by their heights and widths: rows of the batch, in order.
-
-    Raises:
-        InputError: a size of more than the batch has, or of nothing.
-    """
-    whole = tuple(images.shape[2:])
-    sizes = [whole] * len(images) if size is None else [(int(h), int(w)) for h, w in size.tolist()]
-    if len(sizes) != len(images) or not all(0 < h <= whole[0] and 0 < w <= whole[1] for h, w in sizes):
-        raise InputError(f"detector: size must be {len(images)} heights and widths within {whole}, got {sizes}")
-    found = dict.fromkeys(sizes)
-    if len(found) == 1:
-        return [(sizes[0], slice(None))]
-    return [(one, [row for row, other in enumerate(sizes) if other == one]) for one in found]
-
-
-def in_order(parts: Sequence[Ragged], rows: Sequence[slice | list[int]]) -> Ragged:
-    """The sequences of several batches as one, image by image at their `rows`."""
-    if len(parts) == 1:
-        return parts[0]
-    places = {row: (part, place) for part, own in enumerate(rows) for place, row in enumerate(own)}
-    split = [part.values.split(part.sizes) for part in parts]
-    ordered = [split[part][place] for part, place in (places[row] for row in sorted(places))]
-    return Ragged(torch.cat(ordered), torch.tensor([len(one) for one in ordered]))
+    return net
 
 
 def _grid(field: str, size: Size | None, patch: tuple[int, int]) -> tuple[int, int] | None:

@@ -168,16 +168,23 @@ class ZoomViT(nn.Module):
         self.lengths = torch.full((batch,), x.shape[1])
         return Ragged.from_dense(x)
 
-    def select(self, scores: Tensor) -> Selection:
-        """What becomes a token, by scores (B, S, S); draws the threshold, and sets `zoomed`."""
+    def cells_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of cells in images (B, C, H, W)."""
+        patch = self.image_size // self.grid
+        return tuple(cells_per_side(pixels // patch, self.eta) for pixels in images.shape[2:])
+
+    def select(self, scores: Tensor, alpha: float | None = None) -> Selection:
+        """What becomes a token, by scores (B, S, S) or of another grid; sets `zoomed`; draws the threshold if None."""
         by_cell = cell_scores(scores, self.eta)
         if self.budget is None:
-            kept = keep_above(by_cell, self.threshold(self.training), self.coverage)
+            alpha = self.threshold(self.training) if alpha is None else alpha
+            kept = keep_above(by_cell, alpha, self.coverage)
             selection = in_sequence(by_cell, kept)
         else:
             kept = keep_best(by_cell, self.budget)
             selection = with_budget(in_sequence(by_cell, kept), self.budget)
-        self.zoomed = kept.fine.any(2).unflatten(1, (self.side, self.side))
+        grid = tuple(cells_per_side(patches, self.eta) for patches in scores.shape[1:])
+        self.zoomed = kept.fine.any(2).unflatten(1, grid)
         return self.pruning(selection, by_cell, self.coverage)
 
     def score(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
@@ -195,10 +202,10 @@ class ZoomViT(nn.Module):
 @region
 def _embedded(net: ZoomViT, images: Tensor, fine: Group, coarse: Group) -> list[Tensor]:
     """The tokens (T_i, D) of both groups: patches, positions, zoom factor embedding."""
-    small = images if net.eta == 2 else halved(images)
-    of_fine = cut(images, 2 * net.side, fine.image, *fine_place(fine.candidate, net.side))
-    of_coarse = cut(small, net.side, coarse.image, *coarse_place(coarse.candidate, net.side))
-    table = net.positions.candidates(net.vit)
+    small, grid = images if net.eta == 2 else halved(images), net.cells_of(images)
+    of_fine = cut(images, (2 * grid[0], 2 * grid[1]), fine.image, *fine_place(fine.candidate, grid))
+    of_coarse = cut(small, grid, coarse.image, *coarse_place(coarse.candidate, grid))
+    table = net.positions.candidates(net.vit, grid)
     tokens, direction = [], 1.0 if net.zfe_vector is None else net.zfe_vector
     for group, patches in ((fine, of_fine), (coarse, of_coarse)):
         x = embed_patches(net.vit.patch_embed, patches) + table.index_select(0, group.candidate)
