@@ -267,6 +267,10 @@ def test_a_task_keeps_the_contract(kind):
             for key in (quantity.key for quantity in task.quantities if quantity.per_image):
                 mean = task.in_its_unit(key, outcomes[key].float().mean())
                 torch.testing.assert_close(found[f"test/{key}"], mean, rtol=1e-4, atol=1e-4)
+    arrays = {name: value.numpy() for name, value in outcomes.items() if not isinstance(value, Ragged)}
+    tables, further = task.tables(arrays | {"label": np.array([0, 1, 2, 0, 1])}, ("a", "b", "c"))
+    assert all(name.startswith("test/") and isinstance(value, float) for name, value in further.items())
+    assert all(len(table) == 3 for table in tables.values())
     classes = task.explained(batch)
     assert classes is None or (classes.shape == (images,) and classes.dtype == torch.int64)
 

@@ -105,7 +105,7 @@ BAD = {
                           r"callbacks\.it: Stochastic.* is not tested; choose callbacks=\[default,ema\]$"),
     "callback, a number": (["callbacks.gates=5"], r"callbacks\.gates=5 must name a class by _target_, or be null$"),
     "callback's option": (["callbacks.gates.evry=5"], r"callbacks\.gates\.evry: no such option; allowed: .*every"),
-    "callback's value": (["+callbacks.it={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: -1}"],
+    "callback's value": (["+callbacks.it={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging,swa_lrs:-1}"],
                          r"callbacks\.it: The `swa_lrs` should a positive float"),
     "no callback": (["+callbacks.it={_target_: datetime.timedelta}"], r"callbacks\.it: timedelta is no callback of"),
     "syntax": (["attention.threshold"], r"attention\.threshold"),

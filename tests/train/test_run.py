@@ -80,7 +80,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        "config.yaml", "metrics.json", "data.json", "history.csv", "predictions.npz", "predictions.csv",
+        "config.yaml", "metrics.json", "code.json", "data.json", "history.csv", "predictions.npz", "predictions.csv",
         "classes.csv", "confusion.csv",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     }  # fmt: skip
@@ -103,7 +103,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
         "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
         "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "mixing": "none",
         "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none",
-        "recipe": "none", "experiment": None, "sweep": None,
+        "recipe": "none", "detector": "none", "experiment": None, "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}

@@ -202,11 +202,10 @@ class RunRecord:
         if table is not None:
             write_table(table, self.folder / "predictions.csv")
 
-    def save_classes(self, table: pd.DataFrame, counts: pd.DataFrame) -> None:
-        """Write the scores of each class, `classes.csv`, and the confusion matrix, `confusion.csv` (rows: true)."""
-        if first_process():
-            write_table(table, self.folder / "classes.csv")
-            write_table(counts.reset_index(), self.folder / "confusion.csv")
+    def save_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Write further tables of the test images, each as a CSV file of that name."""
+        for name, table in tables.items() if first_process() else ():
+            write_table(table, self.folder / f"{name}.csv")
 
     def _write(self, status: str) -> None:
         self.facts["status"] = status

@@ -2,12 +2,10 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -17,7 +15,6 @@ from zoomexp import protocols
 from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
-from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.processes import first_process
 from zoomexp.results.prediction_table import as_table
 from zoomexp.results.record import LAST, RunRecord
@@ -61,7 +58,10 @@ def fit_and_test(
         predictions = gathered(task.predictions)
         names = (data.classes, file_names(data)) if lists_images else ((), None)
         record.save_predictions(predictions, as_table(predictions, *names))
-        metrics |= class_results(predictions, data.classes, record) if lists_images else {}
+        if lists_images:
+            tables, further = task.tables(predictions, data.classes)
+            record.save_tables(tables)
+            metrics |= further
         speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
         cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
         if (begun := getattr(task.model, "start_weights", None)) is not None:
@@ -82,16 +82,6 @@ def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
     if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
         encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not have all letters of the names
         print(found.line().encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201
-
-
-def class_results(predictions: dict[str, np.ndarray], classes: Sequence[str], record: RunRecord) -> dict[str, float]:
-    """Keep a classifier's scores by class in the run's folder; returns their means as metrics, none of other tasks."""
-    if "top1" not in predictions:
-        return {}
-    counts = confusion(predictions["label"], predictions["top1"], len(classes))
-    table = class_table(counts, classes)
-    record.save_classes(table, pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=classes))
-    return {f"test/{name}": value for name, value in class_scores(table).items()}
 
 
 def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:

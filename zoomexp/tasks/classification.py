@@ -1,7 +1,9 @@
 """Training and testing a classifier that may carry inserted modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import pandas as pd
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -9,10 +11,11 @@ from torchmetrics import MeanMetric
 
 from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
+from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TOKENS
 from zoomexp.protocols import compares_maps, further_logits, gives_boxes, gives_maps, mean_tokens, needs_maps
-from zoomexp.tasks.contract import Batch
+from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.training import TrainedModel
@@ -142,6 +145,13 @@ class Classifier(TrainedModel):
     def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The labels, and what `metrics.classification.outcomes` keeps: (B,) each."""
         return {"label": targets, **outcomes(outputs, targets)}
+
+    def tables(self, predictions: Mapping[str, Any], classes: Sequence[str]) -> tuple[Tables, dict[str, float]]:
+        """Each class's scores, `classes`; the confusion matrix, `confusion` (rows: true); means over classes."""
+        counts = confusion(predictions["label"], predictions["top1"], len(classes))
+        table = class_table(counts, classes)
+        matrix = pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=classes).reset_index()
+        return {"classes": table, "confusion": matrix}, {f"test/{k}": v for k, v in class_scores(table).items()}
 
     def explained(self, batch: Batch) -> Tensor:
         """The labels (B,)."""

@@ -3,12 +3,13 @@
 Batches are mappings with `image`, (B, C, H, W), and `index`, (B,) int64, the images' numbers in their split; whatever
 else is in them (labels, boxes of any number of objects, maps) is between the data module and the task. `training.
 TrainedModel` does all of this but what is a task's own: `targets`, `score`, `results`, and where they differ `outputs`,
-`losses`, `prepared`, `hits`, `outcomes`, `pictures` and `explained`.
+`losses`, `prepared`, `hits`, `outcomes`, `pictures`, `tables` and `explained`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import pandas as pd
 from torch import Tensor, nn
 
 from zoomexp.metrics.quantity import Quantity
@@ -16,6 +17,7 @@ from zoomexp.tasks.meter import TrainingMeter
 from zoomexp.tokens.ragged import Ragged
 
 Batch = Mapping[str, Any]
+Tables = Mapping[str, pd.DataFrame]  # by the name of the CSV file, without its ending
 
 
 class Task(Protocol):
@@ -69,6 +71,14 @@ class Task(Protocol):
         """Pictures of the first images of a batch just evaluated, (n, 3, H, W) in [0, 1] by name; maybe none.
 
         `data` has the `mean` and `std` that its images were normalised by.
+        """
+
+    def tables(self, predictions: Mapping[str, Any], classes: Sequence[str]) -> tuple[Tables, dict[str, float]]:
+        """What follows from all test images together: tables that the run folder keeps, and metrics by full name.
+
+        Args:
+            predictions: what `outcomes` gave of them, as arrays.
+            classes: their names by label.
         """
 
     def explained(self, batch: Batch) -> Tensor | None:

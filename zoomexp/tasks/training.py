@@ -1,7 +1,7 @@
 """What every task does alike: its steps, in terms of what is the task's own (see `contract`)."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from zoomexp.metrics.quantity import Quantity, find
 from zoomexp.protocols import own_loss, reads
 from zoomexp.results.predictions import LENGTHS
 from zoomexp.scheduler import StepCosine
-from zoomexp.tasks.contract import Batch
+from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import maps_of
 from zoomexp.tasks.meter import TrainingMeter
 from zoomexp.tokens.ragged import Ragged
@@ -141,6 +141,10 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         from zoomexp.tasks.pictures import drawn_maps  # takes matplotlib, which only drawing needs
 
         return drawn_maps(maps_of(self.model), batch["image"][:count], data.mean, data.std)
+
+    def tables(self, predictions: Mapping[str, Any], classes: Sequence[str]) -> tuple[Tables, dict[str, float]]:
+        """None."""
+        return {}, {}
 
     def explained(self, batch: Batch) -> Tensor | None:
         """No classes."""
