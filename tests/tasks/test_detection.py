@@ -12,6 +12,7 @@ from torch import nn
 
 pytest.importorskip("faster_coco_eval")
 
+from tests.datasets.test_coco import layout
 from zoomexp.boxes import Detections
 from zoomexp.cli.main import main
 from zoomexp.errors import InputError
@@ -180,3 +181,28 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     np.testing.assert_array_equal(kept["index"], np.arange(9))
     assert kept["boxes"].shape == (9, 8, 4) and kept["found"].shape == (9, 8, 10)
     assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+
+
+def trained(tmp_path, *words):
+    small = ["backbone=vit_digits", "backbone.depth=1", "trainer=smoke", "logger=none", f"output_dir={tmp_path}"]
+    assert main(["train", "experiment=zoomvit/digit_scenes", "tokens=uniform", *small, *words]) in (None, 0)
+    (record,) = tmp_path.glob("runs/*/*/*/metrics.json")
+    return json.loads(record.read_text()), dict(np.load(record.parent / "predictions.npz"))
+
+
+def test_a_run_on_cocos_layout(tmp_path):
+    """Images of several sizes, some without objects, crowds; and tokens that a random scorer chooses."""
+    layout(tmp_path)
+    sizes = ["dataset.scales=[32,48]", "dataset.test_scale=48", "dataset.multiple=16", "dataset.val_fraction=0.3"]
+    zoom = ["tokens=zoomvit", "tokens/scorer=random", "tokens.budget=2"]
+    facts, kept = trained(tmp_path, "dataset=coco", f"data_dir={tmp_path}", "dataset.batch_size=2", *sizes, *zoom)
+    assert kept["image_id"].tolist() == [0, 10, 20, 30] and kept["objects"].shape == (4, 4)  # two batches of two
+    assert kept["objects"].sum(0).tolist() == [0, 3, 0, 0]  # the crowd is none
+    assert facts["metrics"]["test/tokens"] == pytest.approx(9 + np.mean([12, 8, 9, 12]) + 6)
+    assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+
+
+def test_a_run_on_images_of_one_object_each(tmp_path):
+    made = ["dataset.train_images=40", "dataset.test_images=8", "dataset.image_size=48"]
+    facts, kept = trained(tmp_path, "dataset=cluttered_digits", *made)
+    assert kept["objects"].sum(1).tolist() == [1] * 4 and "test/ap" in facts["metrics"]

@@ -56,7 +56,7 @@ def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[s
     if not protocols.chooses_tokens(task.model):
         return {"macs": macs(task.model, like.new_zeros(1, data.channels, *sides(data.image_size)))}
     batch = next(iter(data.test_dataloader()))
-    inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs]
+    inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs if name in batch]
     return macs_over(task.model, list(zip(*inputs, strict=True)))
 
 

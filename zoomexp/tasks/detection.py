@@ -95,6 +95,7 @@ class Detection(TrainedModel):
         """Add a batch to the split's scores, in pixels of the files; in the test to the tokens, too."""
         size = batch.get("file_size", sizes_of(batch))
         self._scored = said_of(outputs, size), self.there(batch, size)
+        self._names = {"image_id": batch["image_id"]} if "image_id" in batch else {}
         self.found[split].update(*self._scored)
         if split == "test" and (tokens := mean_tokens(self.model, self.device)) is not None:
             self.tokens.update(tokens)
@@ -118,7 +119,7 @@ class Detection(TrainedModel):
             hits(*(one.cpu().numpy() for one in (*said_of_image, *there_of_image)))
             for said_of_image, there_of_image in zip(zip(*said, strict=True), of_images, strict=True)
         ]
-        kept = {"boxes": said.boxes, "scores": said.scores, "labels": said.labels}
+        kept = self._names | {"boxes": said.boxes, "scores": said.scores, "labels": said.labels}
         return kept | {"found": torch.from_numpy(np.stack(found)), "objects": objects_by_class(there, self.classes)}
 
     def pictures(self, batch: Batch, count: int, data: Any) -> dict[str, Tensor]:

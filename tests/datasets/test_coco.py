@@ -1,0 +1,190 @@
+"""COCO: annotations by hand, boxes that follow their pixels, batches of several sizes, and what cannot be right."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from zoomexp.datasets import scene_views
+from zoomexp.datasets.coco import COCO
+from zoomexp.datasets.coco_annotations import SUFFIX, annotated
+from zoomexp.datasets.scene_views import RandomScene, WholeScene, fitted
+from zoomexp.errors import InputError
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def layout(root, images=7, change=None):
+    """A set of two splits: image i has i % 3 red boxes, category 1, and a green crowd, category 3, if i % 4 == 1."""
+    for split in ("train2017", "val2017"):
+        (root / "coco" / split).mkdir(parents=True, exist_ok=True)
+        (root / "coco" / "annotations").mkdir(exist_ok=True)
+        text = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "red"}, {"id": 3, "name": "green"}]}
+        for i in range(images):
+            width, height = ((64, 48), (40, 72), (80, 80))[i % 3]
+            picture = Image.new("RGB", (width, height))
+            boxes = [[4 + 16 * k, 8, 12, 20 + k] for k in range(i % 3)] + [[10, 30, 20, 10]] * (i % 4 == 1)
+            for k, (x, y, w, h) in enumerate(boxes):
+                colour = GREEN if k == i % 3 else RED
+                ImageDraw.Draw(picture).rectangle([x, y, x + w - 1, y + h - 1], fill=colour)
+                text["annotations"].append({
+                    "id": 100 + len(text["annotations"]), "image_id": 10 * i, "category_id": 3 if k == i % 3 else 1,
+                    "bbox": [x, y, w, h], "area": w * h / 2, "iscrowd": int(k == i % 3)})  # fmt: skip
+            picture.save(root / "coco" / split / f"{i:03d}.png")
+            text["images"].append({"id": 10 * i, "file_name": f"{i:03d}.png", "width": width, "height": height})
+        if change is not None and split == "train2017":
+            change(text)
+        (root / "coco" / "annotations" / f"instances_{split}.json").write_text(json.dumps(text))
+    return root
+
+
+def made(root, **options):
+    plain = {"batch_size": 2, "mean": [0.0] * 3, "std": [1.0] * 3, "scales": [32, 48], "test_scale": 48, "multiple": 8}
+    data = COCO(data_dir=root, **plain | {"eval_batch_size": 3, "val_fraction": 0.3} | options)
+    data.setup()
+    return data
+
+
+def test_the_annotations_are_those_of_the_file(tmp_path, monkeypatch):
+    path = layout(tmp_path) / "coco" / "annotations" / "instances_train2017.json"
+    found = annotated(path)
+    assert found.counts.tolist() == [0, 2, 2, 0, 1, 3, 0] and found.ids.tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert found.boxes[found.objects(5)].tolist() == [[4, 8, 16, 28], [20, 8, 32, 29], [10, 30, 30, 40]]
+    assert found.labels[found.objects(5)].tolist() == [1, 1, 3] and found.crowd[found.objects(5)].tolist() == [0, 0, 1]
+    assert found.area[found.objects(1)].tolist() == [120, 100] and found.sizes[1].tolist() == [72, 40]
+    assert found.classes.tolist() == ["", "red", "", "green"] and found.names[2] == b"002.png"
+    with monkeypatch.context() as patch:  # the second time the text is not read
+        patch.setattr(json, "loads", None)
+        again = annotated(path)
+    for name in ("names", "counts", "boxes", "labels", "crowd", "area", "classes", "sizes", "ids"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    layout(tmp_path, images=4)  # and another file is
+    assert len(annotated(path)) == 4
+    path.with_name(path.name + SUFFIX).write_bytes(b"torn")
+    assert len(annotated(path)) == 4
+
+
+def test_boxes_without_area_are_left_out_and_counted(tmp_path):
+    def change(text):
+        text["annotations"][0]["bbox"][2] = 0
+
+    found = annotated(layout(tmp_path, change=change) / "coco" / "annotations" / "instances_train2017.json")
+    assert found.skipped.tolist() == [1] and found.counts.tolist() == [0, 1, 2, 0, 1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text["annotations"][1].update(category_id=9), "annotation 101 has a category that the file"),
+        (lambda text: text["annotations"][1].update(image_id=9), "annotation 101 is of an image that the"),
+        (lambda text: text["annotations"][1].update(bbox=[90, 0, 5, 5]), "annotation 101 has a box outside of"),
+        (lambda text: text["annotations"][1].update(bbox=[0, 0, -5, 5]), "annotation 101 has a box that is no box"),
+        (lambda text: text["annotations"][1].update(bbox=[0, 0, 5]), "is no annotation file of COCO's kind"),
+        (lambda text: text.pop("categories"), r"is no annotation file of COCO's kind \(KeyError"),
+        (lambda text: text.update(images=[]), "lists no images"),
+        (lambda text: text["images"][3].update(file_name="x.png"), "1 of 7 annotated images are not there, x.png"),
+        (lambda text: text["categories"].pop(), "has a category that the file does not list"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_right_names_file_and_id(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        made(layout(tmp_path, change=change))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folder": "nowhere"}, r"nowhere.train2017 is missing: unpack COCO's images there"),
+        ({"scales": []}, r"dataset.scales=\[\] must be a list of short sides"),
+        ({"scales": [4]}, "dataset.scales=4 must be a whole number, at least 8"),
+        ({"flip": "yes"}, "dataset.flip='yes' must be true or false"),
+        ({"val_fraction": 1.0}, "dataset.val_fraction"),
+    ],
+)  # fmt: skip
+def test_refusals(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        made(layout(tmp_path), **options)
+
+
+def test_an_image_of_another_size_than_is_said(tmp_path):
+    data = made(layout(tmp_path, change=lambda text: [one.update(width=200) for one in text["images"]]))
+    with pytest.raises(InputError, match=r"\.png has \d+ x \d+ pixels, and its annotations say 200 x "):
+        list(data.train_dataloader())
+
+
+def extent(pixels, colour):
+    """Where a colour is in an image (3, H, W): x0, y0, x1, y1."""
+    seen = (pixels - torch.tensor(colour).view(3, 1, 1) / 255).abs().amax(0) < 0.5
+    rows, columns = (seen.any(side).nonzero()[:, 0] for side in (1, 0))
+    return [columns[0].item(), rows[0].item(), columns[-1].item() + 1, rows[-1].item() + 1]
+
+
+def test_test_images_are_whole_and_their_boxes_follow(tmp_path):
+    data = made(layout(tmp_path))
+    batches = list(data.test_dataloader())
+    assert [len(batch["count"]) for batch in batches] == [3, 3, 1]
+    first = batches[0]
+    assert first["size"].tolist() == [list(fitted(*size, 48, 79, 8)) for size in ((64, 48), (40, 72), (80, 80))]
+    assert first["size"].tolist() == [[48, 64], [72, 40], [48, 48]] and first["image"].shape == (3, 3, 72, 64)
+    assert first["image_id"].tolist() == [0, 10, 20] and first["file_size"].tolist() == [[48, 64], [72, 40], [80, 80]]
+    assert first["count"].tolist() == [0, 2, 2] and first["crowd"].tolist() == [False, True, False, False]
+    assert (first["image"][0, :, 48:] == 0).all() and (first["image"][1, :, :, 40:] == 0).all()
+    assert extent(first["image"][1], RED) == first["boxes"][0].int().tolist() == [4, 8, 16, 28]
+    np.testing.assert_allclose(first["boxes"][2:], 0.6 * np.array([[4, 8, 16, 28], [20, 8, 32, 29]]), rtol=1e-6)
+
+
+def test_random_views_move_boxes_as_they_move_pixels(monkeypatch):
+    monkeypatch.setattr(scene_views, "SMALLER", (180,))
+    monkeypatch.setattr(scene_views, "CROP", (60, 150))
+    image = Image.new("RGB", (200, 150))
+    ImageDraw.Draw(image).rectangle([60, 40, 139, 109], fill=RED)
+    view, seen = RandomScene([96, 160], 16, crop=True, flip=True), set()
+    torch.manual_seed(0)
+    for _ in range(40):
+        found, boxes, kept = view(image, torch.tensor([[60.0, 40, 140, 110], [0, 0, 2, 2]]))
+        assert all(side % 16 == 0 for side in found.size) and min(found.size) in range(48, 177)
+        pixels = torch.from_numpy(np.array(found)).permute(2, 0, 1) / 255
+        if kept[0]:
+            assert np.abs(np.array(extent(pixels, RED)) - boxes[0].numpy()).max() <= 2
+        else:
+            assert not (pixels[0] > 0.5).any()
+        assert len(boxes) == kept.sum() and (boxes >= 0).all()
+        seen.add((found.size, int(kept.sum())))
+    assert len(seen) > 15 and {count for _, count in seen} >= {1, 2}
+
+
+def test_sides_are_those_of_the_released_code():
+    """By hand: its get_size_with_aspect_ratio, and 16 pixels taken off."""
+    assert fitted(640, 480, 800, 1333, 16) == (800, 1056)  # 1066 to 1056
+    assert fitted(480, 640, 800, 1333, 16) == (1056, 800)
+    assert fitted(1200, 400, 800, 1333, 16) == (432, 1328)  # the short side gives way: round(1333 / 3) = 444, 1332
+    assert fitted(500, 500, 500, 833, 16) == (496, 496)
+    assert WholeScene(800, 16).longest == 1333 and WholeScene(512, 16).longest == 853
+
+
+def test_training_batches_have_no_crowds_and_depend_on_seed_and_epoch_alone(tmp_path):
+    data, same, other = (made(layout(tmp_path), **options) for options in ({}, {"num_workers": 1}, {"seed": 1}))
+    loaders = [one.train_dataloader() for one in (data, same, other)]
+    for loader in loaders:
+        loader.sampler.set_epoch(2)
+    batches = [list(loader) for loader in loaders]
+    assert len(batches[0]) == 2  # 5 of 7 images, two at a time
+    for one, two in zip(*batches[:2], strict=True):
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+        assert set(one["labels"].tolist()) <= {1} and "crowd" not in one
+        assert one["count"].sum() == len(one["boxes"])
+    assert any(not torch.equal(one["index"], two["index"]) for one, two in zip(batches[0], batches[2], strict=True))
+
+
+def test_splits(tmp_path):
+    data = made(layout(tmp_path), val_fraction=0.3, test_size=4)
+    parts = {name: data.scenes(name).positions.tolist() for name in ("train", "val", "test")}
+    assert (
+        sorted(parts["train"] + parts["val"]) == list(range(7)) and len(parts["val"]) == 2 and len(parts["test"]) == 4
+    )
+    assert data.num_classes == 4 and data.classes[1] == "red" and data.image_size == (48, 64)
+    data = made(layout(tmp_path), validate_on="test", train_size=5)
+    assert data.scenes("val") is data.scenes("test") and len(data.scenes("train")) == 5
+    assert made(layout(tmp_path), val_fraction=0).val_dataloader() == []

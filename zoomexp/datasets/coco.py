@@ -1,0 +1,215 @@
+"""COCO detection (Lin et al. 2014, arXiv 1405.0312), and other sets that are annotated in its format.
+
+    <data_dir>/<folder>/{train2017,val2017}/*.jpg
+    <data_dir>/<folder>/annotations/instances_{train2017,val2017}.json
+
+The second split is the test. Nothing is downloaded. `coco_annotations` reads the files, `scene_views` says what is
+seen of an image.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytorch_lightning as pl
+
+from zoomexp.arguments import boolean, integer, list_of
+from zoomexp.datasets.array_data import check_whole, checked_channels
+from zoomexp.datasets.batches import ShardedBatches
+from zoomexp.datasets.coco_annotations import Annotated, annotated
+from zoomexp.datasets.holdout import check_validation
+from zoomexp.datasets.loader import share_of_batch
+from zoomexp.datasets.scene_files import SceneFiles, SceneSet
+from zoomexp.datasets.scene_views import RandomScene, WholeScene, fitted
+from zoomexp.datasets.stream_loader import StreamLoader
+from zoomexp.errors import InputError
+
+LEAST = {"test_scale": 16, "multiple": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "train_size": 1,
+         "test_size": 1, "split_seed": 0, "seed": 0}  # fmt: skip
+
+
+class COCO(pl.LightningDataModule):
+    """Images with boxes; K is one more than the largest category id (COCO: 91). Batches: see `scene_files`.
+
+    Args:
+        data_dir: folder that holds the data sets.
+        batch_size: training images a batch, over all processes.
+        mean: per channel, on the scale 0..1.
+        std: likewise.
+        folder: of the set, below `data_dir`.
+        train: name of the training split.
+        test: name of the test split.
+        scales: short sides of training images, one of which is drawn; the long side is at most 1333 / 800 of the last.
+        test_scale: short side of test images; the long side is at most 1333 / 800 of it.
+        multiple: of all sides, in pixels: the host's patch; two of them for tokens=zoomvit at eta 0.5.
+        crop: crop half the training images before they are scaled.
+        flip: mirror half the training images.
+        val_fraction: share of the training images held out for validation; 0 holds out nothing.
+        validate_on: "heldout"; "test": all training images train and the test split validates.
+        train_size: use so many training images only; None: all.
+        test_size: likewise.
+        drop_last: leave out an epoch's last training batch where it is not full.
+        eval_batch_size: images a batch in validation and test, per process.
+        num_workers: processes that read images; 0: the training process itself.
+        split_seed: of the held-out images and the shortened splits.
+        seed: of the order and the augmentation.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    name, channels = "coco", 3
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        folder: str = "coco",
+        train: str = "train2017",
+        test: str = "val2017",
+        scales: Sequence[int] = tuple(range(480, 801, 16)),
+        test_scale: int = 800,
+        multiple: int = 16,
+        crop: bool = True,
+        flip: bool = True,
+        val_fraction: float = 0.02,
+        validate_on: Literal["heldout", "test"] = "heldout",
+        train_size: int | None = None,
+        test_size: int | None = None,
+        drop_last: bool = True,
+        eval_batch_size: int = 8,
+        num_workers: int = 0,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data_dir, self.batch_size, self.eval_batch_size = Path(data_dir).expanduser(), batch_size, eval_batch_size
+        self.mean, self.std = checked_channels(mean, std)
+        self.folder, self.splits = folder, {"train": train, "test": test}
+        self.scales, self.test_scale, self.multiple, self.crop, self.flip = scales, test_scale, multiple, crop, flip
+        self.val_fraction, self.validate_on = val_fraction, validate_on
+        self.train_size, self.test_size, self.drop_last = train_size, test_size, drop_last
+        self.num_workers, self.split_seed, self.seed = num_workers, split_seed, seed
+        self._parts: dict[str, SceneFiles | None] = {}
+        self._check()
+
+    def prepare_data(self) -> None:
+        """Parse the annotations, where that was not done."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the annotations and look for the images; a second call does nothing."""
+        if self._parts:
+            return
+        train, test = (self._split(name) for name in ("train", "test"))
+        if train.annotated.classes.tolist() != test.annotated.classes.tolist():
+            raise InputError(f"{self.root}: the annotations of {self.splits['train']} and {self.splits['test']} differ "
+                             "in their categories")  # fmt: skip
+        train, held = _shortened(train, self.train_size, self.split_seed), None
+        test = _shortened(test, self.test_size, self.split_seed)
+        if self.validate_on == "heldout" and self.val_fraction:
+            train, held = _parted(train, self.val_fraction, self.split_seed)
+        self._parts = {"train": train, "val": test if self.validate_on == "test" else held, "test": test}
+
+    @property
+    def root(self) -> Path:
+        """The set's folder."""
+        return self.data_dir / self.folder
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The categories' names by id, "" where there is none; after `setup`."""
+        return tuple(self._parts["train"].annotated.classes.tolist())
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest category id."""
+        return len(self.classes)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of a test image of 4 : 3."""
+        return fitted(640, 480, self.test_scale, 10**9, self.multiple)
+
+    def scenes(self, name: str) -> SceneFiles | None:
+        """The images of "train", "val" or "test"; None where nothing validates."""
+        return self._parts[name]
+
+    def train_dataloader(self) -> StreamLoader:
+        """The shuffled, augmented training images."""
+        view = RandomScene(self.scales, self.multiple, self.crop, self.flip)
+        return self._loader("train", self.batch_size, view, training=True, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> StreamLoader | list:
+        """The held-out (or test) images; an empty list, no validation, where there are none."""
+        if self._parts["val"] is None:
+            return []
+        return self._loader("val", self.eval_batch_size, WholeScene(self.test_scale, self.multiple))
+
+    def test_dataloader(self) -> StreamLoader:
+        """The test images, each exactly once over all processes."""
+        return self._loader("test", self.eval_batch_size, WholeScene(self.test_scale, self.multiple))
+
+    def _loader(
+        self, part: str, batch_size: int, view: WholeScene | RandomScene, training: bool = False, drop_last: bool = True
+    ) -> StreamLoader:
+        order, pinned = {"training": training, "seed": self.seed, "drop_last": drop_last}, False
+        if self.trainer is not None:
+            order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
+            pinned = self.trainer.strategy.root_device.type == "cuda"
+        files = self._parts[part]
+        images = SceneSet(files, view, mean=self.mean, std=self.std, seed=self.seed)
+        batches = ShardedBatches(len(files), batch_size, **order)
+        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
+
+    def _split(self, part: str) -> SceneFiles:
+        name = self.splits[part]
+        folder = self.root / name
+        if not folder.is_dir():
+            raise InputError(f"{folder} is missing: unpack COCO's images there (dataset.{part}={name})")
+        found = annotated(self.root / "annotations" / f"instances_{name}.json")
+        _check_files(folder, found)
+        return SceneFiles(folder, found, np.arange(len(found)))
+
+    def _check(self) -> None:
+        check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
+        for field in ("crop", "flip", "drop_last"):
+            boolean(f"dataset.{field}", getattr(self, field))
+        list_of("dataset.scales", self.scales, int, "short sides in pixels")
+        if not self.scales:
+            raise InputError("dataset.scales=[] must be a list of short sides in pixels, at least one")
+        for side in (*self.scales, self.test_scale):
+            integer("dataset.scales", side, self.multiple)
+        check_validation(self.val_fraction, self.validate_on)
+
+
+def _check_files(folder: Path, found: Annotated) -> None:
+    """Refuse annotations of images that are not there, such as those of another split."""
+    there = {os.fsencode(entry.name) for entry in os.scandir(folder)}
+    missing = [name for name in found.names.tolist() if name not in there]
+    if missing:
+        named, count = missing[0].decode(errors="backslashreplace"), f"{len(missing):,} of {len(found):,}"
+        raise InputError(
+            f"{folder}: {count} annotated images are not there, {named} the first; are the annotations another split's?"
+        )
+
+
+def _shortened(files: SceneFiles, size: int | None, seed: int) -> SceneFiles:
+    if size is None or size >= len(files):
+        return files
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:size])
+    return SceneFiles(files.folder, files.annotated, files.positions[chosen])
+
+
+def _parted(files: SceneFiles, share: float, seed: int) -> tuple[SceneFiles, SceneFiles]:
+    """What stays to train on, and what is held out, at least an image each."""
+    size = min(max(1, round(share * len(files))), len(files) - 1)
+    order = np.random.default_rng(seed).permutation(len(files))
+    held, rest = np.sort(order[:size]), np.sort(order[size:])
+    return tuple(SceneFiles(files.folder, files.annotated, files.positions[part]) for part in (rest, held))

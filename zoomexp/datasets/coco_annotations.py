@@ -1,0 +1,158 @@
+"""COCO's annotation files: parsed once into arrays, which are kept beside them and read from then on.
+
+    images{id, file_name, width, height}   annotations{id, image_id, category_id, bbox[x, y, w, h], area, iscrowd}
+    categories{id, name}
+
+The text of COCO's training split, 450 MB, takes many seconds and gigabytes; the arrays are some 30 MB. Category ids are
+the labels as they are (COCO: 1 to 90), so K is one more than the largest.
+"""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from zoomexp.atomic_file import atomic_file
+from zoomexp.errors import InputError
+
+SUFFIX = ".arrays.npz"  # of the file that the arrays are kept in
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """N images with T objects in all, those of the first image first.
+
+    Attributes:
+        names: (N,) bytes, the files' names as `os.fsencode` makes them.
+        ids: (N,) int64.
+        sizes: (N, 2) int64, height and width in pixels.
+        counts: (N,) int64, objects of each image.
+        boxes: (T, 4) float32, x0, y0, x1, y1 in pixel edges, as they are given.
+        labels: (T,) int64.
+        crowd: (T,) bool, regions of many objects.
+        area: (T,) float32, pixels of the object itself, which sorts it among small, medium and large.
+        classes: (K,) str, names by label; "" where no category has that id.
+        skipped: (1,) int64, boxes without area, which are left out.
+    """
+
+    names: np.ndarray
+    ids: np.ndarray
+    sizes: np.ndarray
+    counts: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+    classes: np.ndarray
+    skipped: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def objects(self, position: int) -> slice:
+        """The rows of an image's objects."""
+        return slice(int(self._first[position]), int(self._first[position] + self.counts[position]))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_first", np.cumsum(self.counts) - self.counts)
+
+
+def annotated(path: Path) -> Annotated:
+    """The content of an annotation file.
+
+    Raises:
+        InputError: it is missing, is no such file, or an annotation in it cannot be right; names file and id.
+    """
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} is missing: unpack COCO's annotations there") from error
+    mark = np.array([stamp.st_size, stamp.st_mtime_ns])
+    kept = path.with_name(path.name + SUFFIX)
+    found = _kept(kept, mark)
+    if found is None:
+        found = parsed(path)
+        _keep(kept, found, mark)
+    return found
+
+
+def parsed(path: Path) -> Annotated:
+    """Parse the text; see `annotated`."""
+    try:
+        text = json.loads(path.read_bytes())
+        images, annotations, categories = (text[name] for name in ("images", "annotations", "categories"))
+        names = {int(one["id"]): str(one["name"]) for one in categories}
+        places = {int(one["id"]): place for place, one in enumerate(images)}
+        files = np.array([os.fsencode(one["file_name"]) for one in images])
+        sizes = np.array([(int(one["height"]), int(one["width"])) for one in images], np.int64).reshape(-1, 2)
+        rows = [(one["image_id"], one["id"], one["category_id"], one.get("iscrowd", 0), one["area"], *one["bbox"])
+                for one in annotations]  # fmt: skip
+        values = np.array(rows, np.float64).reshape(-1, 9)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no annotation file of COCO's kind ({type(error).__name__}: {error})") from error
+    if not len(images) or not names:
+        raise InputError(f"{path} lists no {'images' if names else 'categories'}")
+    image = np.array([places.get(int(one), -1) for one in values[:, 0]], np.int64)
+    _check(path, values, image, sizes, names)
+    return _arrays(values, image, files, np.array(list(places), np.int64), sizes, names)
+
+
+def _check(path: Path, values: np.ndarray, image: np.ndarray, sizes: np.ndarray, names: dict[int, str]) -> None:
+    x, y, width, height = values[:, 5:].T
+    own = sizes[image] if len(image) else np.zeros((0, 2))
+    outside = (x >= own[:, 1]) | (y >= own[:, 0]) | (x + width <= 0) | (y + height <= 0)
+    finite = np.isfinite(values).all(1)
+    unknown = ~np.isin(values[:, 2], list(names))
+    for bad, why in (
+        (image < 0, "is of an image that the file does not list"),
+        (~finite | (width < 0) | (height < 0), "has a box that is no box"),
+        (unknown, "has a category that the file does not list"),
+        (outside & (width > 0) & (height > 0), "has a box outside of its image"),
+    ):
+        if bad.any():
+            raise InputError(f"{path}: annotation {int(values[bad][0, 1])} {why}")
+    if min(names) < 0:
+        raise InputError(f"{path}: category {min(names)} is below 0")
+
+
+def _arrays(
+    values: np.ndarray,
+    image: np.ndarray,
+    files: np.ndarray,
+    ids: np.ndarray,
+    sizes: np.ndarray,
+    names: dict[int, str],
+) -> Annotated:
+    has_area = (values[:, 7] > 0) & (values[:, 8] > 0)
+    order = np.argsort(image[has_area], kind="stable")
+    values, image = values[has_area][order], image[has_area][order]
+    boxes = values[:, 5:].copy()
+    boxes[:, 2:] += boxes[:, :2]
+    classes = np.array([names.get(label, "") for label in range(max(names) + 1)])
+    return Annotated(
+        files, ids, sizes, np.bincount(image, minlength=len(ids)), boxes.astype(np.float32),
+        values[:, 2].astype(np.int64), values[:, 3] > 0, values[:, 4].astype(np.float32), classes,
+        np.array([int((~has_area).sum())]),
+    )  # fmt: skip
+
+
+def _kept(path: Path, mark: np.ndarray) -> Annotated | None:
+    """What was kept of a file of this size and time; None where there is nothing, or of another."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if not np.array_equal(stored["mark"], mark):
+                return None
+            return Annotated(**{field.name: stored[field.name] for field in fields(Annotated)})
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def _keep(path: Path, found: Annotated, mark: np.ndarray) -> None:
+    """Keep the arrays, where the folder may be written to."""
+    try:
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, mark=mark, **{field.name: getattr(found, field.name) for field in fields(Annotated)})
+    except OSError:
+        return

@@ -1,0 +1,116 @@
+"""Batches of scenes that stay on disk: images of several sizes, read and augmented one by one, in workers or not.
+
+A batch is as in `scenes`, and besides: `image` is filled up with 0 to the largest height and width in it; `image_id`
+(B,) int64; of images that are seen whole `crowd` (T,) bool, `area` (T,) float32 and `file_size` (B, 2) int64, height
+and width of the file, in whose pixels boxes are scored. Training batches lack crowds, and boxes that were cropped away.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoomexp.datasets.batches import Key
+from zoomexp.datasets.coco_annotations import Annotated
+from zoomexp.datasets.picture import open_picture
+from zoomexp.datasets.scene_views import RandomScene, WholeScene
+from zoomexp.datasets.stream_loader import randomness
+from zoomexp.errors import InputError
+
+Item = dict[str, Tensor]
+OBJECTS = ("boxes", "labels", "crowd", "area")
+
+
+class SceneFiles:
+    """Some of the images of an annotation file.
+
+    Args:
+        folder: that the images lie in.
+        annotated: the file's content.
+        positions: (M,) int64, which of its images these are; `index` counts them from 0.
+    """
+
+    def __init__(self, folder: Path, annotated: Annotated, positions: np.ndarray) -> None:
+        self.folder, self.annotated, self.positions = folder, annotated, positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def path(self, place: int) -> Path:
+        """Where an image lies."""
+        return self.folder / self.annotated.names[self.positions[place]].decode(errors="surrogateescape")
+
+
+class SceneSet(Dataset):
+    """Makes the batch of a list of keys.
+
+    Args:
+        files: the images.
+        view: how they are looked at.
+        mean: three values on the scale 0..1.
+        std: likewise.
+        seed: of the random views.
+    """
+
+    def __init__(
+        self,
+        files: SceneFiles,
+        view: WholeScene | RandomScene,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int = 0,
+    ) -> None:
+        self.files, self.view, self.seed = files, view, seed
+        self.mean, self.std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, std))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, keys: list[Key]) -> dict[str, Tensor] | InputError:
+        """The batch of `keys`; an error is returned: raised in a worker it would arrive as a traceback."""
+        try:
+            items = [self._item(draw, place) for draw, place in keys]
+        except InputError as error:
+            return InputError(str(error))
+        batch = {name: torch.cat([item[name] for item in items]) for name in OBJECTS if name in items[0]}
+        single = ("size", "index", "image_id", "file_size")
+        batch |= {name: torch.stack([item[name] for item in items]) for name in single if name in items[0]}
+        batch["count"] = torch.tensor([len(item["labels"]) for item in items])
+        batch["image"] = filled([item["image"] for item in items])
+        return batch
+
+    def _item(self, draw: int, place: int) -> Item:
+        every, position = self.files.annotated, int(self.files.positions[place])
+        rows = every.objects(position)
+        boxes, training = torch.from_numpy(every.boxes[rows]), isinstance(self.view, RandomScene)
+        path = self.files.path(place)
+        with open_picture(path) as picture:
+            image = picture.rgb()
+        if image.size != tuple(every.sizes[position].tolist()[::-1]):
+            told = " x ".join(map(str, every.sizes[position].tolist()[::-1]))
+            raise InputError(f"{path} has {image.size[0]} x {image.size[1]} pixels, and its annotations say {told}")
+        with randomness(self.seed, draw, place):
+            image, boxes, kept = self.view(image, boxes)
+        crowd = torch.from_numpy(every.crowd[rows])[kept]
+        item = {"boxes": boxes, "labels": torch.from_numpy(every.labels[rows])[kept]}
+        if training:
+            item = {name: values[~crowd] for name, values in item.items()}
+        else:
+            item |= {"crowd": crowd, "area": torch.from_numpy(every.area[rows])}
+            item["file_size"] = torch.from_numpy(every.sizes[position])
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        item |= {"image": (pixels - self.mean) / self.std, "size": torch.tensor(image.size[::-1])}
+        return item | {"index": torch.tensor(place), "image_id": torch.tensor(int(every.ids[position]))}
+
+
+def filled(images: Sequence[Tensor]) -> Tensor:
+    """Images (C, H, W) of several sizes in the upper left of one (B, C, H, W), channels last, 0 elsewhere."""
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    batch = torch.zeros(len(images), 3, height, width).contiguous(memory_format=torch.channels_last)
+    for row, image in zip(batch, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    return batch
