@@ -80,7 +80,7 @@ def partition(**options):
 def test_what_a_set_brings_is_kept_and_the_rest_held_out(tmp_path):
     labels = np.arange(40) % 2
     train, other = files(tmp_path, labels), files(tmp_path, labels[:10])
-    whole = partition().of(FileSplits(train, other, other, ("a", "b")))
+    whole = partition(val_fraction=0.1).of(FileSplits(train, other, other, ("a", "b")))
     assert (len(whole.train), whole.val, whole.test, whole.notes) == (40, other, other, ())
     alone = partition().of(FileSplits(train, None, None, ("a", "b")))
     assert [len(part) for part in (alone.train, alone.val, alone.test)] == [24, 8, 8]
@@ -88,6 +88,26 @@ def test_what_a_set_brings_is_kept_and_the_rest_held_out(tmp_path):
     assert alone.notes == ("tested on 20 % of the images, held out (dataset.test_fraction)",)
     paper = partition(validate_on="test").of(FileSplits(train, None, None, ("a", "b")))
     assert (len(paper.train), paper.val is paper.test) == (32, True)
+
+
+def test_a_share_of_what_is_not_held_out_is_refused(tmp_path):
+    one = files(tmp_path, np.arange(20) % 2)
+    brought, alone = FileSplits(one, one, one, ("a", "b")), FileSplits(one, None, None, ("a", "b"))
+    for options, splits, message in (
+        (
+            {},
+            brought,
+            r"dataset\.val_fraction=0\.25: nothing is held out, for the data set has a val split; leave it out",
+        ),
+        ({"val_fraction": 0.1, "test_fraction": 0.3}, brought, r"dataset\.test_fraction=0\.3: .* has a test split"),
+        (
+            {"fold": 0, "folds": 2, "test_fraction": 0.3},
+            alone,
+            r"test_fraction=0\.3: .* dataset\.folds=2 part the images",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            partition(**options).of(splits)
 
 
 def test_folds_are_of_the_training_and_validation_images(tmp_path):

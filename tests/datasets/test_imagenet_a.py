@@ -112,7 +112,7 @@ def test_a_folder_that_is_not_whole(tmp_path, change):
     assert str(error.value) == f"dataset=imagenet_a: {expected}"
 
 
-@pytest.mark.parametrize("options", [{"val_fraction": 0.1}, {"train_size": 4}])
+@pytest.mark.parametrize("options", [{"val_fraction": 0.1}, {"train_size": 4}, {"folds": 2, "fold": 0}])
 def test_options_of_training_images_are_refused(tmp_path, options):
     with pytest.raises(InputError, match=rf"^dataset\.{next(iter(options))}=\S+ .*") as error:
         ready(lay_out(tmp_path), **options)

@@ -34,6 +34,13 @@ RELEASED = {"mode": "paper", "coverage": "paper", "positions": "sinusoid_1d", "z
         ({"zfe": "hard"}, r"tokens\.zfe='hard' must be one of soft, fixed, none"),
         ({"zfe_direction": "up"}, r"tokens\.zfe_direction='up' must be one of ones, learned"),
         ({"mode": "dense"}, r"tokens\.mode='dense' must be one of ragged, padded, paper"),
+        (
+            {"omega": 0.2, "zfe": "fixed"},
+            r"tokens\.omega=0\.2: zfe=fixed has no steepness; choose tokens\.zfe=soft, or",
+        ),
+        ({"zfe_direction": "learned", "zfe": "none"}, r"tokens\.zfe_direction=learned: zfe=none has no direction"),
+        ({"prune_order": "forward"}, r"tokens\.prune_order=forward: nothing is pruned; choose a tokens\.pruning"),
+        ({"prune_group": "zoomed"}, r"tokens\.prune_group=zoomed: nothing is pruned; choose a tokens\.pruning"),
         ({"omega": -1}, r"tokens\.omega=-1 must be a finite number, at least 0"),
         ({"omega": float("inf")}, r"tokens\.omega=inf must be a finite number"),
         ({"budget": 17}, r"tokens\.budget=17 must be a whole number in 0\.\.16"),

@@ -37,13 +37,13 @@ class Loupe(SpatialMap):
         reduction: hidden width is C // reduction, at least 1.
         mask: "learned", or a control: "constant", "random", "scalar", "none" (see above).
         bias: added to W_2's initial bias: 2 starts the mask near 0.88. 0 is the paper's.
-        seed: of the random mask; unused by the others.
+        seed: of the random mask; 0 with the others.
 
     Shape:
         `(B, C, H, W) -> (B, C, H, W)`. `map` is M, `(B, 1, H, W)`; there is none with mask=none.
 
     Raises:
-        InputError: an argument outside these ranges, or a bias where no mask is learned.
+        InputError: an argument outside these ranges, a bias where no mask is learned, or a seed where none is drawn.
 
     >>> import torch
     >>> module = Loupe(4)
@@ -67,6 +67,8 @@ class Loupe(SpatialMap):
         integer("attention.seed", seed, 0)
         if bias and mask not in ("learned", "scalar"):
             raise InputError(f"attention.bias must be 0 with mask={mask}, which learns no mask, got {bias!r}")
+        if seed and mask != "random":
+            raise InputError(f"attention.seed must be 0 with mask={mask}, which draws nothing, got {seed}")
         self.mask = mask
         if mask == "random":
             tile = torch.rand(1, 1, TILE, TILE, generator=torch.Generator().manual_seed(seed))

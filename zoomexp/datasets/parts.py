@@ -10,6 +10,8 @@ from zoomexp.datasets.holdout import check_folds, check_validation, fold_out, ho
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.errors import InputError
 
+VAL_FRACTION, TEST_FRACTION = 0.1, 0.2  # what is held out where nobody says how much
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -47,6 +49,7 @@ class Partition:
         Raises:
             InputError: too few images or groups for it, or a class without training images.
         """
+        self._check_used(splits)
         train, val, test, notes = splits.train, splits.val, splits.test, splits.notes
         if self.folds is not None:
             train, test, notes = self._folded(splits)
@@ -62,8 +65,22 @@ class Partition:
             check_classes(train, test, splits.classes)
         return Parts(train, val, test, notes)
 
+    def _check_used(self, splits: FileSplits) -> None:
+        """Refuse a share, other than the usual one or none, of what is not held out."""
+        why = {
+            name: f"the data set has a {name} split" for name in ("test", "val") if getattr(splits, name) is not None
+        }
+        if self.folds is not None:
+            why = {"test": f"dataset.folds={self.folds} part the images"}
+        for name, usual in (("test", TEST_FRACTION), ("val", VAL_FRACTION)):
+            share = getattr(self, f"{name}_fraction")
+            if name in why and share not in (usual, 0):
+                raise InputError(f"dataset.{name}_fraction={share}: nothing is held out, for {why[name]}; leave it out")
+
     def _folded(self, splits: FileSplits) -> tuple[ImageFiles, ImageFiles, tuple[str, ...]]:
         pool = splits.train if splits.val is None else splits.train.joined(splits.val)
+        if not len(pool):
+            raise InputError(f"dataset.folds={self.folds}: there are no training images to part")
         note = f"tested on fold {self.fold} of {self.folds} (0 to {self.folds - 1})"
         if splits.test is not None:
             note += " of the training images; the test split is not used"

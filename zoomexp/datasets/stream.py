@@ -15,7 +15,7 @@ from zoomexp.datasets.holdout import shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
 from zoomexp.datasets.loader import share_of_batch
-from zoomexp.datasets.parts import Partition
+from zoomexp.datasets.parts import TEST_FRACTION, VAL_FRACTION, Partition
 from zoomexp.datasets.picture import KINDS
 from zoomexp.datasets.pixels import colour
 from zoomexp.datasets.rand_augment import RandAugment
@@ -106,7 +106,7 @@ class StreamDataModule(pl.LightningDataModule):
         erasing: float = 0.0,
         repeats: int = 1,
         num_workers: int = 0,
-        val_fraction: float = 0.1,
+        val_fraction: float = VAL_FRACTION,
         validate_on: Literal["heldout", "test"] = "heldout",
         train_size: int | None = None,
         test_size: int | None = None,
@@ -114,7 +114,7 @@ class StreamDataModule(pl.LightningDataModule):
         seed: int = 0,
         background: str | Sequence[int] = "white",
         on_bad_image: Literal["fail", "skip"] = "fail",
-        test_fraction: float = 0.2,
+        test_fraction: float = TEST_FRACTION,
         fold: int | None = None,
         folds: int | None = None,
         sampler: Literal["shuffled", "balanced"] = "shuffled",

@@ -37,7 +37,7 @@ class Pruning:
         group: "all", "zoomed" or "unzoomed".
 
     Raises:
-        InputError: an argument outside these ranges, or a rule without its n or threshold.
+        InputError: an argument outside these ranges, a rule without its n or threshold, or what no rule heeds.
     """
 
     rule: str = "none"
@@ -57,6 +57,9 @@ class Pruning:
         for name, value, rule in (("prune_n", self.count, "top_n"), ("prune_alpha", self.alpha, "match_alpha")):
             if value is not None and self.rule != rule:
                 raise InputError(f"tokens.{name} must be null unless tokens.pruning={rule}, got {value!r}")
+        for name, value, usual in (("order", self.order, "backward"), ("group", self.group, "all")):
+            if value != usual and self.rule == "none":
+                raise InputError(f"tokens.prune_{name}={value}: nothing is pruned; choose a tokens.pruning, or {usual}")
 
     def __call__(self, selection: Selection, scores: CellScores, coverage: str) -> Selection:
         """The shortened sequences of images with these scores."""

@@ -40,6 +40,7 @@ from zoomexp.tokens.threshold import Threshold
 from zoomexp.tokens.zoom_embedding import DIRECTIONS, zoom_embedding
 from zoomexp.tokens.zoom_embedding import KINDS as ZFES
 
+OMEGA = 0.1
 PAPER = {"coverage": "paper", "positions": "sinusoid_1d", "zfe": "fixed"}
 
 
@@ -91,7 +92,7 @@ class ZoomViT(nn.Module):
         positions: str = "learned",
         zfe: str = "soft",
         zfe_direction: str = "ones",
-        omega: float = 0.1,
+        omega: float = OMEGA,
         pruning: str = "none",
         prune_n: int | None = None,
         prune_alpha: float | None = None,
@@ -104,12 +105,10 @@ class ZoomViT(nn.Module):
         one_of("tokens.eta", eta, ETAS)
         one_of("tokens.coverage", coverage, COVERAGES)
         one_of("tokens.positions", positions, POSITIONS)
-        one_of("tokens.zfe", zfe, ZFES)
-        one_of("tokens.zfe_direction", zfe_direction, DIRECTIONS)
         one_of("tokens.mode", mode, host.MODES)
-        number("tokens.omega", omega, 0)
         patch = _patch_size(vit, image_size, eta)
         self.grid, self.side = image_size // patch, cells_per_side(image_size // patch, eta)
+        _check_embedding(zfe, zfe_direction, omega)
         _check_together(PAPER | {"coverage": coverage, "positions": positions, "zfe": zfe}, mode, budget, pruning)
         if budget is not None:
             integer("tokens.budget", budget, 0, self.side**2)
@@ -236,3 +235,16 @@ def _check_together(choices: dict[str, str], mode: str, budget: int | None, prun
         raise InputError(f"tokens.mode=paper is the released model: it needs {wanted}, got {given}")
     if budget is not None and (choices["coverage"] == "paper" or pruning == "match_alpha"):
         raise InputError("tokens.budget needs coverage=cell and no pruning=match_alpha: it has no threshold")
+
+
+def _check_embedding(zfe: str, direction: str, omega: float) -> None:
+    """Refuse what the zoom factor embedding that is chosen does not have."""
+    one_of("tokens.zfe", zfe, ZFES)
+    one_of("tokens.zfe_direction", direction, DIRECTIONS)
+    number("tokens.omega", omega, 0)
+    if zfe != "soft" and omega != OMEGA:
+        raise InputError(f"tokens.omega={omega}: zfe={zfe} has no steepness; choose tokens.zfe=soft, or omega={OMEGA}")
+    if zfe == "none" and direction != "ones":
+        raise InputError(
+            f"tokens.zfe_direction={direction}: zfe=none has no direction; choose zfe=soft or fixed, or ones"
+        )
