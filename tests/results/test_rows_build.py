@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from zoomexp.backbones.start_weights import StartWeights, check_weights
 from zoomexp.results.table import SCALES, Row, Table, load_tables
 from zoomexp.run.build import _trainer, make, network
+from zoomexp.run.choices import choices_told
 from zoomexp.run.compose import Run, compose_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -83,6 +84,8 @@ def build(table: Table, scale: str, rows: list[Row], folder: Path) -> None:
     checked = set()
     for row in rows:
         run = compose_run([*table.overrides_of(row, scale), f"output_dir={folder}", "logger=none"])
+        told = choices_told(table.overrides_of(row, scale), CONFIGS)
+        assert told == {group: run.choices[group] for group in ("dataset", "backbone", "attention")}, row.name
         for one in run.chain():
             if one.folder not in checked:
                 try:

@@ -26,7 +26,7 @@ from zoomexp.atomic_file import (
 )
 from zoomexp.cli.config_files import CONFIGS, PACKAGE
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
-from zoomexp.cli.table_runs import console, progress, row_runs
+from zoomexp.cli.table_runs import console, progress, row_runs, seeded_runs
 from zoomexp.errors import InputError
 from zoomexp.results.filling import FilledTable, RunResult, fill
 from zoomexp.results.identity import run_folder
@@ -36,6 +36,7 @@ from zoomexp.results.report.page import Facts, page
 from zoomexp.results.report.remembered import Remembered, state_of
 from zoomexp.results.report.runs import read_runs
 from zoomexp.results.table import SCALES, Row, Table, load_tables
+from zoomexp.run.choices import may_be_among
 
 OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     if not output_dir.is_dir():
         raise InputError(f"output_dir={options['output_dir']} must be a folder that holds runs")
     check(out)
+    seeded_runs(overrides, 1)  # what does not compose is said at once
     with console.status("reading runs"):
         runs, skipped = read_runs(output_dir / "runs")
         sheets, broken = read_sheets(runs)
@@ -112,9 +114,11 @@ def runs_of(
     """The finished runs of each row that can be run."""
     seeds, scale = int(options["seeds"]), options["scale"]
     output_dir, found = Path(options["output_dir"]).resolve(), {}
+    there = {folder.parent.relative_to(output_dir / "runs").as_posix() for folder in results}
     for row in table.rows:
-        if not row.unavailable:
-            question = [str(Path.cwd()), str(seeds), *table.overrides_of(row, scale), *overrides]
+        words = [*table.overrides_of(row, scale), *overrides]
+        if not row.unavailable and may_be_among(words, CONFIGS, there):
+            question = [str(Path.cwd()), str(seeds), *words]
             wanted = known.answer(question, partial(paths_of, table, row, seeds, scale, overrides))
             folders = [run_folder(output_dir, Path(path)) for path in wanted]
             found[row.name] = [results[folder] for folder in folders if folder in results]

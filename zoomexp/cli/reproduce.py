@@ -28,7 +28,7 @@ from hydra import initialize_config_dir
 
 from zoomexp.cli.config_files import CHECKOUT, CONFIGS
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
-from zoomexp.cli.table_runs import console, progress, row_runs
+from zoomexp.cli.table_runs import console, progress, row_runs, seeded_runs
 from zoomexp.errors import InputError
 from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.collect import finished_runs
@@ -37,6 +37,7 @@ from zoomexp.results.outputs import list_table, log_to_wandb, write_document, wr
 from zoomexp.results.provenance import git_state
 from zoomexp.results.rendering import terminal
 from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables, table_names
+from zoomexp.run.choices import may_be_among
 from zoomexp.run.compose import HANDED_ON, Run
 
 OPTIONS = {"seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
@@ -52,6 +53,7 @@ def main(arguments: list[str]) -> None:
     options, overrides = parse([argument for argument in arguments if not argument.startswith("table=")])
     seeds, scale = int(options["seeds"]), options["scale"]
     if {"--list", "--report"} & set(arguments):
+        seeded_runs(overrides, 1)  # what does not compose is said at once
         done = [filled(table, seeds, scale, overrides) for table in progress(load_tables(CONFIGS / "table"))]
     if "--list" in arguments:
         console.print(list_table(done, scale))
@@ -104,11 +106,17 @@ def chosen(table: Table, rows: str) -> list[Row]:
 
 def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str]) -> FilledTable:
     """The table with the runs that are finished now."""
-    runs = {}
+    runs, there = {}, folders_there(folder_of(overrides) / "runs")
     for row in table.rows:
-        wanted = [] if row.unavailable else row_runs(table, row, seeds, scale, overrides)
+        possible = not row.unavailable and may_be_among(table.overrides_of(row, scale), CONFIGS, there)
+        wanted = row_runs(table, row, seeds, scale, overrides) if possible else []
         runs[row.name] = finished_runs(run.folder for run in wanted)
     return fill(table, runs, scale, git_state()["sha"] or "")
+
+
+def folders_there(runs: Path) -> set[str]:
+    """The folders of runs' folders."""
+    return {folder.relative_to(runs).as_posix() for folder in runs.glob("*/*")}
 
 
 def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrides: Sequence[str], rerun: str) -> bool:

@@ -69,8 +69,19 @@ def test_nothing_to_read_and_nowhere_to_write_is_said_first(script, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_that_cannot_be_filled_is_one_line(script, tmp_path, record, parse):
+def test_what_does_not_compose_is_said_at_once(script, tmp_path):
+    with pytest.raises(InputError, match=r"Could not find .trainer/warp"):
+        script.main([f"output_dir={tmp_path}", "trainer=warp"])
+
+
+def test_a_table_that_cannot_be_filled_is_one_line(script, tmp_path, record, parse, monkeypatch):
     record(tmp_path, "none", 0, 1.0)
-    script.main([f"output_dir={tmp_path}", "trainer=warp"])
+    (tmp_path / "runs" / "digits").rename(tmp_path / "runs" / "mnist")
+
+    def refuse(overrides, seeds):
+        raise InputError("another mistake")
+
+    monkeypatch.setattr("zoomexp.cli.table_runs.seeded_runs", refuse)
+    script.main([f"output_dir={tmp_path}"])
     lines = [text for _, text in parse((tmp_path / "report/index.html").read_text()).all("li")]
     assert lines[-1].startswith("table cnntention/mnist: table cnntention/mnist, row 'ResNet20':")
