@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format clean
+.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,13 @@ lint: .venv/installed  ## formatting and lint
 format: .venv/installed  ## format and mend what can be mended
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
+
+.venv/docs: pyproject.toml | .venv/installed
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[docs]'
+	@touch $@
+
+docs: .venv/docs  ## the documentation as a site, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and caches, keep outputs
 	rm -rf .venv .pytest_cache .ruff_cache

@@ -64,7 +64,7 @@ def check_ahead(cfg: DictConfig, folder: Path) -> None:
     """Make what of a run needs neither network nor data: its mistakes show before the runs it builds on are done.
 
     Raises:
-        InputError, and whatever is raised by what is made.
+        InputError: for what cannot be; what is made may raise errors of its own.
     """
     from torch.nn import Linear
 
