@@ -75,6 +75,35 @@ def test_the_files_are_found():
     assert len(CHOICES) == len(set(CHOICES)) >= 60
 
 
+# What the recipe of a host decides, for data sets and trainers that are chosen without one.
+OF_RECIPES = {("dataset", "batch_size"), ("trainer", "max_epochs"), ("trainer", "gradient_clip_val")}
+
+
+def stated(choice: str) -> dict[tuple[str, ...], object]:
+    """What a file says by itself, by the keys that lead to it in a whole config."""
+    file = CONFIGS / f"{choice}.yaml"
+    node = OmegaConf.to_container(OmegaConf.load(file))
+    first = () if "# @package _global_" in file.read_text() else tuple(choice.split("/")[:-1])
+    found = leaves({key: value for key, value in node.items() if key not in ("defaults", "hydra")})
+    decided = OF_RECIPES if first in (("dataset",), ("trainer",)) else set()
+    return {(*first, *key): value for key, value in found.items() if (*first, *key) not in decided and value != "???"}
+
+
+def leaves(node: dict, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    found = {}
+    for key, value in node.items():
+        found |= leaves(value, (*path, key)) if isinstance(value, dict) and value else {(*path, key): value}
+    return found
+
+
+def at(config: DictConfig, key: tuple[str, ...]) -> object:
+    """A value as it stands in a config, interpolations as they are written."""
+    node = OmegaConf.to_container(config)
+    for name in key:
+        node = node[name]
+    return node
+
+
 OURS = {".trainer": {"graph", "on_oom"}}  # taken out before Lightning sees the options
 
 
@@ -82,6 +111,8 @@ OURS = {".trainer": {"graph", "on_oom"}}  # taken out before Lightning sees the 
 def test_every_choice_composes_and_its_targets_take_its_keys(choice):
     config = compose("train", overrides=overrides_of(choice))
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    for key, value in stated(choice).items():
+        assert at(config, key) == value, f"{'.'.join(key)}={value} has no effect"
     for path, node in targets(config):
         known = inspect.signature(get_object(node["_target_"])).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
