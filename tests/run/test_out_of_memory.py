@@ -6,7 +6,7 @@ import torch
 
 from zoomexp.datasets.digits import Digits
 from zoomexp.errors import FaultError
-from zoomexp.run.out_of_memory import cut, in_memory, out_of_memory
+from zoomexp.run.out_of_memory import in_memory, out_of_memory, split_batches
 
 
 def built(**options):
@@ -22,7 +22,7 @@ def built(**options):
 def test_a_step_has_the_images_it_had(parts):
     whole = list(built()[2].train_dataloader())
     trainer, _, data = built()
-    cut(trainer, data, parts)
+    split_batches(trainer, data, parts)
     small = list(data.train_dataloader())[: trainer.limit_train_batches]
     assert (len(small), trainer.accumulate_grad_batches) == (len(whole) * parts, parts)
     for number, batch in enumerate(whole):
@@ -32,12 +32,12 @@ def test_a_step_has_the_images_it_had(parts):
 
 def test_limits_count_the_small_batches():
     trainer, _, data = built(limit_train_batches=2, limit_val_batches=3, accumulate_grad_batches=2)
-    cut(trainer, data, 4)
+    split_batches(trainer, data, 4)
     assert (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches) == (8, 12, 1.0)
     assert (trainer.accumulate_grad_batches, data.batch_size, data.eval_batch_size) == (8, 6, 25)
     trainer, _, data = built(limit_train_batches=0.5)
     steps = int(0.5 * len(data.train_dataloader()))
-    cut(trainer, data, 2)
+    split_batches(trainer, data, 2)
     assert trainer.limit_train_batches == 2 * steps
 
 
@@ -45,7 +45,7 @@ def test_a_last_smaller_batch_is_left_out():
     trainer, _, data = built()
     data.drop_last = False
     batches = len(data.train_dataloader())
-    cut(trainer, data, 2)
+    split_batches(trainer, data, 2)
     assert trainer.limit_train_batches == 2 * (batches - 1) <= len(data.train_dataloader())
 
 

@@ -6,7 +6,7 @@ from timm.layers import PatchEmbed
 from torch import nn
 from torch.nn import functional as F
 
-from zoomexp.tokens.patches import cut, embed_patches, halved, scattered
+from zoomexp.tokens.patches import embed_patches, halved, patches_at, scattered
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
@@ -19,7 +19,7 @@ def test_select_then_embed_equals_embed_then_select(enlarged, channels, norm, bi
     layer = PatchEmbed(len(whole[0, 0]), 8, channels, 20, norm_layer=norm, bias=bias).to(memory_format=memory)
     side = len(whole[0, 0]) // 8
     image, row, column = torch.randint(3, (40,)), torch.randint(side, (40,)), torch.randint(side, (40,))
-    chosen = embed_patches(layer, cut(images, side, image, row, column))
+    chosen = embed_patches(layer, patches_at(images, side, image, row, column))
     torch.testing.assert_close(chosen, layer(whole)[image, row * side + column], atol=1e-5, rtol=1e-5)
     chosen.square().sum().backward()
     ours = layer.proj.weight.grad.clone()

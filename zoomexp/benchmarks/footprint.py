@@ -30,7 +30,7 @@ def footprints(nets: Sequence[nn.Module], images: Tensor, dtype: torch.dtype) ->
     found = {
         "inference_MiB": [peak_mib(net, partial(infer, net, images.to(dtype)), images) for net in inference],
         "training_MiB": [
-            peak_mib(net, partial(step, net, images, dtype), images) if trained else None for net in training
+            peak_mib(net, partial(one_step, net, images, dtype), images) if trained else None for net in training
         ],
     }
     if images.device.type == "cuda":
@@ -38,7 +38,7 @@ def footprints(nets: Sequence[nn.Module], images: Tensor, dtype: torch.dtype) ->
             largest_batch(lambda n, net=net: infer(net, enlarged(images, n).to(dtype))) for net in inference
         ]
         found["training_batch"] = [
-            largest_batch(lambda n, net=net: step(net, enlarged(images, 2 * n), dtype)) * 2 for net in training
+            largest_batch(lambda n, net=net: one_step(net, enlarged(images, 2 * n), dtype)) * 2 for net in training
         ]
     return found
 
@@ -49,7 +49,7 @@ def infer(net: nn.Module, images: Tensor) -> None:
         net(images)
 
 
-def step(net: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
+def one_step(net: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
     """Forward, loss, backward."""
     net.zero_grad()  # a step that did not fit may have left some gradients
     with torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):

@@ -64,10 +64,12 @@ def stepper(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = copy.deepcopy(net).to(images.device).to(memory_format=layout)
     compile_network(net, compiled)
-    return partial(step, net, make_optimizer(net), images.contiguous(memory_format=layout), labels, autocast)
+    return partial(training_step, net, make_optimizer(net), images.contiguous(memory_format=layout), labels, autocast)
 
 
-def step(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, autocast: bool) -> None:
+def training_step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, autocast: bool
+) -> None:
     """Forward, cross entropy, backward, update."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
         loss = F.cross_entropy(net(images), labels)

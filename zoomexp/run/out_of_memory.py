@@ -50,7 +50,7 @@ def _attempt(build: Callable[[], Built], run: Callable[..., None], parts: int, o
     trainer, task, data = build()
     dropped = getattr(data, "drop_last", True)  # a data set of one's own need not have the choice
     whole, left_out = data.batch_size, "" if dropped else " and without the epoch's last, smaller batch"
-    cut(trainer, data, parts)
+    split_batches(trainer, data, parts)
     try:
         run(trainer, task, data)
         return None
@@ -84,7 +84,7 @@ def smaller(batch: int, parts: int) -> int | None:
     return next((more for more in range(2 * parts, batch + 1) if batch % more == 0), None)
 
 
-def cut(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
+def split_batches(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
     """Make each batch `parts` smaller ones and each step take as many: the same images in as many steps.
 
     A last batch that is not full (`drop_last=False`) is left out: its parts would not count as much as those of others.

@@ -29,7 +29,7 @@ from zoomexp import protocols
 from zoomexp.arguments import integer, multiple_of
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores, fine_place
-from zoomexp.tokens.patches import cut, embed_patches
+from zoomexp.tokens.patches import embed_patches, patches_at
 from zoomexp.tokens.scorers.grid import built, resized
 from zoomexp.tokens.threshold import Threshold
 
@@ -132,7 +132,7 @@ class ZoomFusion(nn.Module):
         side = self.grid
         if type(layer) is PatchEmbed:
             fine = 4 * (row * side + column)[:, None] + torch.arange(4, device=row.device)
-            patches = cut(images, 2 * side, image.repeat_interleave(4), *fine_place(fine.flatten(), side))
+            patches = patches_at(images, 2 * side, image.repeat_interleave(4), *fine_place(fine.flatten(), side))
             return embed_patches(layer, patches).unflatten(0, (-1, 4))
         tokens = layer.forward(_enlarged(images))  # not a call, which would come back here
         by_patch = self._as_grid(tokens, 2 * side).unflatten(2, (side, 2)).unflatten(1, (side, 2))

@@ -24,7 +24,7 @@ def halved(images: Tensor) -> Tensor:
     return (rows[..., ::2] + rows[..., 1::2]) * 0.25
 
 
-def cut(images: Tensor, grid: Grid, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+def patches_at(images: Tensor, grid: Grid, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Patches of images divided into a grid of squares.
 
     Args:

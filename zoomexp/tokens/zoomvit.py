@@ -28,7 +28,7 @@ from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.cells import ETAS, cell_scores, cells_per_side, coarse_place, fine_place
 from zoomexp.tokens.layout import Group, Rows, compact_rows, groups, paper_rows
-from zoomexp.tokens.patches import cut, embed_patches, halved, scattered
+from zoomexp.tokens.patches import embed_patches, halved, patches_at, scattered
 from zoomexp.tokens.positions import KINDS as POSITIONS
 from zoomexp.tokens.positions import Positions
 from zoomexp.tokens.pruning import Pruning
@@ -202,8 +202,8 @@ class ZoomViT(nn.Module):
 def _embedded(net: ZoomViT, images: Tensor, fine: Group, coarse: Group) -> list[Tensor]:
     """The tokens (T_i, D) of both groups: patches, positions, zoom factor embedding."""
     small, grid = images if net.eta == 2 else halved(images), net.cells_of(images)
-    of_fine = cut(images, (2 * grid[0], 2 * grid[1]), fine.image, *fine_place(fine.candidate, grid))
-    of_coarse = cut(small, grid, coarse.image, *coarse_place(coarse.candidate, grid))
+    of_fine = patches_at(images, (2 * grid[0], 2 * grid[1]), fine.image, *fine_place(fine.candidate, grid))
+    of_coarse = patches_at(small, grid, coarse.image, *coarse_place(coarse.candidate, grid))
     table = net.positions.candidates(net.vit, grid)
     tokens, direction = [], 1.0 if net.zfe_vector is None else net.zfe_vector
     for group, patches in ((fine, of_fine), (coarse, of_coarse)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoomexp.results.report.runs import Run
+from zoomexp.results.report.runs import RecordedRun
 
 MAX_SIDE = 1200  # pixels; larger pictures are scaled down
 SMALL = 50_000  # bytes; a file up to this size is embedded as it is
@@ -16,7 +16,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  #
 
 
 @dataclass(frozen=True)
-class Figure:
+class Picture:
     """A picture: its file name, its size in pixels, and itself."""
 
     name: str
@@ -30,10 +30,10 @@ class Sheet:
     """The pictures of one run."""
 
     run: str
-    figures: tuple[Figure, ...]
+    figures: tuple[Picture, ...]
 
 
-def read_sheets(runs: Sequence[Run]) -> tuple[list[Sheet], list[str]]:
+def read_sheets(runs: Sequence[RecordedRun]) -> tuple[list[Sheet], list[str]]:
     """The figures of every run that has some, and one line for each that could not be read."""
     sheets, skipped = [], []
     for run in runs:
@@ -42,7 +42,7 @@ def read_sheets(runs: Sequence[Run]) -> tuple[list[Sheet], list[str]]:
     return sheets, skipped
 
 
-def _figures(run: Run, skipped: list[str]) -> Iterator[Figure]:
+def _figures(run: RecordedRun, skipped: list[str]) -> Iterator[Picture]:
     for path in sorted((run.folder / "figures").glob("*.png")):
         try:
             yield embedded(path)
@@ -50,7 +50,7 @@ def _figures(run: Run, skipped: list[str]) -> Iterator[Figure]:
             skipped.append(f"{run.path}/figures/{path.name}: {' '.join(str(error).split())}")
 
 
-def embedded(path: Path) -> Figure:
+def embedded(path: Path) -> Picture:
     """A PNG file as a data URI: as it is if it is small, else as WebP of at most `MAX_SIDE` pixels a side.
 
     Raises:
@@ -60,10 +60,10 @@ def embedded(path: Path) -> Figure:
         scaled = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     scaled.thumbnail((MAX_SIDE, MAX_SIDE))
     if scaled.size == picture.size and path.stat().st_size <= SMALL:
-        return Figure(path.name, *scaled.size, _uri("png", path.read_bytes()))
+        return Picture(path.name, *scaled.size, _uri("png", path.read_bytes()))
     encoded = io.BytesIO()
     scaled.save(encoded, "WEBP", quality=85)
-    return Figure(path.name, *scaled.size, _uri("webp", encoded.getvalue()))
+    return Picture(path.name, *scaled.size, _uri("webp", encoded.getvalue()))
 
 
 def _uri(kind: str, data: bytes) -> str:

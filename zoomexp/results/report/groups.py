@@ -10,7 +10,7 @@ from typing import Any
 from zoomexp.results.derived import value_of
 from zoomexp.results.identity import NOT_SCIENCE, completed
 from zoomexp.results.recorded_quantities import main_of
-from zoomexp.results.report.runs import Run
+from zoomexp.results.report.runs import RecordedRun
 from zoomexp.results.statistics import Interval, mean_interval
 
 Flat = Mapping[str, Any]  # dotted path -> number, text, truth value or None
@@ -23,7 +23,7 @@ class SeedGroup:
     """Finished runs of one config; `config` is flat and without seeds."""
 
     config: Flat
-    runs: tuple[Run, ...]
+    runs: tuple[RecordedRun, ...]
 
     @property
     def choices(self) -> Mapping[str, Any]:
@@ -51,10 +51,10 @@ class SeedGroup:
         return None if any(v is None or not math.isfinite(v) for v in values) else mean_interval(values)
 
 
-def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
+def seed_groups(runs: Sequence[RecordedRun]) -> list[SeedGroup]:
     """The finished runs, put together over seeds; the order of the first runs is kept."""
     known = {run.path: run for run in runs}
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RecordedRun]] = {}
     configs: dict[str, Flat] = {}
     for run in runs:
         if run.result is not None:
@@ -65,7 +65,7 @@ def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
     return [SeedGroup(configs[identity], tuple(members)) for identity, members in found.items()]
 
 
-def science(config: Mapping[str, Any], known: Mapping[str, Run]) -> Flat:
+def science(config: Mapping[str, Any], known: Mapping[str, RecordedRun]) -> Flat:
     """The flat config without seeds and without what does not decide the numbers.
 
     A value that is the folder of a known run (a teacher) is replaced by that run's own config, so that students of
@@ -97,7 +97,7 @@ def _ignored(path: str) -> bool:
     return path.rpartition(".")[2] == "seed" or any(path == p or path.startswith(f"{p}.") for p in NOT_SCIENCE)
 
 
-def _without_seed(value: Any, known: Mapping[str, Run]) -> Any:
+def _without_seed(value: Any, known: Mapping[str, RecordedRun]) -> Any:
     match = RUN_FOLDER.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] not in known:
         return value

@@ -17,7 +17,7 @@ from zoomexp.results.report.curves import cost_panels, sweep_plots
 from zoomexp.results.report.figures import Sheet
 from zoomexp.results.report.groups import SeedGroup, seed_groups, shown
 from zoomexp.results.report.plot import number
-from zoomexp.results.report.runs import Run
+from zoomexp.results.report.runs import RecordedRun
 from zoomexp.results.report.sweeps import find_sweeps
 from zoomexp.results.statistics import p_text
 
@@ -38,7 +38,7 @@ class Facts:
 
 def page(
     tables: Sequence[FilledTable],
-    runs: Sequence[Run],
+    runs: Sequence[RecordedRun],
     sheets: Sequence[Sheet],
     skipped: Sequence[str],
     facts: Facts,

@@ -16,7 +16,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RecordedRun:
     """One run folder.
 
     Args:
@@ -43,7 +43,7 @@ class Run:
         return value_of(name, self.facts["metrics"], self.facts["cost"])
 
 
-def read_runs(runs: Path) -> tuple[list[Run], list[str]]:
+def read_runs(runs: Path) -> tuple[list[RecordedRun], list[str]]:
     """Every run below `runs`, ordered by path, and one line for each folder that could not be read.
 
     Args:
@@ -59,12 +59,12 @@ def read_runs(runs: Path) -> tuple[list[Run], list[str]]:
     return found, skipped
 
 
-def _read(folder: Path, path: str) -> Run:
+def _read(folder: Path, path: str) -> RecordedRun:
     facts, config = read_facts(folder), renamed(read_config(folder))
     predictions = folder / "predictions.npz"
     if predictions.exists() and not is_zipfile(predictions):  # numpy would leave the file open
         raise ValueError("predictions.npz is cut off or no NumPy archive")
-    return Run(path, folder, facts, config, finished_run(folder))
+    return RecordedRun(path, folder, facts, config, finished_run(folder))
 
 
 def _why(error: BaseException) -> str:
