@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import zoomexp  # noqa: F401  prepares `import torchvision`, before any test imports timm or torchmetrics
 from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
@@ -61,5 +62,22 @@ def fake_mnist() -> Callable[[Path, int, int], None]:
             for n in (train, test)
         ]
         save_cache(folder / "mnist.npz", Splits(*splits, tuple("0123456789")))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def images_of() -> Callable[..., None]:
+    """`images_of(folder, classes)` writes PNG files, of each class 8 to train and 2 to test; brightness tells them."""
+
+    def write(folder: Path, classes: tuple[str, ...], grey: bool = False, size: int = 20) -> None:
+        noise = np.random.default_rng(0)
+        for split, count in (("train", 8), ("test", 2)):
+            for label, name in enumerate(classes):
+                (folder / split / name).mkdir(parents=True)
+                for i in range(count):
+                    low = 200 * label // len(classes)
+                    pixels = noise.integers(low, low + 50, (size, size) if grey else (size, size, 3), np.uint8)
+                    Image.fromarray(pixels).save(folder / split / name / f"{i}.png")
 
     return write

@@ -8,6 +8,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from zoomexp.backbones.from_timm import from_timm
+from zoomexp.backbones.resnet20 import resnet20
 from zoomexp.backbones.start_weights import StartWeights, check_weights
 from zoomexp.errors import InputError
 from zoomexp.model import build_model
@@ -35,6 +36,15 @@ def test_weights_of_timm(monkeypatch, classes, classifier):
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: None)
     net = from_timm("vit_tiny_patch16_224", pretrained=True, image_size=224, num_classes=classes)
     assert net.start_weights == StartWeights("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", classifier)
+
+
+@pytest.mark.parametrize(("classes", "classifier"), [(4, True), (5, False)])
+def test_weights_of_a_file(tmp_path, classes, classifier):
+    file = tmp_path / "net.pth"
+    for name in ("test_resnet", "resnet20"):
+        torch.save(resnet20(name, num_classes=4, in_chans=3).state_dict(), file)
+        net = resnet20(name, weights=str(file), num_classes=classes, in_chans=3)
+        assert net.start_weights == StartWeights(str(file), classifier)
 
 
 def test_what_is_tested_without_training_has_weights():

@@ -159,7 +159,7 @@ def of_scheduler(made: Callable) -> list[float]:
 
 
 def of_task(made: Callable) -> Any:
-    """The random numbers of its first epoch, and the thresholds that it tests at."""
+    """The random numbers of its first epoch, and what it tests with."""
     net, loss = stand_in(), CrossEntropy()
     if made.func.__name__ == "ZoomerDistillation":
         net, loss = zoomer(num_classes=10, in_chans=3, image_size=32, patch_size=16, blocks=2), ZoomDistillation()
@@ -170,7 +170,8 @@ def of_task(made: Callable) -> Any:
     optimizer = partial(make_optimizer, opt="momentum", lr=0.1)
     task = made(model=net, loss=loss, optimizer=optimizer, scheduler=None, num_classes=10)
     task.on_train_epoch_start()
-    return [torch.rand(2).tolist(), np.random.rand(), described(getattr(task, "thresholds", None))]
+    kept = ("thresholds", "tta", "cache", "neighbours", "temperature", "penalties")
+    return [torch.rand(2).tolist(), np.random.rand(), described([getattr(task, name, None) for name in kept])]
 
 
 def of_insertion(node: dict[str, Any]) -> Any:
@@ -186,5 +187,5 @@ OF: dict[str, Callable[[Any], Any]] = {
     "attention": of_attention, "backbone": of_backbone, "tokens": of_tokens, "tokens/scorer": of_scorer,
     "loss": of_loss, "mixing": of_mixing, "optimizer": of_optimizer, "scheduler": of_scheduler, "task": of_task,
     "detector": of_detector, "insertion": of_insertion, "relevance": of_relevance,
-    "callbacks": described, "logger": described, "dataset": served,
+    "callbacks": described, "logger": described, "train": described, "dataset": served,
 }  # fmt: skip

@@ -7,7 +7,7 @@ OTHER: dict[str, Any] = {
     "attention.gamma": 1.0, "attention.softmax_axis": "queries", "attention.mask": "constant",
     "attention.gate": "hard", "attention.upsample": "bilinear", "attention.enhance": "none", "attention.zoom": 3,
     "attention.kernel_size": 5, "attention.enhance_kernel_size": 5, "attention.threshold": 0.7,
-    "attention.heads": 2, "attention.reduction": 2, "attention.bias": 2.0,
+    "attention.heads": 2, "attention.start": "identity", "attention.reduction": 2, "attention.bias": 2.0,
     "insertion.at": [0, 2],
     "backbone.name": "resnet18", "backbone.image_size": 96, "backbone.patch_size": 16, "backbone.embed_dim": 48,
     "backbone.blocks": 4, "backbone.global_pool": "token", "backbone.num_heads": 2, "backbone.depth": 2,
@@ -37,7 +37,8 @@ OTHER: dict[str, Any] = {
     "detector.layer_size": [48, 48],
     "callbacks.checkpoints.monitor": "val/loss", "callbacks.checkpoints.mode": "min",
     "callbacks.early_stopping.monitor": "val/acc1", "callbacks.early_stopping.mode": "max",
-    "task.alphas": [0.5], "logger.entity": "someone", "logger.mode": "disabled", "logger.project": "other",
+    "task.alphas": [0.5], "task.tta": "hflip", "task.penalties": [3.0], "train.all_from": 2, "train.unfreeze_every": 2,
+    "train.part": "module", "logger.entity": "someone", "logger.mode": "disabled", "logger.project": "other",
     "relevance.controls": {"rollout": {"_target_": "zoomexp.relevance.rollout.rollout", "_partial_": True}},
     "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": 1.0,
     "trainer.profiler": "simple", "trainer.strategy": "ddp", "trainer.devices": 2, "trainer.limit_train_batches": 3,
@@ -54,6 +55,7 @@ OF_CHOICE: dict[tuple[str, str], Any] = {
 GIVEN: dict[str, dict[str, Any]] = {
     "backbone=timm": {"name": "resnet10t"}, "backbone=lv_vit_s": {"image_size": 32, "depth": 3, "embed_dim": 24},
     "backbone=zoomer": {"image_size": 64},
+    "task=probe": {"cache": "features"},
     "tokens=ats": {"locations": [1]}, "tokens=cf_vit": {"first_block": 1},
     "tokens=tome": {"r": 4}, "tokens=tofu": {"r": 4}, "tokens=diffrate": {"prune": 3, "merge": 3},
     "tokens=a_vit": {"target_depth": 2.0, "gate_scale": 0.4, "gate_center": 2.0}, "tokens=fusion": {"alpha": 0.4},
@@ -67,6 +69,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # What another option must be for one to act.
 WITH: dict[str, dict[str, Any]] = {
+    "self_attention: attention.start": {"gamma": 1.0}, "multi_head: attention.start": {"gamma": 1.0},  # is refused
     "attention.seed": {"mask": "random"}, "attention.threshold": {"gate": "threshold"},
     "scheduler.gamma": {"milestones": [2]}, "scheduler.epochs": {"warmup_epochs": 7},
     "tokens.alpha_range": {"alpha": "random", "test_alpha": 0.1}, "tokens.prune_n": {"pruning": "top_n", "prune_n": 1},
@@ -92,6 +95,8 @@ ELSEWHERE: dict[str, str] = {
     "huggingface: dataset.revision": f"{HUB}test_what_is_wrong_is_one_line",
     **{f"huggingface: dataset.columns.{name}": f"{HUB}test_splits_that_were_saved_and_groups"
        for name in ("image", "label", "box", "group")},
+    "vit_digits: backbone.checkpointing": "tests/backbones/test_checkpointing.py::"
+                                          "test_checkpointing_computes_again_and_changes_nothing",
     "ia_red2: tokens.tau": "tests/tokens/test_ia_red2.py::test_the_loss_is_that_of_the_equation",
     "elpv: dataset.target": "tests/datasets/test_elpv.py::test_the_cells_are_the_packages_own",
     "elpv: dataset.kind": "tests/datasets/test_elpv.py::test_the_cells_are_the_packages_own",

@@ -65,7 +65,8 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
         "trainer.graph",
         "callbacks.progress._target_", "callbacks.progress.every", "callbacks.gates._target_",
         "callbacks.gates.threshold", "callbacks.gates.every", "callbacks.gates.stop", "callbacks.history._target_",
-        "callbacks.pictures._target_", "callbacks.pictures.every", "callbacks.pictures.count", *partial,
+        "callbacks.pictures._target_", "callbacks.pictures.every", "callbacks.pictures.count",
+        "callbacks.effects._target_", "callbacks.effects.images", *partial,
         *(path for path in leaves(config) if path.startswith("logger.")),
     }  # fmt: skip
     assert {"seed", "evaluate", "checkpoint", "optimizer.lr", "trainer.max_epochs", "trainer.precision"} <= seen
@@ -157,7 +158,7 @@ def test_what_a_run_is_built_on_counts_by_its_own_hash_not_by_its_folders_name(o
 MODULE = """
 from zoomexp.attention import cbam
 class Moved(cbam.CBAM):
-    def __init__(self, channels, *, reduction=16, kernel_size=7, residual=True, temperature=1.0):
+    def __init__(self, channels, *, reduction=16, kernel_size=7, residual=True, start="paper", temperature=1.0):
         super().__init__(channels, reduction=reduction, kernel_size=kernel_size, residual=residual)
 """
 

@@ -69,7 +69,7 @@ PYTHON = re.compile(
     r"\b[A-Z]\w*(Error|Exception)\b|object is not|not supported between|unexpected keyword|positional arg|NoneType"
     r"|has no attribute|Error in call|unsupported operand|out of range$"
 )
-PROGRESS = ("epoch ", "maps ")
+PROGRESS = ("epoch ", "maps ", "module at ")
 
 
 def choices(group: str) -> list[str]:

@@ -78,6 +78,9 @@ IMPOSSIBLE = {
         "backbone=swin_b",
         "recipe=scratch_vit",
     ): r"^recipe=scratch_vit starts from random weights, .* recipe=finetune_vit",
+    ("backbone=resnet20", "recipe=scratch_cnn", "backbone.weights=net.pth"): (
+        r"^recipe=scratch_cnn starts from random weights, and backbone\.weights loads some; .* backbone\.weights=null$"
+    ),
     ("recipe=finetune_cnn",): r"^recipe=finetune_cnn fine-tunes pretrained weights, .* choose recipe=scratch_cnn",
 }
 

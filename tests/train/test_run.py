@@ -76,7 +76,7 @@ def inside(box, x, y) -> bool:
 
 def test_the_record_of_a_run(train, folders, facts, tmp_path):
     ended = train(base=CLUTTERED)
-    assert (ended.code, len(ended.err.splitlines())) == (0, 5)
+    assert (ended.code, len(ended.err.splitlines())) == (0, 6)
     (folder,), stored = folders(), facts()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
@@ -93,7 +93,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
 
     assert list(stored) == [
         "run", "status", "choices", "overrides", "seed", "identity", "metrics", "cost", "health", "versions", "git",
-        "host", "data", "weights", "shape", "main", "quantities",
+        "host", "data", "weights", "shape", "main", "quantities", "classes", "seeing",
     ]  # fmt: skip
     assert (stored["run"], stored["status"], stored["seed"]) == (run, "finished", 3)
     assert stored["weights"] == "checkpoints/best.ckpt"
@@ -102,8 +102,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert stored["choices"] == {
         "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
         "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "mixing": "none",
-        "optimizer": "sgd", "scheduler": "cosine", "task": "classification", "trainer": "cpu", "logger": "none",
-        "recipe": "none", "detector": "none", "experiment": None, "sweep": None,
+        "optimizer": "sgd", "scheduler": "cosine", "train": "all", "task": "classification", "trainer": "cpu",
+        "logger": "none", "recipe": "none", "detector": "none", "experiment": None, "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}
@@ -123,7 +123,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     gates = {f"gate/layer2/{name}" for name in ("weight_norm", "saturated", "change", "opening", "passed")}
     scores = ("pointing_game", "energy_in_box", "best_iou", "entropy", "gini", "region_size", "regions")
     places = {f"test/{score}{of}" for score in scores for of in ("", "/layer2", "/centre_prior", "/random_prior")}
-    assert set(metrics) == PLAIN | gates | places
+    effects = {f"start/layer2/{name}" for name in ("features", "logits", "classes")}
+    assert set(metrics) == PLAIN | gates | places | effects
     for name in metrics.keys() & set(history.columns):
         assert metrics[name] == history[name].iloc[-1]
     assert metrics["val/acc1_best"] == history["val/acc1"].max()

@@ -26,10 +26,12 @@ PARTS = [
     ("run/out_of_memory.py", "pytorch-lightning", "pytorch_lightning.utilities.memory.is_oom_error(exception)"),
     ("callbacks/perturbation.py", "pytorch-lightning",
      "pytorch_lightning.plugins.precision.Precision.forward_context()"),
+    ("callbacks/effects.py", "pytorch-lightning", "pytorch_lightning.plugins.precision.Precision.forward_context()"),
     ("run/last_checkpoint.py", "pytorch-lightning", "pytorch_lightning.strategies.Strategy.checkpoint_io"),
     ("run/stopping.py", "pytorch-lightning",
      "pytorch_lightning.strategies.launchers.subprocess_script._SubprocessScriptLauncher.kill(signum)"),
     ("backbones/lv_vit.py", "timm", "timm.models.vision_transformer.VisionTransformer._init_weights(m)"),
+    ("upstream/timm_filter.py", "timm", "timm.models._builder.load_pretrained(filter_fn)"),
     ("callbacks/gate_monitor.py", "torch", "torch.compiler.set_stance(stance)"),
     ("datasets/stream_loader.py", "torch", "torch.default_generator"),
 ]  # fmt: skip

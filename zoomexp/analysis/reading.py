@@ -37,8 +37,7 @@ def of_test_split(data: pl.LightningDataModule, number: int) -> Viewed:
     pixels = to_look_at(batch["image"][0], data.mean, data.std)
     name, original, matrix = str(number), pixels, np.eye(3)
     if isinstance(part, ImageFiles):
-        view = CentralView(data.image_size, data.crop_pct, interpolation=data.interpolation)
-        original, matrix = _original(part.path(found[0]), view, data.background)
+        original, matrix = _original(part.path(found[0]), data.central_view(), data.background)
         name = f"{number}: {part.name(found[0])}"
     box = batch["box"][0] if "box" in batch else None
     return Viewed(name, batch["image"][0], pixels, original, matrix, int(batch["label"][0]), box)
@@ -52,7 +51,8 @@ def of_file(data: pl.LightningDataModule, path: Path) -> Viewed:
     """
     if not path.is_file():
         raise InputError(f"images={path}: no such file")
-    view = CentralView(data.image_size, getattr(data, "crop_pct", 1.0), interpolation=data.interpolation)
+    own = hasattr(data, "central_view")
+    view = data.central_view() if own else CentralView(data.image_size, 1.0, interpolation=data.interpolation)
     background = getattr(data, "background", WHITE)
     with open_picture(path, background) as picture:
         seen, _ = view(picture)

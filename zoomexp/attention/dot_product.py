@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.arguments import number
+from zoomexp.arguments import number, one_of
 from zoomexp.errors import InputError
 
 
@@ -60,3 +60,14 @@ def branch_weight(gamma: str | float, residual: bool) -> nn.Parameter | float:
         raise InputError(f"attention.gamma must be learned or a number, got {gamma!r}")
     number("attention.gamma", gamma)
     return float(gamma)
+
+
+def check_start(start: str, gamma: str | float, residual: bool) -> None:
+    """Refuse a start near the identity where there is none: a learned gamma beside the residual starts at 0 anyway.
+
+    Raises:
+        InputError: it is neither "paper" nor "identity", or "identity" of a branch that starts at another weight.
+    """
+    one_of("attention.start", start, ("paper", "identity"))
+    if start == "identity" and not (residual and gamma == "learned"):
+        raise InputError("attention.start=identity needs attention.gamma=learned and attention.residual=true")

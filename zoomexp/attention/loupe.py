@@ -10,6 +10,9 @@ Trained with `cross entropy + lambda * mean(M)`, a loss on `map`. PyTorch's defa
 0.5 everywhere. The paper claims under 0.1 % extra parameters; its released reduction of 4 adds 0.17 % to Swin-B and
 0.30 % to Swin-T, 16 keeps the claim.
 
+start=identity, for hosts whose weights are to keep working, opens the mask: W_2 = 0 and b_2 = 4, so that M = 0.982
+everywhere, from where its slope (0.018; 0.25 at M = 0.5) still lets it move.
+
 Variants beyond the paper, as controls of the mask:
 constant    M = 0.5 everywhere, no parameters.
 random      M is uniform noise in [0, 1), the same for every image and every model seed; another `seed` gives another
@@ -27,6 +30,7 @@ from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
 TILE = 64
+OPEN = 4.0  # sigmoid(4) = 0.982
 
 
 class Loupe(SpatialMap):
@@ -38,12 +42,14 @@ class Loupe(SpatialMap):
         mask: "learned", or a control: "constant", "random", "scalar", "none" (see above).
         bias: added to W_2's initial bias: 2 starts the mask near 0.88. 0 is the paper's.
         seed: of the random mask; 0 with the others.
+        start: "paper", or "identity": a mask near 1, for hosts whose weights are to keep working.
 
     Shape:
         `(B, C, H, W) -> (B, C, H, W)`. `map` is M, `(B, 1, H, W)`; there is none with mask=none.
 
     Raises:
-        InputError: an argument outside these ranges, a bias where no mask is learned, or a seed where none is drawn.
+        InputError: an argument outside these ranges, a bias where no mask is learned, a seed where none is drawn, or
+            start=identity where nothing is learned or with a bias.
 
     >>> import torch
     >>> module = Loupe(4)
@@ -58,7 +64,14 @@ class Loupe(SpatialMap):
     zoom_factor = 1
 
     def __init__(
-        self, channels: int, *, reduction: int = 4, mask: str = "learned", bias: float = 0.0, seed: int = 0
+        self,
+        channels: int,
+        *,
+        reduction: int = 4,
+        mask: str = "learned",
+        bias: float = 0.0,
+        seed: int = 0,
+        start: str = "paper",
     ) -> None:
         super().__init__()
         integer("attention.reduction", reduction)
@@ -69,6 +82,9 @@ class Loupe(SpatialMap):
             raise InputError(f"attention.bias must be 0 with mask={mask}, which learns no mask, got {bias!r}")
         if seed and mask != "random":
             raise InputError(f"attention.seed must be 0 with mask={mask}, which draws nothing, got {seed}")
+        one_of("attention.start", start, ("paper", "identity"))
+        if start == "identity" and (bias or mask in ("constant", "random")):
+            raise InputError(f"attention.start=identity needs a mask that is learned and no bias, got {mask}, {bias:g}")
         self.mask = mask
         if mask == "random":
             tile = torch.rand(1, 1, TILE, TILE, generator=torch.Generator().manual_seed(seed))
@@ -79,6 +95,9 @@ class Loupe(SpatialMap):
             self.expand = nn.Conv2d(hidden, channels if mask == "none" else 1, 1)
             with torch.no_grad():
                 self.expand.bias += bias
+        if start == "identity":
+            nn.init.zeros_(self.expand.weight)
+            nn.init.constant_(self.expand.bias, 0.0 if mask == "none" else OPEN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mask x `(B, C, H, W)`."""

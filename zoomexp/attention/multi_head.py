@@ -22,7 +22,15 @@ ended that way, as exact identities.
 from torch import Tensor, nn
 
 from zoomexp.arguments import boolean, integer
-from zoomexp.attention.dot_product import branch_weight, channels_first, explicit_weights, fused, heads_last, received
+from zoomexp.attention.dot_product import (
+    branch_weight,
+    channels_first,
+    check_start,
+    explicit_weights,
+    fused,
+    heads_last,
+    received,
+)
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
@@ -37,6 +45,7 @@ class MultiHead(SpatialMap):
         gamma: "learned", or a constant number.
         scale: divide the scores by sqrt(C / heads).
         keep_map: build P and keep the attention that each position receives.
+        start: "paper", or "identity", which a learned gamma with the residual is in either case.
 
     Shape:
         `(B, C, H, W) -> (B, C, H, W)`. With `keep_map`, `map` is `(B, 1, H, W)`: the mean of P_ij over the heads and
@@ -69,6 +78,7 @@ class MultiHead(SpatialMap):
         gamma: str | float = "learned",
         scale: bool = True,
         keep_map: bool = False,
+        start: str = "paper",
     ) -> None:
         super().__init__()
         integer("attention.heads", heads)
@@ -83,6 +93,7 @@ class MultiHead(SpatialMap):
         self.out = nn.Conv2d(channels, channels, 1)
         for layer in (self.query, self.key, self.value, self.out):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        check_start(start, gamma, residual)
         self.gamma = branch_weight(gamma, residual)
         self.heads, self.residual, self.keep_map = heads, residual, keep_map
         self.score_scale = (channels // heads) ** -0.5 if scale else 1.0

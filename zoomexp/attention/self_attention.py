@@ -22,7 +22,15 @@ coupled weight decay can drive them to zero before it grows; the block is then a
 from torch import Tensor, nn
 
 from zoomexp.arguments import boolean, one_of
-from zoomexp.attention.dot_product import branch_weight, channels_first, explicit_weights, fused, heads_last, received
+from zoomexp.attention.dot_product import (
+    branch_weight,
+    channels_first,
+    check_start,
+    explicit_weights,
+    fused,
+    heads_last,
+    received,
+)
 from zoomexp.attention.spatial_map import SpatialMap
 
 
@@ -36,6 +44,7 @@ class SelfAttention(SpatialMap):
         scale: divide the scores by sqrt(C).
         softmax_axis: "keys", or "queries" for the wrong axis of the paper's first tuning run.
         keep_map: build P and keep the attention that each position receives.
+        start: "paper", or "identity", which a learned gamma with the residual is in either case.
 
     Shape:
         `(B, C, H, W) -> (B, C, H, W)`. With `keep_map`, `map` is `(B, 1, H, W)`: the mean of P_ij over the queries i,
@@ -65,6 +74,7 @@ class SelfAttention(SpatialMap):
         scale: bool = False,
         softmax_axis: str = "keys",
         keep_map: bool = False,
+        start: str = "paper",
     ) -> None:
         super().__init__()
         one_of("attention.softmax_axis", softmax_axis, ("keys", "queries"))
@@ -75,6 +85,7 @@ class SelfAttention(SpatialMap):
         self.value = nn.Conv2d(channels, channels, 1)
         for layer in (self.query, self.key, self.value):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        check_start(start, gamma, residual)
         self.gamma = branch_weight(gamma, residual)
         self.residual, self.softmax_axis, self.keep_map = residual, softmax_axis, keep_map
         self.score_scale = channels**-0.5 if scale else 1.0

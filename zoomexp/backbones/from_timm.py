@@ -10,6 +10,8 @@ from zoomexp.arguments import boolean
 from zoomexp.backbones.drop_path import level_drop_path
 from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.errors import InputError
+from zoomexp.upstream.timm_filter import create_with_filter
+from zoomexp.weights.starting import start_from
 
 SHAPE = ("num_classes", "in_chans", "img_size")  # what the data and the config's image_size say
 
@@ -18,16 +20,21 @@ def from_timm(
     name: str,
     pretrained: bool = False,
     image_size: int | None = None,
+    weights: str | None = None,
+    checkpointing: bool = False,
     drop_path_ramp: bool = True,
     **kwargs: Any,
 ) -> nn.Module:
-    """Build the timm model `name`; of pretrained weights its attribute `start_weights` says which they are.
+    """Build the timm model `name`; its attribute `start_weights` says which weights it starts from, if any.
 
     Args:
         name: A timm model name, with or without a weights tag ("swin_base_patch4_window7_224.ms_in22k").
         pretrained: Load timm's weights (downloaded once, then cached by timm).
         image_size: Side of the square input in pixels; a model that is built for one size is built for this one.
             None only for size-free models.
+        weights: A file, a folder or `hf-hub:owner/model` whose weights the model starts from, in the place of timm's
+            (see `zoomexp.weights`); positions and patches are resampled as timm does.
+        checkpointing: Recompute activations in the backward pass instead of keeping them: less memory, more time.
         drop_path_ramp: Whether `drop_path_rate` is that of the last block and the others' rise to it from 0, as is
             usual; False: all blocks have it, as in DeiT III's code.
         kwargs: `num_classes`, `in_chans`, and whatever else the model's timm constructor takes.
@@ -39,6 +46,7 @@ def from_timm(
         near = difflib.get_close_matches(str(name).split(".")[0], timm.list_models(), n=4)
         raise InputError(f"backbone.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
     boolean("backbone.pretrained", pretrained)
+    boolean("backbone.checkpointing", checkpointing)
     boolean("backbone.drop_path_ramp", drop_path_ramp)
     default = timm.get_pretrained_cfg(name)
     fixed = default is not None and default.fixed_input_size
@@ -49,19 +57,37 @@ def from_timm(
         )
     if fixed:
         kwargs["img_size"] = image_size
-    net = _created(name, pretrained, kwargs)
+    net = _created(name, pretrained and weights is None, weights, kwargs)
     if not drop_path_ramp:
         level_drop_path(net, kwargs.get("drop_path_rate", 0.0))
-    if pretrained:
-        weights = net.pretrained_cfg
-        source = ".".join(part for part in (weights["architecture"], weights["tag"]) if part)
-        net.start_weights = StartWeights(f"timm/{source}", weights["num_classes"] == net.num_classes)
+    if checkpointing:
+        _checkpoint(net, name)
     return net
 
 
-def _created(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+def _said(net: nn.Module) -> nn.Module:
+    """Have a network of timm's weights say which they are."""
+    weights = net.pretrained_cfg
+    source = ".".join(part for part in (weights["architecture"], weights["tag"]) if part)
+    net.start_weights = StartWeights(f"timm/{source}", weights["num_classes"] == net.num_classes)
+    return net
+
+
+def _checkpoint(net: nn.Module, name: str) -> None:
     try:
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        net.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise InputError(
+            f"backbone.checkpointing=true: timm cannot do so with {name}; only false is possible"
+        ) from error
+
+
+def _created(name: str, pretrained: bool, weights: str | None, kwargs: dict[str, Any]) -> nn.Module:
+    try:
+        if weights is None:
+            net = timm.create_model(name, pretrained=pretrained, **kwargs)
+            return _said(net) if pretrained else net
+        net, filter_fn = create_with_filter(name, **kwargs)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -75,3 +101,5 @@ def _created(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
             raise
         given = ", ".join(f"backbone.{option}={value}" for option, value in kwargs.items() if option not in SHAPE)
         raise InputError(f"backbone: timm cannot build {name} with {given or 'these options'}") from error
+    start_from(net, weights, filter_fn)
+    return net

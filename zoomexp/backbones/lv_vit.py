@@ -26,11 +26,13 @@ from typing import Any
 import torch
 from timm.layers import LayerNorm, PatchEmbed
 from timm.models import VisionTransformer
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from zoomexp.arguments import boolean, finite, integer, multiple_of, one_of
 from zoomexp.errors import InputError
 from zoomexp.transient import Transient
+from zoomexp.weights.starting import start_from
 
 STEM_WIDTH = 64
 NAMES = ("lv_vit_s", "lv_vit")
@@ -113,6 +115,7 @@ def lv_vit(
     image_size: int = 224,
     name: str = "lv_vit",
     pretrained: bool = False,
+    weights: str | None = None,
     patch_size: int = 16,
     embed_dim: int = 384,
     depth: int = 16,
@@ -127,7 +130,8 @@ def lv_vit(
         in_chans: channels of the images.
         image_size: side of the images, a multiple of the patch.
         name: "lv_vit_s" or "lv_vit".
-        pretrained: there are no weights to load, so only False is possible.
+        pretrained: there are no public weights that timm has, so only False is possible.
+        weights: a file whose weights it starts from (see `zoomexp.weights`); positions are resampled.
         patch_size: side of a patch, even.
         embed_dim: D, a multiple of `num_heads`.
         depth: number of blocks.
@@ -148,7 +152,7 @@ def lv_vit(
     integer("backbone.num_heads", num_heads)
     multiple_of("backbone.embed_dim", embed_dim, num_heads)
     finite("backbone.drop_path_rate", drop_path_rate, lambda rate: 0 <= rate < 1, "a number in [0, 1)")
-    return LVViT(
+    net = LVViT(
         num_classes=num_classes,
         in_chans=in_chans,
         img_size=image_size,
@@ -159,3 +163,6 @@ def lv_vit(
         mlp_ratio=mlp_ratio,
         drop_path_rate=drop_path_rate,
     )
+    if weights is not None:
+        start_from(net, weights, checkpoint_filter_fn)
+    return net

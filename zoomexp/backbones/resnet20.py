@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from zoomexp.arguments import boolean
 from zoomexp.backbones.from_timm import from_timm
 from zoomexp.errors import InputError
+from zoomexp.weights.starting import start_from
 
 WIDTHS = (16, 32, 64)
 
@@ -94,7 +95,11 @@ class ResNet20(nn.Module):
 
 
 def resnet20(
-    name: str = "resnet20", pretrained: bool = False, image_size: int | None = None, **kwargs: int
+    name: str = "resnet20",
+    pretrained: bool = False,
+    image_size: int | None = None,
+    weights: str | None = None,
+    **kwargs: int,
 ) -> nn.Module:
     """Build a ResNet-20 with the signature that all backbones share.
 
@@ -102,14 +107,18 @@ def resnet20(
         name: "resnet20"; any other name is timm's (see `from_timm`), so that `backbone.name=` alone changes the host.
         pretrained: There are no public weights of ResNet-20, so only False is possible.
         image_size: Any; the network is size-free.
+        weights: A file whose weights it starts from (see `zoomexp.weights`).
         kwargs: `num_classes`, `in_chans`.
 
     Raises:
         InputError: If pretrained weights are asked for.
     """
     if name != "resnet20":
-        return from_timm(name, pretrained, image_size, **kwargs)
+        return from_timm(name, pretrained, image_size, weights=weights, **kwargs)
     boolean("backbone.pretrained", pretrained)
     if pretrained:
         raise InputError("backbone.pretrained=true: resnet20 has no pretrained weights; only false is possible")
-    return ResNet20(**kwargs)
+    net = ResNet20(**kwargs)
+    if weights is not None:
+        start_from(net, weights)
+    return net

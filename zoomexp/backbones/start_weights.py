@@ -10,7 +10,7 @@ from torch import nn
 from zoomexp.errors import InputError
 
 HOW = (
-    "choose checkpoint=FILE, backbone.pretrained=true or backbone=trained "
+    "choose checkpoint=FILE, backbone.weights=FILE, backbone.pretrained=true or backbone=trained "
     "(a backbone of your own says where its weights are from by an attribute start_weights)"
 )
 
@@ -20,7 +20,7 @@ class StartWeights:
     """Weights that a backbone was built with.
 
     Args:
-        source: what names them: "timm/deit_small_patch16_224.fb_in1k", or a run folder.
+        source: what names them: "timm/deit_small_patch16_224.fb_in1k", or a run folder, or what backbone.weights names.
         classifier: whether the last layer is among them; it is not where they are of other classes.
     """
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from torch import nn
 
 from zoomexp.arguments import one_of
+from zoomexp.backbones.resized import resize
 from zoomexp.backbones.start_weights import StartWeights
+from zoomexp.results.stored import finished_facts
 from zoomexp.run.stored_run import restored
 
 
@@ -16,15 +18,18 @@ def trained(
 
     Args:
         run: The run folder.
-        num_classes: That the data have; must be the network's.
+        num_classes: That the data have. The last layer is new if the run's data had another number.
         in_chans: Channels that the data have; must be the network's.
-        image_size: Not used: the network has its own.
+        image_size: Side of the images, if not that of the run's: a transformer's positions are resampled.
         name: "trained".
 
     Raises:
         InputError: If the folder holds no finished run, or one of other data.
     """
     one_of("backbone.name", name, ("trained",))
-    net = restored(run, "backbone.run", num_classes=num_classes, in_chans=in_chans)
-    net.start_weights = StartWeights(str(run), classifier=True)
+    net = restored(run, "backbone.run", new_classes=num_classes, in_chans=in_chans)
+    facts = finished_facts(run, "backbone.run")
+    net.start_weights = StartWeights(str(run), classifier=facts["shape"]["num_classes"] == num_classes)
+    if image_size is not None:
+        resize(net, image_size)
     return net.requires_grad_(True).train()

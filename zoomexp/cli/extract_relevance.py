@@ -99,7 +99,7 @@ def config(run: str, overrides: Sequence[str]) -> DictConfig:
 def make_teacher(cfg: DictConfig, run: str, data: Any) -> Any:
     """The network that explains."""
     from zoomexp.run.prepare import shape_of
-    from zoomexp.weights import load_weights
+    from zoomexp.weights.checkpoint import load_weights
 
     if run:
         return restored(run)

@@ -204,11 +204,11 @@ class StreamDataModule(pl.LightningDataModule):
         """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
         if self._parts["val"] is None:
             return []
-        return self._loader("val", self.eval_batch_size, self._central_view())
+        return self._loader("val", self.eval_batch_size, self.central_view())
 
     def test_dataloader(self) -> StreamLoader:
         """Return the loader of the test images, each exactly once over all processes."""
-        return self._loader("test", self.eval_batch_size, self._central_view())
+        return self._loader("test", self.eval_batch_size, self.central_view())
 
     def part(self, name: str) -> ImageFiles | None:
         """Return the images of "train", "val" or "test"; None where nothing validates."""
@@ -217,12 +217,12 @@ class StreamDataModule(pl.LightningDataModule):
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
         files = self._parts[name].take(positions)
-        images = self._images(files, self._central_view())
+        images = self._images(files, self.central_view())
         return StreamLoader(images, ShardedBatches(len(files), batch_size), num_workers=self.num_workers)
 
     def _train_view(self) -> View:
         if self.augment in ("central", "none"):
-            return self._central_view(flip=self.flip and self.augment == "central")
+            return self.central_view(flip=self.flip and self.augment == "central")
         augment = None
         if self.augment == "randaugment":
             augment = RandAugment(self.image_size, self.mean)
@@ -231,7 +231,8 @@ class StreamDataModule(pl.LightningDataModule):
         look = {"scale": self.train_scale, "flip": self.flip, "interpolation": self.interpolation}
         return RandomView(self.image_size, augment=augment, **look)
 
-    def _central_view(self, flip: bool = False) -> CentralView:
+    def central_view(self, flip: bool = False) -> CentralView:
+        """Return how test images are seen, and, with `flip`, those training images that are only mirrored."""
         return CentralView(self.image_size, self.crop_pct, flip, self.interpolation)
 
     def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
@@ -244,7 +245,7 @@ class StreamDataModule(pl.LightningDataModule):
             batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
             pinned = self.trainer.strategy.root_device.type == "cuda"
         batches = ShardedBatches(len(files), batch_size, **order)
-        whole = self._central_view() if self.views and training else None
+        whole = self.central_view() if self.views and training else None
         images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
 

@@ -49,6 +49,12 @@ TOKENS_AT = Quantity("tokens_at", "tokens at a threshold", "an image", decimals=
 TOKENS_OVER = Quantity("tokens_over_alpha", "tokens over thresholds", "an image", decimals=1)
 ALPHA_CURVE = (ACC1_AT, ACC1_OVER, TOKENS_AT, TOKENS_OVER)
 NINE_CROP = (_score("any_crop", "right in any crop"), _score("crop_mean", "accuracy of the crops' mean"))
+KNN_ACC1 = _score("knn_acc1", "top-1 accuracy of the nearest neighbours", shown=True)
+PROBE = (
+    KNN_ACC1,
+    _score("probe_acc1", "top-1 accuracy of the probe"),
+    Quantity("penalty", "C of the logistic regression", bounds=(0.0, None)),
+)
 
 MSE = Quantity("mse", "MSE", "", False, 4, (0.0, None), per_image=True, test="paired_t", shown=True)
 MAE = Quantity("mae", "MAE", "", False, 4, (0.0, None), shown=True)
@@ -83,6 +89,11 @@ GATES = (
     Quantity("gamma", "gate", decimals=4),
     Quantity("weight_norm", "norm of the module's weights", bounds=(0.0, None)),
 )
+EFFECTS = (
+    Quantity("features", "relative change of the features by the module", decimals=4, bounds=(0.0, None)),
+    Quantity("logits", "relative change of the logits by the module", decimals=4, bounds=(0.0, None)),
+    Quantity("classes", "share of images whose likeliest class the module changes", decimals=4, bounds=(0.0, 1.0)),
+)
 _count = partial(Quantity, decimals=0, bounds=(0.0, None))
 PARAMS, MACS = _count("params", "parameters", higher_is_better=False), _count("macs", "MACs", "", False)
 SPEED = _count("img_per_s", "training speed", "images/s", True, short="img/s")
@@ -103,7 +114,7 @@ COST = (
 EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6), _count("epoch_s", "epoch", "s"))
 
 DECLARED = tuple(
-    dict.fromkeys((*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *DISTILLATION, *GATES, *COST, *EPOCHS))
+    dict.fromkeys((*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *GATES, *EFFECTS, *COST, *EPOCHS))
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one
 

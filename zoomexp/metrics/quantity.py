@@ -1,14 +1,15 @@
 """What a measured number is, declared once: whoever shows, compares, watches or stores numbers reads it here.
 
 A number's full name is `split/key`, for example `test/acc1`; the splits are train, val, test, step (running averages
-while training), gate (the inserted modules) and cost. Nothing here imports torch: reports read declarations, too.
+while training), gate (the inserted modules), start (the same before the first step) and cost. Nothing here imports
+torch: reports read declarations, too.
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SPLITS = ("train", "val", "test", "step", "gate", "cost")
+SPLITS = ("train", "val", "test", "step", "gate", "start", "cost")
 TESTS = ("mcnemar", "paired_t", "bootstrap")
 BEST = "_best"  # `val/acc1_best`: the value of the best epoch
 
@@ -129,7 +130,7 @@ def find(full: str, declared: Iterable[Quantity]) -> Quantity | None:
     whole, slash, place = key.rpartition("/")
     if slash and place and whole in known:
         return _named(known[whole], key, f", {place}")
-    if full.startswith("gate/") and place in known:  # the place comes first there
+    if full.startswith(("gate/", "start/")) and place in known:  # the place comes first there
         return _named(known[place], key, f", {whole}")
     return None
 

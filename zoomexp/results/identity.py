@@ -46,7 +46,7 @@ NOT_SCIENCE = (
     "output_dir", "data_dir", "rerun", "stale", "compile", "needs", "logger", "dataset.data_dir", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.profiler", "callbacks.progress",
-    "callbacks.gates", "callbacks.history", "callbacks.pictures", "recipe",
+    "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "recipe",
 )  # fmt: skip
 HYDRA_KEYS = ("_partial_", "_convert_", "_recursive_")  # how a target is called
 RUN_FOLDER = re.compile(r"(runs/[^/]+/[^/]+/seed\d+-)[0-9a-f]{8}(?=/|$)")

@@ -166,6 +166,7 @@ class RunRecord:
         weights: str | None,
         shape: Mapping[str, int],
         quantities: Mapping[str, Any] | None = None,
+        **told: Any,
     ) -> None:
         """Write the results and say that the run is finished.
 
@@ -175,9 +176,10 @@ class RunRecord:
             weights: The checkpoint that was tested, within the folder; None where the run has none of its own.
             shape: What the network was built for: `num_classes`, `in_chans`, `image_size`.
             quantities: What the task says of its quantities (see `recorded_quantities.entry`).
+            told: What else to keep: `classes`, their names; `seeing`, how an image becomes the network's input.
         """
         self.facts |= {"metrics": dict(metrics), "cost": dict(cost), "weights": weights, "shape": dict(shape)}
-        self.facts |= quantities or {}
+        self.facts |= {**(quantities or {}), **told}
         self._write("finished")
         if first_process():
             (self.folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)

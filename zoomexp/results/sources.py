@@ -25,10 +25,10 @@ LOOP = ("zoomexp.run.build", "zoomexp.run.fit")
 WATCHERS = tuple(
     f"zoomexp.{name}"
     for name in (
-        "analysis", "arguments", "atomic_file", "benchmarks", "callbacks.gate_monitor", "callbacks.history",
-        "callbacks.pictures", "callbacks.progress", "cli", "errors", "health", "processes", "results", "run.cost",
-        "run.explain", "run.faults", "run.interruption", "run.logger", "run.opening", "run.shown_profiler",
-        "run.stopping", "run.wandb_offline", "tasks.pictures", "upstream.allocator",
+        "analysis", "arguments", "atomic_file", "benchmarks", "callbacks.effects", "callbacks.gate_monitor",
+        "callbacks.history", "callbacks.pictures", "callbacks.progress", "cli", "errors", "health", "processes",
+        "results", "run.cost", "run.explain", "run.faults", "run.interruption", "run.logger", "run.opening",
+        "run.shown_profiler", "run.stopping", "run.wandb_offline", "tasks.pictures", "upstream.allocator",
     )
 )  # fmt: skip
 

@@ -51,8 +51,12 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     data.prepare_data()
     data.setup("fit")
     parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
-    task = make(cfg.task)(model=network(cfg, shape_of(data)), num_classes=data.num_classes, **parts)
+    net, freezing = network(cfg, shape_of(data)), make(cfg.train)
+    if freezing:
+        freezing.prepare(net)
+    task = make(cfg.task)(model=net, num_classes=data.num_classes, **parts)
     trainer = _trainer(cfg, folder)
+    trainer.callbacks += [freezing] if freezing else []
     captured = check_graph(cfg.trainer.graph, trainer, task, parts["optimizer"](task.model))
     compile_network(task.model, cfg.compile, captured)
     check_ready(trainer, task, data, cfg.checkpoint, cfg.evaluate)

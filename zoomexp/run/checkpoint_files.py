@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from zoomexp.atomic_file import atomic_file
 from zoomexp.processes import first_process
 from zoomexp.results.record import LAST, PREVIOUS
-from zoomexp.weights import read_checkpoint
+from zoomexp.weights.checkpoint import read_checkpoint
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -20,6 +20,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from zoomexp import weights_data
 from zoomexp.arguments import boolean
 from zoomexp.errors import InputError
 from zoomexp.results.identity import run_folder, run_path
@@ -135,7 +136,9 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     for name, need in cfg.needs.items():
         if isinstance(need, ListConfig):
             needs[name] = _needed((f"seed={cfg.seed}", *handed_on, *need))
-            cfg.needs[name] = str(Path(cfg.output_dir) / needs[name].folder.relative_to(Path(cfg.output_dir).resolve()))
+            below = needs[name].folder.relative_to(Path(cfg.output_dir).resolve())
+            cfg.needs[name] = str(Path(cfg.output_dir) / below)
+            weights_data.plan(cfg.needs[name], needs[name].cfg)
         else:
             finished_facts(need, f"needs.{name}")
     return Run(cfg, choices, tuple(overrides), needs, composed)

@@ -12,9 +12,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from zoomexp import protocols
+from zoomexp.callbacks.effects import Effects
 from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
+from zoomexp.datasets.seeing import Seeing
 from zoomexp.processes import first_process
 from zoomexp.results.prediction_table import as_table
 from zoomexp.results.record import LAST, RunRecord
@@ -67,12 +69,18 @@ def fit_and_test(
         if (begun := getattr(task.model, "start_weights", None)) is not None:
             record.facts["start_weights"] = begun.source
         tested = weights and str(Path(weights).relative_to(record.folder))
-        quantities = entry(task.main, task.quantities)
-        record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), quantities=quantities)
+        known = {"quantities": entry(task.main, task.quantities)} | (_shown_to(data) if lists_images else {})
+        record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), **known)
         trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
         if logger is not None:
             figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
             logger.log_metrics(metrics | figures)
+
+
+def _shown_to(data: pl.LightningDataModule) -> dict[str, Any]:
+    """What is needed to name images of no data set: the classes' names, and how an image becomes an input."""
+    seeing = {"seeing": Seeing.of_data(data).facts()} if hasattr(data, "mean") else {}  # a user's own may not say
+    return {"classes": list(data.classes)} | seeing
 
 
 def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
@@ -105,6 +113,7 @@ def fit(
     history = epochs_of(trainer).rows
     metrics = latest(history) | {"epochs": len(history)}
     best, last = best_of(trainer), record.folder / "checkpoints" / LAST
+    metrics |= next((callback.found for callback in trainer.callbacks if isinstance(callback, Effects)), {})
     if best:
         metrics[f"{best.monitor}_best"] = float(best.best_model_score)
     weights = best.best_model_path if evaluate == "best" and best else str(last if last.exists() else begun)

@@ -12,7 +12,7 @@ from zoomexp.backbones.start_weights import check_weights
 from zoomexp.errors import InputError
 from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.upstream.allocator import keep_memory
-from zoomexp.weights import load_weights
+from zoomexp.weights.checkpoint import load_weights, other_classes
 
 
 def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
@@ -53,7 +53,9 @@ def check_ready(
         InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
             there, batches that cannot be made, or scores of validation that there will not be.
     """
-    load_weights(task.model, checkpoint)
+    listed = protocols.lists_images(data)
+    anew = listed and evaluate != "start" and other_classes(checkpoint, data.classes)
+    load_weights(task.model, checkpoint, data.num_classes if listed else None, new_head=anew)
     if "map" in task.inputs and not protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
     if hasattr(task.loss, "weigh"):

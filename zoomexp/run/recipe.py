@@ -33,23 +33,25 @@ def fitted(
     if not recipe or recipe.start == start:
         return cfg, choices
     if typed("recipe", overrides):
-        raise InputError(_impossible(choices["recipe"], recipe.otherwise, start))
+        raise InputError(_impossible(choices["recipe"], recipe.otherwise, start, cfg.backbone))
     return compose([*overrides, f"recipe={recipe.otherwise}"])
 
 
 def _pretrained(cfg: DictConfig) -> bool:
-    return cfg.backbone.get("pretrained") is True
+    return cfg.backbone.get("pretrained") is True or cfg.backbone.get("weights") is not None
 
 
-def _impossible(recipe: str, otherwise: str, start: str) -> str:
+def _impossible(recipe: str, otherwise: str, start: str, backbone: DictConfig) -> str:
     if start == "scratch":
         return (
             f"recipe={recipe} fine-tunes pretrained weights, and backbone.pretrained=false leaves none; "
-            f"choose recipe={otherwise}, or backbone.pretrained=true"
+            f"choose recipe={otherwise}, backbone.pretrained=true or backbone.weights=FILE"
         )
+    given = backbone.get("weights") is not None
+    option, without = ("weights", "weights=null") if given else ("pretrained=true", "pretrained=false")
     return (
-        f"recipe={recipe} starts from random weights, and backbone.pretrained=true loads some; "
-        f"choose recipe={otherwise}, or backbone.pretrained=false"
+        f"recipe={recipe} starts from random weights, and backbone.{option} loads some; "
+        f"choose recipe={otherwise}, or backbone.{without}"
     )
 
 

@@ -8,15 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 from zoomexp.errors import InputError
 from zoomexp.results.identity import renamed
 from zoomexp.results.stored import RecordError, finished_facts, read_config
-from zoomexp.run.build import network
+from zoomexp.run.build import make, network
+
+NO_WEIGHTS = {"pretrained": False, "weights": None}  # of a backbone
 
 
-def restored(run: str | Path, field: str = "run", **shape: int) -> Any:
+def restored(run: str | Path, field: str = "run", new_classes: int | None = None, **shape: int) -> Any:
     """The network of a finished run, as it was tested.
 
     Args:
         run: the run folder.
         field: the option that names it.
+        new_classes: how many it is to tell apart, with a new last layer if it knew another number; None: as it was.
         shape: what it must have been built for: some of `num_classes`, `in_chans`, `image_size`.
 
     Returns:
@@ -31,7 +34,8 @@ def restored(run: str | Path, field: str = "run", **shape: int) -> Any:
             raise InputError(f"{field}={run}: its network has {name} {facts['shape'][name]}, wanted {wanted}")
     cfg = stored_config(run, field)
     weights = Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint
-    return rebuilt(cfg, facts["shape"], weights).requires_grad_(False)
+    built_for = facts["shape"] | ({} if new_classes is None else {"num_classes": new_classes})
+    return rebuilt(cfg, built_for, weights).requires_grad_(False)
 
 
 def stored_config(folder: str | Path, field: str) -> DictConfig:
@@ -48,10 +52,22 @@ def stored_config(folder: str | Path, field: str) -> DictConfig:
 
 def rebuilt(cfg: DictConfig, shape: dict[str, int], weights: str | Path | None) -> Any:
     """The network of a run's config with the weights of a checkpoint (None: those it is built with), to evaluate."""
-    from zoomexp.weights import load_weights  # torch, which composing does without
+    from zoomexp.weights.checkpoint import load_weights  # torch, which composing does without
 
-    if weights and "pretrained" in cfg.backbone:
-        cfg.backbone.pretrained = False  # the checkpoint has them all: nothing is downloaded
+    if weights:  # the checkpoint has them all: nothing is downloaded or read
+        for name in NO_WEIGHTS.keys() & cfg.backbone.keys():
+            cfg.backbone[name] = NO_WEIGHTS[name]
     net = network(cfg, shape)
-    load_weights(net, weights)
+    load_weights(net, weights, shape["num_classes"])
     return net.eval()
+
+
+def data_of(run: str | Path, data_dir: str | Path | None = None) -> Any:
+    """The data module of a run, set up to test; `data_dir`: where its data set lies, None: where the run found it."""
+    cfg = stored_config(run, "run")
+    if data_dir is not None:
+        cfg.dataset.data_dir = str(data_dir)
+    data = make(cfg.dataset)
+    data.prepare_data()
+    data.setup("test")
+    return data

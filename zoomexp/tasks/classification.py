@@ -1,14 +1,17 @@
 """Training and testing a classifier that may carry inserted modules."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from zoomexp.arguments import one_of
 from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
@@ -19,6 +22,8 @@ from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.training import TrainedModel
+
+TTA = ("none", "hflip")
 
 
 class Classifier(TrainedModel):
@@ -39,6 +44,8 @@ class Classifier(TrainedModel):
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
         mixing: Called with `num_classes`, builds timm's `Mixup` for the training batches, whose `train/acc1` is then
             against the heavier label; None leaves them as they are. Validation and test never mix.
+        tta: Of test images: "none"; or "hflip", each is shown as it is and mirrored, and the mean of both softmaxes
+            counts. Maps are those of the image as it is, and the recorded cost that of one forward.
 
     Raises:
         InputError: For a single class, if the loss needs maps and no inserted module has one, or for mixing out of its
@@ -58,7 +65,9 @@ class Classifier(TrainedModel):
         num_classes: int,
         seed: int,
         mixing: Callable | None = None,
+        tta: str = "none",
     ) -> None:
+        one_of("task.tta", tta, TTA)
         if gives_maps(model):
             raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
         if gives_boxes(model):
@@ -75,6 +84,9 @@ class Classifier(TrainedModel):
             raise InputError(
                 f"mixing: would mix images alone, and the model reads {', '.join(self.inputs)}; mixing=none"
             )
+        if tta != "none" and tuple(self.inputs) != ("image",):
+            raise InputError(f"task.tta={tta}: would mirror images alone, and the model reads {', '.join(self.inputs)}")
+        self.tta = tta
         self.mixing = None if mixing is None else Mixing(mixing, num_classes)
         kinds = scores(num_classes)
         self.scores = nn.ModuleDict({f"{split}_scores": kinds.clone() for split in ("val", "test")})
@@ -91,6 +103,13 @@ class Classifier(TrainedModel):
             return batch, batch["label"]
         images, targets = self.mixing(batch["image"], batch["label"])
         return {**batch, "image": images}, targets
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """Logits (B, K); in a test with `tta` those of the mean softmax of the images as they are and mirrored."""
+        mirrors = self.tta == "hflip" and self._trainer is not None and self.trainer.testing
+        mirrored = self.model(batch["image"].flip(-1)) if mirrors else None  # first: the maps are those of the last
+        logits = super().outputs(batch)
+        return logits if mirrored is None else mean_softmax(logits, mirrored)
 
     def targets(self, batch: Batch) -> Tensor:
         """The labels (B,) int64."""
@@ -156,3 +175,8 @@ class Classifier(TrainedModel):
     def explained(self, batch: Batch) -> Tensor:
         """The labels (B,)."""
         return batch["label"]
+
+
+def mean_softmax(*logits: Tensor) -> Tensor:
+    """Logits (B, K) of the mean of several softmaxes."""
+    return torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0) - math.log(len(logits))

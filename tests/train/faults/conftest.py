@@ -72,7 +72,7 @@ def row(tmp_path) -> Callable[..., None]:
 
 def plain(err: str, tmp_path: Path) -> str:
     """What was said besides the first words and the epochs, without what differs from machine to machine."""
-    lines = [line for line in err.splitlines() if not line.startswith(("epoch ", "job ", "recipe="))]
+    lines = [line for line in err.splitlines() if not line.startswith(("epoch ", "job ", "recipe=", "module at "))]
     lines = [line for line in lines if ", images: " not in line]
     text = re.sub(rf"({tmp_path}/\w+/runs/)?\w+/[\w-]+/seed\d+-[0-9a-f]{{8}}", "RUN", "<br>".join(lines))
     return text.replace(str(tmp_path), "DIR").replace("|", "/")

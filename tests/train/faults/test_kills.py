@@ -9,7 +9,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from zoomexp.weights import read_checkpoint
+from zoomexp.weights.checkpoint import read_checkpoint
 
 RUN = ("dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "trainer.max_epochs=3", "logger=none",
        "attention=none")  # fmt: skip

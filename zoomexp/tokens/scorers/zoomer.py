@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from zoomexp.tokens.regions import region
 from zoomexp.tokens.scorers.grid import patches_per_side, resized
 from zoomexp.tokens.zoomer import Zoomer
-from zoomexp.weights import load_weights
+from zoomexp.weights.checkpoint import load_weights
 
 
 class ZoomerScores(nn.Module):

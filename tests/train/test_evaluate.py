@@ -1,0 +1,81 @@
+"""A finished run tested again: on its own data, with mirrored images, at another size, on another set."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoomexp
+from zoomexp.tasks.classification import mean_softmax
+
+SCRIPT = str(Path(__file__).parents[2] / "scripts" / "evaluate.py")
+BIRDS = ("dataset=image_folder", "dataset.image_size=16", "dataset.batch_size=4", "attention=loupe", "logger=none",
+         "trainer.max_epochs=1", "dataset.crop_pct=0.75")  # fmt: skip
+
+
+def evaluate(monkeypatch, capfd, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *words])
+    capfd.readouterr()
+    try:
+        runpy.run_path(SCRIPT, run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+    return code, *capfd.readouterr()
+
+
+@pytest.fixture
+def run(train, tmp_path, images_of, folders) -> Path:
+    images_of(tmp_path / "images", ("gull", "tern", "wren"))
+    assert train(*BIRDS, f"data_dir={tmp_path}", base=()).code == 0
+    return folders()[0]
+
+
+def test_the_same_test_and_one_with_mirrored_images(run, tmp_path, monkeypatch, capfd, folders):
+    for words in ((), ("task.tta=hflip",)):
+        code, _, err = evaluate(
+            monkeypatch, capfd, f"run={run}", f"output_dir={tmp_path / 'out'}", "logger=none", *words
+        )
+        assert code == 0, err
+    again, mirrored = (next(f for f in folders() if "trained" in str(f) and told(f)["task"]["tta"] == tta)
+                       for tta in ("none", "hflip"))  # fmt: skip
+    before = json.loads((run / "metrics.json").read_text())["metrics"]
+    after = json.loads((again / "metrics.json").read_text())["metrics"]
+    names = [
+        name for name in before if name.startswith("test/") and name != "test/loss"
+    ]  # another loss: see the script
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+    predictor = zoomexp.load(run, device="cpu")
+    files = sorted((tmp_path / "images" / "test").glob("*/*.png"))
+    images = torch.stack([predictor.seeing.file(file) for file in files])
+    with torch.no_grad():
+        both = (predictor.network(images).softmax(1) + predictor.network(images.flip(-1)).softmax(1)) / 2
+    with np.load(mirrored / "predictions.npz") as stored:
+        assert stored["top1"].tolist() == both.argmax(1).tolist()
+
+
+def told(folder: Path) -> dict:
+    import yaml
+
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def test_the_mean_of_softmaxes():
+    one, two = torch.randn(2, 3, 5)
+    torch.testing.assert_close(mean_softmax(one, two).softmax(1), (one.softmax(1) + two.softmax(1)) / 2)
+    torch.testing.assert_close(mean_softmax(one, two).exp().sum(1), torch.ones(3))
+
+
+def test_mistakes(run, monkeypatch, capfd, tmp_path):
+    for words, message in (
+        ((), None),
+        (("dataset=digits",), "run: must be given"),
+        (("run=nowhere",), "run=nowhere"),
+        ((f"run={run}", "task.tta=rotate"), "task.tta='rotate' must be one of none, hflip"),
+    ):
+        code, out, err = evaluate(monkeypatch, capfd, *words)
+        assert (code == 0 and "Test a finished run" in out) if message is None else (code == 2 and message in err)

@@ -1,0 +1,93 @@
+"""A finished run's network as a file: what other programs compute with it, and what is refused."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from zoomexp.run.stored_run import restored
+
+SCRIPT = str(Path(__file__).parents[2] / "scripts" / "export.py")
+VIT = ("backbone=vit_digits", "dataset=cluttered_digits", "dataset.train_images=40", "dataset.test_images=12",
+       "trainer=smoke", "logger=none")  # fmt: skip
+
+
+def export(monkeypatch, capfd, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *words])
+    capfd.readouterr()
+    try:
+        runpy.run_path(SCRIPT, run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        code = error.code
+    return code, *capfd.readouterr()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(5, 1, 48, 48, generator=torch.Generator().manual_seed(3))
+
+
+def test_tensors_and_program_compute_what_the_network_does(train, folders, monkeypatch, capfd, images):
+    assert train(*VIT, "attention=loupe", base=()).code == 0
+    (run,) = folders()
+    net = restored(run)
+    for kind in ("safetensors", "pt2"):
+        code, out, err = export(monkeypatch, capfd, f"run={run}", f"format={kind}")
+        assert (code, err) == (0, ""), err
+        assert out.startswith(str(run / "export" / f"model.{kind}"))
+    torch.testing.assert_close(load_file(run / "export" / "model.safetensors"), dict(net.state_dict()), rtol=0, atol=0)
+    program = torch.export.load(run / "export" / "model.pt2").module()
+    for batch in (images, images[:1], images[:3]):
+        torch.testing.assert_close(program(batch), net(batch))
+    known = json.loads((run / "export" / "config.json").read_text())
+    assert known["classes"] == list("0123456789") and known["seeing"]["mean"] == [0.083]
+    card = (run / "export" / "MODEL_CARD.md").read_text()
+    with np.load(run / "predictions.npz") as stored:
+        assert f"| test/acc1 | {100 * (stored['top1'] == stored['label']).mean():.2f} |" in card
+        assert f"95 % interval over the {len(stored['top1'])} test images" in card
+    assert "| attention | loupe |" in card
+
+
+def test_exported_tensors_start_a_network_of_timm(train, folders, monkeypatch, capfd, images):
+    assert train(*VIT, "attention=none", base=()).code == 0
+    (run,) = folders()
+    assert export(monkeypatch, capfd, f"run={run}", "count=3")[0] == 0
+    options = {"img_size": 48, "patch_size": 8, "embed_dim": 64, "depth": 4, "num_heads": 4, "global_pool": "avg"}
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=10, in_chans=1, **options)
+    net.load_state_dict(load_file(run / "export" / "model.safetensors"))
+    torch.testing.assert_close(net.eval()(images), restored(run)(images))
+
+
+def test_onnx_computes_what_the_network_does(train, folders, monkeypatch, capfd, images):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX: pip install onnx onnxscript onnxruntime")
+    pytest.importorskip("onnxscript", reason="ONNX: pip install onnx onnxscript onnxruntime")
+    assert train(*VIT, "attention=cbam", "insertion=last", base=()).code == 0
+    (run,) = folders()
+    code, _, err = export(monkeypatch, capfd, f"run={run}", "format=onnx")
+    assert code == 0, err
+    session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
+    for batch in (images, images[:1]):
+        (found,) = session.run(["logits"], {"images": batch.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), restored(run)(batch), rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_exported_is_refused_with_the_reason(train, folders, monkeypatch, capfd, tmp_path):
+    assert train(*VIT, "attention=none", "tokens=tome", "tokens.r=4", base=()).code == 0
+    (run,) = folders()
+    code, _, err = export(monkeypatch, capfd, f"run={run}", "format=pt2")
+    assert code == 2 and "how many tokens it keeps depends on the image" in err and err.count("\n") == 1
+    assert export(monkeypatch, capfd, f"run={run}", f"out={tmp_path}/there")[0] == 0
+    for words, message in (
+        ((f"run={run}", "format=trt"), "format=trt is unknown; allowed: safetensors, pt2, onnx"),
+        ((f"run={run}", "count=1"), "count=1 must be at least 2"),
+        (("run=nowhere",), "run=nowhere: no run folder"),
+    ):
+        code, _, err = export(monkeypatch, capfd, *words)
+        assert code == 2 and message in err and err.count("\n") == 1

@@ -1,0 +1,41 @@
+"""A run of `task=probe`: nothing but the last layer changes, features are kept, the record tells."""
+
+import numpy as np
+import torch
+
+import zoomexp
+
+PROBE = (
+    "task=probe",
+    "dataset=digits",
+    "dataset.train_size=200",
+    "dataset.test_size=100",
+    "attention=none",
+    "logger=none",
+)
+
+
+def test_a_probe_changes_the_last_layer_alone_and_its_features_are_kept(train, tmp_path, facts, folders):
+    ended = train(*PROBE, base=())
+    assert ended.code == 0, ended.err
+    metrics = facts()["metrics"]
+    assert metrics["test/acc1"] > 50 and metrics["test/knn_acc1"] > 50  # of ten classes; random features do as much
+    assert round(metrics["train/penalty"], 6) in (0.01, 0.1, 1, 10) and metrics["epochs"] == 1
+    kept = sorted((tmp_path / "out" / "features").glob("*.npz"))
+    assert [file.name.split("-")[0] for file in kept] == ["train", "val"]
+    with np.load(kept[0]) as stored:
+        assert stored["features"].shape == (200, 64)
+    times = [file.stat().st_mtime_ns for file in kept]
+    assert train(*PROBE, "rerun=true", "task.neighbours=1", base=()).code == 0
+    assert [file.stat().st_mtime_ns for file in kept] == times
+    first = next(folder for folder in folders() if "features" not in str(folder))
+    weights = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert weights["model.bn1.num_batches_tracked"] == 0  # no training image went through in training mode
+    assert zoomexp.load(first).classes == tuple("0123456789")
+
+
+def test_what_cannot_be_probed(train):
+    ended = train(*PROBE, "mixing=mixup", base=())
+    assert ended.code == 2 and "task=probe: needs mixing=none" in ended.err
+    ended = train(*PROBE, "task.penalties=[0]", base=())
+    assert ended.code == 2 and "task.penalties=[0] must be at least one number above 0" in ended.err

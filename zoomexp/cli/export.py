@@ -1,0 +1,108 @@
+"""Export the network of a finished run, checked against it on real images, with a model card.
+
+    python scripts/export.py run=FOLDER format=safetensors
+    python scripts/export.py run=FOLDER format=onnx images=FOLDER out=FOLDER
+
+    run=FOLDER     the folder of a finished run
+    format=...     safetensors: the tensors | pt2: PyTorch's program | onnx: needs onnx, onnxscript, onnxruntime
+    images=...     images to check it on: a folder, a pattern or files; left out: the run's own test images
+    count=8        how many of them, at least 2
+    out=FOLDER     where the files go; left out: export/ in the run's folder
+    data_dir=DIR   where the run's data set lies; left out: where the run found it
+
+model.<format>   takes batches of any size
+config.json      the classes, and how an image becomes the input
+MODEL_CARD.md    choices, data, metrics with their interval, commit, intended use
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from zoomexp.atomic_file import atomic_file, writing
+from zoomexp.cli.script_options import check_choice, split, whole_numbers
+from zoomexp.errors import InputError
+from zoomexp.run.explain import building
+
+OPTIONS = {"run": "", "format": "safetensors", "images": "", "count": "8", "out": "", "data_dir": ""}
+console = Console(stderr=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    options = parse(arguments)
+    out = Path(options["out"]) if options["out"] else Path(options["run"]) / "export"
+    with console.status("building the network") as status, building(), writing("out", out):
+        file, difference = exported(options, out, status)
+    print(f"{file}: logits differ by at most {difference:.2g} from the network's")
+
+
+def parse(arguments: Sequence[str]) -> dict[str, str]:
+    """The options.
+
+    Raises:
+        InputError: For an unknown one, or a value that cannot be.
+    """
+    from zoomexp.export.formats import FORMATS
+
+    options, _ = split(arguments, OPTIONS)
+    if not options["run"]:
+        raise InputError("run: must be given, the folder of a finished run")
+    check_choice(options, "format", FORMATS)
+    if whole_numbers(options, "count")[0] < 2:
+        raise InputError(f"count={options['count']} must be at least 2: batches of one and of several are compared")
+    return options
+
+
+def exported(options: dict[str, str], out: Path, status: object) -> tuple[Path, float]:
+    """Export, compare, and only then keep the file; returns it and the largest difference of a logit."""
+    from zoomexp.export.card import model_card
+    from zoomexp.export.formats import check_equal, check_exportable, read, write
+    from zoomexp.results.stored import finished_facts
+    from zoomexp.run.stored_run import restored
+
+    run, kind = Path(options["run"]), options["format"]
+    facts, net = finished_facts(run, "run"), restored(run)
+    check_exportable(net, kind)
+    status.update("reading images")
+    images = real_images(run, options)
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"model.{kind}"
+    with atomic_file(file) as partial:
+        status.update(f"writing {file.name}")
+        whole = partial.with_name(f"partial.{file.name}")  # PyTorch looks at how a name ends
+        write(net, kind, whole, images)
+        status.update("comparing it with the network")
+        difference = check_equal(net, read(whole, kind, net), images)
+        shutil.move(whole, partial)
+    known = {"classes": facts.get("classes"), "seeing": facts.get("seeing"), "shape": facts["shape"]}
+    (out / "config.json").write_text(json.dumps(known, indent=2) + "\n")
+    (out / "MODEL_CARD.md").write_text(model_card(facts, file, run, difference, len(images)))
+    return file, difference
+
+
+def real_images(run: Path, options: dict[str, str]) -> object:
+    """Images as the network gets them: (B, C, S, S)."""
+    import numpy as np
+    import torch
+
+    from zoomexp.prediction.finding import image_files
+    from zoomexp.prediction.loading import load
+    from zoomexp.run.stored_run import data_of
+
+    count = int(options["count"])
+    if options["images"]:
+        seeing = load(run, "cpu", options["data_dir"] or None).seeing
+        images = [seeing.file(path) for path in image_files(options["images"])[:count]]
+        if len(images) < 2:
+            raise InputError(f"images={options['images']}: at least 2 images are needed")
+        return torch.stack(images)
+    data = data_of(run, options["data_dir"] or None)
+    spread = np.linspace(0, len(data.part("test")) - 1, count).astype(int)
+    return next(iter(data.plain_batches("test", spread, count)))["image"].contiguous()
