@@ -31,8 +31,9 @@ TABLES = load_tables(CONFIGS / "table")
 # Of the public data sets: classes, channels, side, training images.
 SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist": (10, 1, 32, 60_000),
         "tiny_imagenet": (200, 3, 64, 100_000), "cub200": (200, 3, 224, 5_994), "imagenet": (1000, 3, 224, 1_281_167),
-        "imagenet_a": (1000, 3, 224, 0), "cluttered_digits": (10, 1, 48, 10_000)}  # fmt: skip
-NETWORK = ("backbone", "attention", "insertion", "tokens")
+        "imagenet_a": (1000, 3, 224, 0), "cluttered_digits": (10, 1, 48, 10_000), "coco": (91, 3, 224, 118_287),
+        "digit_scenes": (10, 1, 48, 8_000)}  # fmt: skip
+NETWORK = ("backbone", "attention", "insertion", "tokens", "detector")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +107,7 @@ def check(run: Run, folder: Path) -> None:
     if cfg.evaluate == "start":
         check_weights(net, cfg.checkpoint)
     else:
-        images = cfg.dataset.train_size or cfg.dataset.get("train_images") or SETS[run.choices["dataset"]][3]
+        images = cfg.dataset.get("train_size") or cfg.dataset.get("train_images") or SETS[run.choices["dataset"]][3]
         assert cfg.dataset.batch_size <= images * (1 - cfg.dataset.val_fraction)
     if cfg.checkpoint is not None:
         source = next(need for need in run.used if Path(cfg.checkpoint).resolve().parents[1] == need.folder)
@@ -126,7 +127,7 @@ def finished(run: Run) -> None:
 def shape_of(run: Run) -> dict[str, int]:
     """What the data of a run would have a network built for."""
     classes, channels, side, _ = SETS[run.choices["dataset"]]
-    return {"num_classes": classes, "in_chans": channels, "image_size": run.config["dataset"]["image_size"] or side}
+    return {"num_classes": classes, "in_chans": channels, "image_size": run.config["dataset"].get("image_size") or side}
 
 
 def network_of(run: Run) -> torch.nn.Module:

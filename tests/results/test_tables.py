@@ -315,6 +315,8 @@ def test_zoomvit_values_of_hosts_thresholds_and_finders():
     values = (1.77, 2.63, 2.16, 2.17, 6.05, 7.25, 19.10, 21.10, 23.11)
     expected = dict(zip(models, [(value,) for value in values], strict=True))
     assert reported("zoomvit/table6", "test/acc1") == expected
+    yolos = {"YOLOS (DeiT-S)": (36.1,), "YOLOS (ZoomViT-S)": (36.5,)}
+    assert reported("zoomvit/table7", "test/ap") == yolos
     assert reported("zoomvit/table8", "test/acc1") == {
         "tiny, plain": (72.20,), "tiny, ZoomViT": (79.14,), "small, plain": (79.80,), "small, ZoomViT": (83.80,),
         "base, plain": (82.89,), "base, ZoomViT": (84.90,),
@@ -381,7 +383,7 @@ def test_the_convergence_control_reaches_its_drops():
 
 def test_nothing_but_these_columns_is_reported():
     checked = {"test/acc1", "test/error1", "val/error1_best", "val/best_epoch", "val/error1", "train/error1", "epochs"}
-    checked |= {"test/mse", "test/mae", "val/mse_lowest_at", "test/acc1_over_alpha", "test/any_crop"}
+    checked |= {"test/mse", "test/mae", "val/mse_lowest_at", "test/acc1_over_alpha", "test/any_crop", "test/ap"}
     checked |= {f"cost/{name}" for name in ("params_m", "macs_g", "test_img_per_s", "scorer_params_m", "macs_scorer_g")}
     checked |= {f"test/acc1_at/{alpha}" for alpha in ("1", "0.15", "0.05", "0.01", "0.005")}
     checked |= {"cost/epoch_s", "cost/train_h", "val/acc1_best", *(f"val/epochs_to_error{e}" for e in (20, 15, 12, 10))}

@@ -3,6 +3,7 @@
 import inspect
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,17 @@ def test_boxes_are_scored_in_pixels_of_the_file():
     torch.testing.assert_close(one.outcomes(None, None)["boxes"][0, 1], 3 * BOXES[1])
     found = one.results("test")
     assert float(found["test/ap"]) == pytest.approx(100) and "test/ap_medium" in found  # 24 x 48 pixels there
+
+
+def test_pictures_have_the_objects_and_the_sure_boxes():
+    one, given = task(), batch()
+    one.score("val", the_truth(), one.targets(given), given)
+    data = SimpleNamespace(mean=[0.0], std=[1.0], classes=("a", "b", "c"))
+    drawn = one.pictures({**given, "image": torch.zeros(3, 1, 32, 32)}, 2, data)["boxes"]
+    assert drawn.shape == (2, 3, 224, 224)
+    yellow = (drawn[0] - torch.tensor([255, 220, 0]).view(3, 1, 1) / 255).abs().amax(0) < 0.01
+    edges = [(int(7 * y), int(7 * x)) for x0, y0, x1, y1 in BOXES[:2].tolist() for y, x in ((y0, x0), (y0, x1 - 0.1))]
+    assert all(yellow[place] for place in edges) and not drawn[1].any()  # the second image has nothing
 
 
 def test_images_of_one_object_each():

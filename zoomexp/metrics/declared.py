@@ -114,7 +114,9 @@ COST = (
 EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6), _count("epoch_s", "epoch", "s"))
 
 DECLARED = tuple(
-    dict.fromkeys((*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *GATES, *EFFECTS, *COST, *EPOCHS))
+    dict.fromkeys(
+        (*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION, *GATES, *EFFECTS, *COST, *EPOCHS)
+    )
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one
 
