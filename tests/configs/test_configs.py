@@ -104,7 +104,7 @@ def at(config: DictConfig, key: tuple[str, ...]) -> object:
     return node
 
 
-OURS = {".trainer": {"graph", "on_oom"}}  # taken out before Lightning sees the options
+OURS = {".trainer": {"graph", "on_oom", "flush_denormal"}}  # taken out before Lightning sees the options
 
 
 @pytest.mark.parametrize("choice", CHOICES)

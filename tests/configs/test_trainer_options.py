@@ -26,6 +26,7 @@ NAMES = (
 VALUES = {"accelerator": "gpu", "num_nodes": 2, "max_steps": 3, "on_oom": "fail"}
 # What shows elsewhere: by which test, or for whom it is.
 ELSEWHERE = {
+    "flush_denormal": "tests/run/test_denormals.py",
     "on_oom": "tests/run/test_out_of_memory.py", "use_distributed_sampler": "data modules of one's own",
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
         "output_dir", "data_dir", "rerun", "stale", "compile", "dataset.data_dir", "dataset.num_workers",
         "trainer.accelerator", "trainer.profiler._target_", "trainer.devices", "trainer.num_nodes",
         "trainer.strategy", "trainer.log_every_n_steps",
-        "trainer.on_oom",
+        "trainer.on_oom", "trainer.flush_denormal",
         "trainer.graph",
         "callbacks.progress._target_", "callbacks.progress.every", "callbacks.gates._target_",
         "callbacks.gates.threshold", "callbacks.gates.every", "callbacks.gates.stop", "callbacks.history._target_",

@@ -22,6 +22,7 @@ LIGHTNINGS = "callbacks.checkpoints={_target_:pytorch_lightning.callbacks.ModelC
 def test_a_run_without_a_callback_is_a_whole_run(train, folders, dropped, best, history):
     ended = train(*dropped)
     assert ended.code == 0, ended.err
+    assert ("evaluate=best: no validated epoch was kept as the best; the last one is tested" in ended.err) is not best
     (folder,) = folders()
     facts = json.loads((folder / "metrics.json").read_text())
     assert facts["status"] == "finished" and facts["metrics"]["epochs"] == 1

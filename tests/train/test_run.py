@@ -163,8 +163,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert 100 < cost["peak_mib"] < 10_000
     assert set(cost) == {
         "params", "trainable_params", "module_params", "macs", "insertion_sites", "train_s", "img_per_s", "batch",
-        "effective_batch", "dtype", "device", "devices", "threads", "instruction_set", "peak_mib", "session_s",
-        "test_img_per_s",
+        "effective_batch", "dtype", "device", "devices", "threads", "instruction_set", "flush_denormal", "peak_mib",
+        "session_s", "test_img_per_s",
     }  # fmt: skip
 
     for shown in (f"{metrics['test/acc1']:.2f} %", f"{metrics['test/pointing_game']:.2f} %", "loupe after layer2",

@@ -45,7 +45,8 @@ ROOT_DEFAULTS = {"evaluate": "best", "checkpoint": None, "rounding": None}
 NOT_SCIENCE = (
     "output_dir", "data_dir", "rerun", "stale", "compile", "needs", "logger", "dataset.data_dir", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.profiler", "callbacks.progress",
+    "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.flush_denormal", "trainer.profiler",
+    "callbacks.progress",
     "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "recipe",
 )  # fmt: skip
 HYDRA_KEYS = ("_partial_", "_convert_", "_recursive_")  # how a target is called

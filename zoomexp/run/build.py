@@ -45,7 +45,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     from zoomexp.run.wandb_offline import check_mode
 
     check_mode(cfg.logger.get("mode"))
-    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom, cfg.trainer.flush_denormal)
     data = make(cfg.dataset)
     data = make(cfg.relevance)(data=data) if cfg.relevance else data
     data.prepare_data()
@@ -74,7 +74,7 @@ def check_ahead(cfg: DictConfig, folder: Path) -> None:
 
     from zoomexp.run.prepare import prepare
 
-    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom)
+    prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom, cfg.trainer.flush_denormal)
     for name in ("loss", "mixing"):
         make(cfg[name])
     stand_in = Linear(1, 1)
@@ -117,7 +117,7 @@ def _trainer(cfg: DictConfig, folder: Path) -> Any:
     options, named = cfg.trainer.copy(), {}
     callbacks = _callbacks(cfg)
     with open_dict(options):
-        del options.graph, options.on_oom  # not Lightning's
+        del options.graph, options.on_oom, options.flush_denormal  # not Lightning's
         if isinstance(options.get("profiler"), str):
             named["profiler"] = shown_profiler(options.pop("profiler"))
         # Without a bar of ours there is none; Lightning would put up its own.

@@ -12,6 +12,7 @@ from zoomexp import protocols
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.metrics.localisation import sides
 from zoomexp.results.provenance import processor
+from zoomexp.run.denormals import flushes_denormals
 
 COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
 
@@ -40,6 +41,7 @@ def run_cost(
         "devices": trainer.world_size,
         "threads": torch.get_num_threads(),
         "instruction_set": instruction_set(),
+        "flush_denormal": flushes_denormals(),
         "peak_mib": round(peak_bytes(on_gpu) / 2**20, 1),
     }
 

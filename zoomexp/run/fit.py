@@ -116,6 +116,8 @@ def fit(
     metrics |= next((callback.found for callback in trainer.callbacks if isinstance(callback, Effects)), {})
     if best:
         metrics[f"{best.monitor}_best"] = float(best.best_model_score)
+    if evaluate == "best" and not best and first_process():
+        sys.stderr.write("evaluate=best: no validated epoch was kept as the best; the last one is tested\n")
     weights = best.best_model_path if evaluate == "best" and best else str(last if last.exists() else begun)
     return weights, metrics, history
 

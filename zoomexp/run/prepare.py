@@ -10,17 +10,18 @@ import pytorch_lightning as pl
 from zoomexp import protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.errors import InputError
+from zoomexp.run.denormals import flush_denormals
 from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.weights.checkpoint import load_weights, other_classes
 
 
-def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
+def prepare(seed: int, evaluate: str, on_oom: str = "halve", flush_denormal: bool = True) -> None:
     """Check the run's own fields, seed every generator, and keep the libraries' advice off the screen.
 
     Raises:
         InputError: For a seed that is no whole number >= 0, an `evaluate` other than best, last and start, or an
-            `on_oom` other than halve and fail.
+            `on_oom` other than halve and fail, a `flush_denormal` other than true and false.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise InputError(f"seed={seed} must be a whole number, at least 0")
@@ -37,6 +38,7 @@ def prepare(seed: int, evaluate: str, on_oom: str = "halve") -> None:
     warnings.filterwarnings("ignore", module="PIL")  # what it says of a file names none; bad ones are named elsewhere
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last weights; not an error
     keep_memory()
+    flush_denormals(flush_denormal)
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
