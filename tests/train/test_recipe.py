@@ -70,7 +70,21 @@ def test_tokens_take_a_plain_transformer_unless_told_otherwise(tokens):
     assert (named["backbone"], named["attention"]) == ("deit_t", "cbam")
 
 
+@pytest.mark.parametrize("kind", ["cnn", "swin", "vit"])
+def test_fine_tuning_ones_own_images_takes_the_recipe_of_pretrained_hosts(kind):
+    experiment = compose_run([f"experiment=finetune/{kind}", "dataset.folder=birds"])
+    host = f"backbone={experiment.choices['backbone']}"
+    words = [host, "backbone.pretrained=true", "attention=none", "dataset=image_folder", "dataset.folder=birds"]
+    plain = compose_run([*words, "dataset.train_scale=[0.5,1.0]"])
+    assert plain.choices["recipe"] == f"finetune_{kind}" and plain.config == experiment.config
+    loupe = compose_run([f"experiment=finetune/{kind}", "attention=loupe"])
+    assert loupe.choices["loss"] == "sparse_gate"
+
+
 IMPOSSIBLE = {
+    ("experiment=finetune/cnn", "backbone.pretrained=false"): (
+        r"^recipe=finetune_cnn fine-tunes pretrained weights, and backbone\.pretrained=false .* backbone\.weights=FILE$"
+    ),
     ("backbone=swin_b", "recipe=finetune_swin", "backbone.pretrained=false"): (
         r"^recipe=finetune_swin fine-tunes pretrained weights, and backbone\.pretrained=false .* recipe=scratch_vit"
     ),

@@ -27,12 +27,12 @@ def fitted(
     """A run's config and choices under the recipe for its start: its own, or, unless one was typed, the other.
 
     Raises:
-        InputError: If a recipe was typed that the run's start rules out.
+        InputError: If a recipe was typed, or chosen by an experiment, that the run's start rules out.
     """
     recipe, start = cfg.recipe, "pretrained" if _pretrained(cfg) else "scratch"
     if not recipe or recipe.start == start:
         return cfg, choices
-    if typed("recipe", overrides):
+    if typed("recipe", overrides) or choices.get("experiment"):  # whoever asks to fine-tune is not given anything else
         raise InputError(_impossible(choices["recipe"], recipe.otherwise, start, cfg.backbone))
     return compose([*overrides, f"recipe={recipe.otherwise}"])
 
