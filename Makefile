@@ -17,7 +17,7 @@ help:  ## list the targets
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[dev,sweep]'
 	@touch $@
 
-demo: .venv/installed  ## install, train on the embedded data (about two minutes), draw what it looks at, write the report
+demo: .venv/installed  ## install, train on the embedded data (two to four minutes), draw what it looks at, write the report
 	$(BIN)/python train.py
 	@$(BIN)/python scripts/visualize.py run=latest
 	@$(BIN)/python scripts/report.py
