@@ -3,11 +3,13 @@
 import inspect
 import json
 from functools import partial
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.models import VisionTransformer
 from torch import nn
 
@@ -193,6 +195,13 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     np.testing.assert_array_equal(kept["index"], np.arange(9))
     assert kept["boxes"].shape == (9, 8, 4) and kept["found"].shape == (9, 8, 10)
     assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+    Image.new("L", (48, 48)).save(tmp_path / "new.png")
+    for command in (["predict", f"images={tmp_path}/new.png"], ["evaluate"], ["export"]):
+        name, *more = command
+        with pytest.raises(
+            InputError, match="says boxes, not classes; its boxes of the test images are in predictions"
+        ):
+            import_module(f"zoomexp.cli.{name}").main([f"run={record.parent}", *more])
 
 
 def trained(tmp_path, *words):

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from zoomexp.cli.script_options import split
 from zoomexp.errors import InputError
+from zoomexp.results.classifying import check_classifies
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.compose import compose_run
 from zoomexp.run.stored_run import stored_config
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> None:
     if not options["run"]:
         raise InputError("run: must be given, the folder of a finished run")
     facts, run = finished_facts(options["run"], "run"), Path(options["run"]).resolve()
+    check_classifies(facts, run)
     own = own_data(run, facts)
     if any(word.startswith("dataset=") for word in words):
         own = [f"dataset.image_size={facts['shape']['image_size']}"]

@@ -64,11 +64,14 @@ def exported(options: dict[str, str], out: Path, status: object) -> tuple[Path, 
     """Export, compare, and only then keep the file; returns it and the largest difference of a logit."""
     from zoomexp.export.card import model_card
     from zoomexp.export.formats import check_equal, check_exportable, read, write
+    from zoomexp.results.classifying import check_classifies
     from zoomexp.results.stored import finished_facts
     from zoomexp.run.stored_run import restored
 
     run, kind = Path(options["run"]), options["format"]
-    facts, net = finished_facts(run, "run"), restored(run)
+    facts = finished_facts(run, "run")
+    check_classifies(facts, run)
+    net = restored(run)
     check_exportable(net, kind)
     status.update("reading images")
     images = real_images(run, options)

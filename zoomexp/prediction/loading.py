@@ -4,6 +4,7 @@ from pathlib import Path
 
 from zoomexp.datasets.seeing import Seeing
 from zoomexp.prediction.predictor import Predictor
+from zoomexp.results.classifying import check_classifies
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.stored_run import data_of, restored
 
@@ -21,6 +22,7 @@ def load(run: str | Path, device: str = "auto", data_dir: str | Path | None = No
         InputError: No finished run lies there, or its network does not classify images.
     """
     facts = finished_facts(run, "run")
+    check_classifies(facts, run)
     if facts.get("classes") and facts.get("seeing"):
         classes, seeing = facts["classes"], Seeing.of_facts(facts["seeing"])
     else:
