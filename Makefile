@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format docs clean
+.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,13 @@ format: .venv/installed  ## format and mend what can be mended
 
 docs: .venv/docs  ## the documentation as a site, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lock: .venv/installed  ## requirements.lock: every version that is tested here, with its hashes; docs/licences.md: their licences
+	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[dashboard,data,detection,dev,docs,notebook,onnx,sweep]'
+	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/tested.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --all-extras --constraint .venv/tested.txt --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	scripts/dev/licences.sh $(BIN) > docs/licences.md
 
 clean:  ## remove the environment and caches, keep outputs
 	rm -rf .venv .pytest_cache .ruff_cache
