@@ -68,6 +68,20 @@ def test_a_table_loads(tmp_path):
     assert load_tables(tmp_path) == [table]
 
 
+def test_what_tables_share_stands_in_a_file_beside_them(tmp_path):
+    data = plain()
+    data["caveats"], data["scale"]["small"] = ["${shared.why}", "own"], "${shared.short}"
+    data["rows"][0]["overrides"] = ["tokens.eta=${oc.select:tokens.eta,0.5}"]  # not for this file to resolve
+    write(tmp_path, data)
+    (tmp_path / "paper" / "_shared.yaml").write_text("why: because\nshort: [trainer.max_epochs=1]\n")
+    (table,) = load_tables(tmp_path)
+    assert table.caveats == ("because", "own") and table.scale["small"] == ("trainer.max_epochs=1",)
+    assert table.rows[0].overrides == ("tokens.eta=${oc.select:tokens.eta,0.5}",)
+    data["caveats"] = ["${shared.wy}"]
+    with pytest.raises(InputError, match=r"\$\{shared\.wy\} is not among why, short of _shared\.yaml beside it"):
+        load(tmp_path, data)
+
+
 def test_tables_are_found_recursively_and_an_unknown_one_lists_them(tmp_path):
     load(tmp_path, plain())
     with pytest.raises(InputError, match="known tables: paper/one"):

@@ -1,10 +1,12 @@
 """A paper's table as data: `configs/table/<paper>/<table>.yaml` read strictly into frozen dataclasses.
 
 A table says what its rows run and what the paper reported; it holds no measured number. Unknown keys, duplicate rows,
-columns that do not exist and values that are not numbers are errors that name file, row and field.
+columns that do not exist and values that are not numbers are errors that name file, row and field. `${shared.<name>}`
+in the place of a text or a list takes what several tables of a paper say alike from `_shared.yaml` beside them.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -20,6 +22,8 @@ from zoomexp.results.claims import Claim
 from zoomexp.results.derived import declared
 
 SCALES = ("smoke", "small", "paper")
+SHARED = "_shared.yaml"  # what tables of a folder say alike: texts, or lists of overrides, by name
+TAKEN = re.compile(r"\$\{shared\.(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Table:
 
 def table_names(folder: Path) -> list[str]:
     """Every table below `folder`, as `<paper>/<table>`."""
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+    paths = (path for path in folder.rglob("*.yaml") if path.name != SHARED)
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in paths)
 
 
 def load_tables(folder: Path) -> list[Table]:
@@ -127,7 +132,7 @@ def load_table(folder: Path, name: str) -> Table:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         raise InputError(f"table: no {name!r}; known tables: {', '.join(table_names(folder)) or 'none'}")
-    data = _mapping(_parse(path), Table, str(path), without={"name"})
+    data = _mapping(_with_shared(_parse(path), path), Table, str(path), without={"name"})
     columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
     rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
     data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
@@ -146,6 +151,21 @@ def _parse(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def _with_shared(node: Any, path: Path) -> Any:
+    """A table's data with what it takes from the file that the tables of its folder share."""
+    if isinstance(node, dict):
+        return {key: _with_shared(value, path) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_shared(value, path) for value in node]
+    match = TAKEN.fullmatch(node) if isinstance(node, str) else None
+    if match is None:
+        return node
+    known = _parse(path.with_name(SHARED))
+    if match[1] not in known:
+        raise InputError(f"{path}: {node} is not among {', '.join(known)} of {SHARED} beside it")
+    return known[match[1]]
 
 
 def _column(entry: Any, where: str) -> Column:
