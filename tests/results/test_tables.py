@@ -107,7 +107,9 @@ def test_tables_are_complete_and_renderable(table):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_says_command_numbers_and_source(experiment):
     lines = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text().splitlines()
-    assert lines[:2] == ["# @package _global_", f"# python train.py experiment={experiment}"]
+    assert lines[0] == "# @package _global_" and f"{lines[1]} ".startswith(
+        f"# python train.py experiment={experiment} "
+    )
     assert lines[2].startswith("# Expected: ")
     assert any(line.startswith("# Source: ") for line in lines)
     composed([f"experiment={experiment}"])

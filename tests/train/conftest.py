@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from wandb.proto import wandb_internal_pb2
 
 from zoomexp.results.origin import data_now
+from zoomexp.results.sources import file_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -44,7 +45,8 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
         GlobalHydra.instance().clear()
-        data_now.cache_clear()  # a process of its own would not have it
+        data_now.cache_clear()  # a process of its own would have neither
+        file_of.cache_clear()
         capfd.readouterr()
         try:
             runpy.run_path(argv[0], run_name="__main__")

@@ -59,7 +59,7 @@ def sources(config: Mapping[str, Any]) -> dict[str, Source]:
     while todo:
         name = todo.pop()
         path = None if name in found or _watches(name) else file_of(name)
-        if path is not None:
+        if path is not None and path.is_file():  # it may have gone since it was found
             found[name] = _source(path, path.stat().st_mtime_ns, name, path.name == "__init__.py")
             todo += [*found[name].imports, *_above(name)]
     return dict(sorted(found.items()))
@@ -87,7 +87,7 @@ def changed_sources(folder: Path) -> list[str]:
 
 def _is_still(name: str, text: str, meaning: str) -> bool:
     path = file_of(name)
-    if path is None:
+    if path is None or not path.is_file():
         return False
     now = _text(path, path.stat().st_mtime_ns)
     return now == text or _meaning(path.read_bytes()) == meaning

@@ -29,6 +29,7 @@ RUN = (
 WHOLE = [
     "best.ckpt",
     "classes.csv",
+    "code.json",
     "config.yaml",
     "confusion.csv",
     "data.json",

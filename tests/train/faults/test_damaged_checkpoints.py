@@ -60,5 +60,5 @@ def test_a_checkpoint_to_start_from_that_would_run_code_is_refused(train, tmp_pa
     run_code(tmp_path / "evil.ckpt")
     ended = train(f"checkpoint='{tmp_path / 'evil.ckpt'}'")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "not a readable checkpoint (UnpicklingError)" in ended.err
+    assert "not a readable checkpoint of a run (UnpicklingError)" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["evil.ckpt"]
