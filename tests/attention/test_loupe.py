@@ -93,6 +93,10 @@ def test_bias_shifts_the_initial_bias() -> None:
         ({"reduction": 0}, "attention.reduction=0 must be a whole number, at least 1"),
         ({"bias": "high"}, "attention.bias='high' must be a finite number"),
         ({"bias": 1.0, "mask": "random"}, "attention.bias must be 0 with mask=random"),
+        (
+            {"reduction": 8, "mask": "random"},
+            "attention.reduction must be 4 with mask=random, which has no hidden layer",
+        ),
         ({"seed": 1}, "attention.seed must be 0 with mask=learned, which draws nothing, got 1"),
         ({"seed": -1}, "attention.seed=-1 must be a whole number, at least 0"),
     ],

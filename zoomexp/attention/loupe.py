@@ -29,6 +29,7 @@ from zoomexp.arguments import integer, number, one_of
 from zoomexp.attention.spatial_map import SpatialMap
 from zoomexp.errors import InputError
 
+REDUCTION = 4  # the released code's
 TILE = 64
 OPEN = 4.0  # sigmoid(4) = 0.982
 
@@ -67,7 +68,7 @@ class Loupe(SpatialMap):
         self,
         channels: int,
         *,
-        reduction: int = 4,
+        reduction: int = REDUCTION,
         mask: str = "learned",
         bias: float = 0.0,
         seed: int = 0,
@@ -82,6 +83,8 @@ class Loupe(SpatialMap):
             raise InputError(f"attention.bias must be 0 with mask={mask}, which learns no mask, got {bias!r}")
         if seed and mask != "random":
             raise InputError(f"attention.seed must be 0 with mask={mask}, which draws nothing, got {seed}")
+        if reduction != REDUCTION and mask in ("constant", "random"):
+            raise InputError(f"attention.reduction must be {REDUCTION} with mask={mask}, which has no hidden layer")
         one_of("attention.start", start, ("paper", "identity"))
         if start == "identity" and (bias or mask in ("constant", "random")):
             raise InputError(f"attention.start=identity needs a mask that is learned and no bias, got {mask}, {bias:g}")
