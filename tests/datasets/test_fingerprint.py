@@ -9,8 +9,11 @@ import pytest
 
 from zoomexp.datasets import fingerprint
 from zoomexp.datasets.arrays import ImageArrays
+from zoomexp.datasets.coco_annotations import Annotated
 from zoomexp.datasets.fingerprint import data_fingerprint, of_split
 from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.scene_files import SceneFiles
+from zoomexp.datasets.scenes import Scenes
 
 
 @pytest.fixture
@@ -80,3 +83,35 @@ def test_of_a_data_module():
     assert found["kind"] == "arrays"
     assert data_fingerprint(SimpleNamespace(part=part, classes=("b", "a")))["classes"] != found["classes"]
     assert data_fingerprint(SimpleNamespace()) is None
+
+
+def test_scenes_in_memory():
+    def made():
+        images = np.zeros((2, 4, 4, 1), np.uint8)
+        return Scenes(images, np.array([1, 2]), np.zeros((3, 4), np.float32), np.array([0, 1, 1]))
+
+    for name in ("images", "counts", "boxes", "labels"):
+        one, other = made(), made()
+        assert of_split(one) == of_split(other)
+        getattr(other, name)[-1] += 1
+        assert of_split(one) != of_split(other), name
+
+
+def test_scenes_in_files(tmp_path):
+    def made():
+        arrays = {name: np.zeros(3, np.float32) for name in ("boxes", "labels", "crowd", "area")}
+        of_images = {"ids": np.arange(2), "sizes": np.ones((2, 2)), "counts": np.array([1, 2])}
+        classes, skipped = np.array(["a"]), np.zeros(1)
+        names = np.array([b"0.jpg", b"1.jpg"])
+        return SceneFiles(tmp_path, Annotated(names, **of_images, **arrays, classes=classes, skipped=skipped),
+                          np.array([0, 1]))  # fmt: skip
+
+    for name in ("0.jpg", "1.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    before = data_fingerprint(SimpleNamespace(scenes=lambda split: made(), classes=("a",)))
+    assert before["kind"] == "files"
+    changed = made()
+    changed.annotated.boxes[2] += 1
+    assert of_split(changed) != before["test"] == of_split(made())
+    (tmp_path / "1.jpg").write_bytes(b"2.jpg")
+    assert of_split(made()) != before["test"]

@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from zoomexp import protocols
-from zoomexp.datasets.image_files import ImageFiles
-
 BYTES = 2**26  # a split; a second or less
 FILES = 100_000  # a split, whose sizes are asked for
-KNOWN = ("paths", "labels", "boxes", "parts", "groups", "index")
+KNOWN = ("paths", "labels", "boxes", "parts", "groups", "index", "counts", "positions")
 
 
 def data_fingerprint(data: Any) -> dict[str, str] | None:
@@ -25,13 +22,14 @@ def data_fingerprint(data: Any) -> dict[str, str] | None:
     Beside them stands the `kind`: "files" or "arrays".
 
     Args:
-        data: a data module; see `protocols.ListsImages`.
+        data: a data module with `part` (see `protocols.ListsImages`), or with `scenes` where images have many objects.
     """
-    if not protocols.lists_images(data):
+    split_of = getattr(data, "part", None) or getattr(data, "scenes", None)
+    if split_of is None:
         return None
-    parts = {split: data.part(split) for split in ("train", "val", "test")}
+    parts = {split: split_of(split) for split in ("train", "val", "test")}
     found = {split: of_split(part) for split, part in parts.items() if part is not None}
-    kind = "files" if any(isinstance(part, ImageFiles) for part in parts.values()) else "arrays"
+    kind = "files" if any(hasattr(part, "path") for part in parts.values()) else "arrays"
     return found | {
         "kind": kind,
         "classes": _hexadecimal("\0".join(map(str, data.classes)).encode(errors="surrogateescape")),
@@ -42,14 +40,15 @@ def of_split(part: Any) -> str:
     """16 hexadecimal digits of the images of a split.
 
     Args:
-        part: `ImageFiles`, `ImageArrays`, or anything with some of their attributes.
+        part: `ImageFiles`, `ImageArrays`, `SceneFiles`, `Scenes`, or anything with some of their attributes.
     """
     return _hexadecimal(*_known(part), *_content(part))
 
 
 def _known(part: Any) -> Iterator[bytes]:
-    for name in KNOWN:
-        values = getattr(part, name, None)
+    annotated = getattr(part, "annotated", None)
+    found = {name: getattr(part, name, None) for name in KNOWN} | (vars(annotated) if annotated else {})
+    for name, values in found.items():
         if values is not None:
             values = np.asarray(values)
             yield f"{name}{values.dtype.str}{values.shape}".encode()
@@ -57,7 +56,7 @@ def _known(part: Any) -> Iterator[bytes]:
 
 
 def _content(part: Any) -> Iterator[bytes]:
-    if isinstance(part, ImageFiles):
+    if hasattr(part, "path"):
         asked = _spread(len(part), FILES)
         sizes = np.array([part.path(position).stat().st_size for position in asked], np.int64)
         yield sizes.tobytes()
