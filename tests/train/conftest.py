@@ -35,6 +35,19 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1"} | extra
 
 
+def run_script(name: str, words: tuple[str, ...], monkeypatch, capfd) -> Ended:
+    """Run `python scripts/<name>.py ...` in this process."""
+    path = str(ROOT / "scripts" / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [path, *words])
+    capfd.readouterr()
+    try:
+        runpy.run_path(path, run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+    return Ended(code, *capfd.readouterr())
+
+
 @pytest.fixture
 def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
     """`train("attention=none", ...)` runs `python train.py ...` in this process, writing under `tmp_path / "out"`."""

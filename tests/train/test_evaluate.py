@@ -1,8 +1,6 @@
 """A finished run tested again: on its own data, with mirrored images, at another size, on another set."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +8,15 @@ import pytest
 import torch
 
 import zoomexp
+from tests.train.conftest import Ended, run_script
 from zoomexp.tasks.classification import mean_softmax
 
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "evaluate.py")
 BIRDS = ("dataset=image_folder", "dataset.image_size=16", "dataset.batch_size=4", "attention=loupe", "logger=none",
          "trainer.max_epochs=1", "dataset.crop_pct=0.75")  # fmt: skip
 
 
-def evaluate(monkeypatch, capfd, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *words])
-    capfd.readouterr()
-    try:
-        runpy.run_path(SCRIPT, run_name="__main__")
-        code = 0
-    except SystemExit as error:
-        code = error.code or 0
-    return code, *capfd.readouterr()
+def evaluate(monkeypatch, capfd, *words: str) -> Ended:
+    return run_script("evaluate", words, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """A finished run's network as a file: what other programs compute with it, and what is refused."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +8,15 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from tests.train.conftest import Ended, run_script
 from zoomexp.run.stored_run import restored
 
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "export.py")
 VIT = ("backbone=vit_digits", "dataset=cluttered_digits", "dataset.train_images=40", "dataset.test_images=12",
        "trainer=smoke", "logger=none")  # fmt: skip
 
 
-def export(monkeypatch, capfd, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *words])
-    capfd.readouterr()
-    try:
-        runpy.run_path(SCRIPT, run_name="__main__")
-        code = 0
-    except SystemExit as error:
-        code = error.code
-    return code, *capfd.readouterr()
+def export(monkeypatch, capfd, *words: str) -> Ended:
+    return run_script("export", words, monkeypatch, capfd)
 
 
 @pytest.fixture

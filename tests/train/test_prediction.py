@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,9 @@ import torch
 from PIL import Image
 
 import zoomexp
+from tests.train.conftest import Ended, run_script
 from zoomexp.errors import InputError
 
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "predict.py")
 CLASSES = ("gull", "tern", "wren")
 
 
@@ -30,15 +28,8 @@ def run(train, tmp_path, images_of, folders) -> Path:
     return folders()[0]
 
 
-def predict(monkeypatch, capfd, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *words])
-    capfd.readouterr()
-    try:
-        runpy.run_path(SCRIPT, run_name="__main__")
-        code = 0
-    except SystemExit as error:
-        code = error.code
-    return code, *capfd.readouterr()
+def predict(monkeypatch, capfd, *words: str) -> Ended:
+    return run_script("predict", words, monkeypatch, capfd)
 
 
 def test_a_notebook_names_what_the_test_named(run, tmp_path):
