@@ -59,13 +59,16 @@ def changes(folder: Path, facts: Mapping[str, Any], look_at_arrays: bool = False
         facts: its record.
         look_at_arrays: compare data that are no image files, too; they have to be read for it.
     """
-    try:
-        config = renamed(read_config(folder))
-    except RecordError:
-        return ""
     identity = facts.get("identity") if isinstance(facts.get("identity"), Mapping) else {}
-    data = told_data(data_changes(identity, config, look_at_arrays))
-    return "; ".join(filter(None, (data, *_changed_files(identity, config), told_code(folder))))
+    found = [told_code(folder)]
+    if identity.get("files") or _compares_data(identity, look_at_arrays):  # else its config need not be read
+        try:
+            config = renamed(read_config(folder))
+        except RecordError:
+            return ""
+        data = told_data(data_changes(identity, config, look_at_arrays))
+        found = [data, *_changed_files(identity, config), *found]
+    return "; ".join(filter(None, found))
 
 
 def has_origin(facts: Mapping[str, Any]) -> bool:
@@ -75,11 +78,15 @@ def has_origin(facts: Mapping[str, Any]) -> bool:
 
 def data_changes(identity: Mapping[str, Any], config: Mapping[str, Any], look_at_arrays: bool = True) -> list[str]:
     """The splits that would not be read as a record's `identity` has them; none where the data are not here."""
-    known = identity.get("data")
-    if not isinstance(known, Mapping) or not (look_at_arrays or known.get("kind") == "files"):
+    if not _compares_data(identity, look_at_arrays):
         return []
     now = data_now(json.dumps(config["dataset"]))
-    return _differing(known, now) if now else []
+    return _differing(identity["data"], now) if now else []
+
+
+def _compares_data(identity: Mapping[str, Any], look_at_arrays: bool) -> bool:
+    known = identity.get("data")
+    return isinstance(known, Mapping) and (look_at_arrays or known.get("kind") == "files")
 
 
 def told_data(splits: list[str]) -> str:
