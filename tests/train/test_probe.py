@@ -18,6 +18,8 @@ PROBE = (
 def test_a_probe_changes_the_last_layer_alone_and_its_features_are_kept(train, tmp_path, facts, folders):
     ended = train(*PROBE, base=())
     assert ended.code == 0, ended.err
+    announced = "to test; one pass over the images, and a linear layer fitted to their features\n"
+    assert announced in ended.err and "epochs" not in ended.err.splitlines()[0]
     metrics = facts()["metrics"]
     assert metrics["test/acc1"] > 50 and metrics["test/knn_acc1"] > 50  # of ten classes; random features do as much
     assert round(metrics["train/penalty"], 6) in (0.01, 0.1, 1, 10) and metrics["epochs"] == 1

@@ -28,6 +28,24 @@ TAKEN = {
     ("backbone=deit_s", "attention=none"): (
         "finetune_vit", "cub200", "cross_entropy", "adamw_finetune", "warmup_cosine"
     ),
+    ("backbone=timm", "backbone.name=tf_efficientnet_lite0", "attention=none", "backbone.weights=net.pth"): (
+        "finetune_cnn", "cub200", "cross_entropy", "adamw_finetune", "warmup_cosine"
+    ),
+    ("backbone=timm", "backbone.name=vit_small_patch14_dinov2", "attention=none", "backbone.weights=net.pth"): (
+        "finetune_vit", "cub200", "cross_entropy", "adamw_finetune", "warmup_cosine"
+    ),
+    ("backbone=timm", "backbone.name=swin_tiny_patch4_window7_224", "attention=cbam", "backbone.pretrained=true"): (
+        "finetune_swin", "cub200", "cross_entropy", "lion_finetune", "finetune_cosine"
+    ),
+    ("backbone=timm", "backbone.name=vit_tiny_patch16_224", "attention=none"): (
+        "scratch_vit", "cluttered_digits", "cross_entropy", "adamw_scratch", "warmup_cosine"
+    ),
+    ("backbone=timm", "backbone.name=vit_tiny_patch16_224", "attention=none", "recipe=scratch_cnn"): (
+        "scratch_cnn", "cluttered_digits", "cross_entropy", "adamw_scratch", "warmup_cosine"
+    ),
+    ("backbone=timm", "backbone.name=no_such_model", "attention=none"): (
+        "scratch_cnn", "cluttered_digits", "cross_entropy", "adamw_scratch", "warmup_cosine"
+    ),
     ("experiment=cnntention/cifar10", "attention=loupe"): ("none", "cifar10", "cross_entropy", "sgd", "multistep"),
 }  # fmt: skip
 
@@ -137,3 +155,10 @@ def test_first_words(train):
     assert first == f"{host}, images: 128 to train on, 14 to validate, 60 to test; 1 epochs of 4 steps"
     recipe = "recipe=scratch_cnn of backbone=resnet20: optimizer=sgd (typed) scheduler=warmup_cosine loss=cross_entropy"
     assert second.startswith(f"{recipe}; starts, writes ")
+
+
+def test_first_words_name_the_timm_model_that_the_recipe_is_for(train):
+    words = ("backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.image_size=32", "attention=none")
+    ended = train(*words, "trainer=smoke")
+    told = "recipe=scratch_vit of backbone=timm backbone.name=vit_tiny_patch16_224: optimizer=adamw_scratch "
+    assert ended.code == 0 and ended.err.splitlines()[1].startswith(told), ended.err

@@ -51,7 +51,7 @@ def fit_and_test(
             torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
         weights, metrics, history = None, {}, []
         if evaluate == "start":
-            say_opening(None, task.model, data, record)
+            say_opening(None, task, data, record)
         else:
             weights, metrics, history = fit(trainer, task, data, record, evaluate)
         test_started = time.perf_counter()
@@ -105,7 +105,7 @@ def fit(
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the latest metrics (and the best), and the history."""
     begun = to_resume(record.folder)
-    say_opening(trainer, task.model, data, record, begun)
+    say_opening(trainer, task, data, record, begun)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
     finally:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from zoomexp.processes import first_process
 from zoomexp.protocols import lists_images
@@ -19,7 +18,7 @@ SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
 
 def say_opening(
     trainer: pl.Trainer | None,
-    net: nn.Module,
+    task: pl.LightningModule,
     data: pl.LightningDataModule,
     record: RunRecord,
     begun: Path | None = None,
@@ -28,7 +27,7 @@ def say_opening(
 
     Args:
         trainer: What trains; None: nothing is trained.
-        net: The network, its modules inserted.
+        task: Around the network, its modules inserted.
         data: Set up.
         record: Names the run, its choices and its folder.
         begun: The checkpoint that training goes on from; None: it begins.
@@ -36,11 +35,11 @@ def say_opening(
     if not first_process():
         return
     choices = record.facts["choices"]
-    sites = ", ".join(net.insertion_sites)
+    sites = ", ".join(task.model.insertion_sites)
     host = f"{choices['attention']} after {sites} in {choices['backbone']}" if sites else choices["backbone"]
     parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
     sizes = ", ".join(f"{len(part):,} {SPLITS[name]}" for name, part in parts.items() if part is not None)
-    work = "tested without training" if trainer is None else _work(trainer, data)
+    work = "tested without training" if trainer is None else task.work or _epochs(trainer, data)
     start = f"resumes at epoch {_epochs_done(begun) + 1}" if begun else "starts"
     sys.stderr.write(
         f"{host} on {choices['dataset']}{sizes and f', images: {sizes}'}; {work}\n"
@@ -54,7 +53,7 @@ def _epochs_done(checkpoint: Path) -> int:
     return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["epoch"] + 1
 
 
-def _work(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:
+def _epochs(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:
     if trainer.max_steps > 0:
         return f"{trainer.max_steps} steps"
     batches = used(trainer.limit_train_batches, len(data.train_dataloader()))

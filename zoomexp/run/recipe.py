@@ -5,6 +5,8 @@ typed, or chosen by an experiment, wins over both. A file cannot know whether pr
 recipe says which start it is for, and which recipe takes its place under the other,
 
     recipe: {start: pretrained, otherwise: scratch_vit}
+
+Nor can `configs/backbone/timm.yaml` know which network is named: where `backbone.name` is typed, its kind decides.
 """
 
 import contextlib
@@ -12,10 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from omegaconf import DictConfig
 
+from zoomexp.backbones.kinds import kind_of
 from zoomexp.errors import InputError
 from zoomexp.run.overrides import key_of
 
 GROUPS = ("optimizer", "scheduler", "loss")  # what the opening line names
+OF_KIND = {
+    "cnn": {"scratch": "scratch_cnn", "pretrained": "finetune_cnn"},
+    "swin": {"scratch": "scratch_vit", "pretrained": "finetune_swin"},
+    "vit": {"scratch": "scratch_vit", "pretrained": "finetune_vit"},
+}
 
 
 def fitted(
@@ -24,17 +32,22 @@ def fitted(
     overrides: Sequence[str],
     compose: Callable[[Sequence[str]], tuple[DictConfig, dict[str, str]]],
 ) -> tuple[DictConfig, Mapping[str, str]]:
-    """A run's config and choices under the recipe for its start: its own, or, unless one was typed, the other.
+    """A run's config and choices under the recipe for its host and start: its own, or, unless one was typed, another.
 
     Raises:
         InputError: If a recipe was typed, or chosen by an experiment, that the run's start rules out.
     """
     recipe, start = cfg.recipe, "pretrained" if _pretrained(cfg) else "scratch"
-    if not recipe or recipe.start == start:
+    if not recipe:
         return cfg, choices
     if typed("recipe", overrides) or choices.get("experiment"):  # whoever asks to fine-tune is not given anything else
-        raise InputError(_impossible(choices["recipe"], recipe.otherwise, start, cfg.backbone))
-    return compose([*overrides, f"recipe={recipe.otherwise}"])
+        if recipe.start != start:
+            raise InputError(_impossible(choices["recipe"], recipe.otherwise, start, cfg.backbone))
+        return cfg, choices
+    fitting = choices["recipe"] if recipe.start == start else recipe.otherwise
+    if typed("backbone.name", overrides):
+        fitting = OF_KIND.get(kind_of(cfg.backbone.get("name")), {}).get(start, fitting)
+    return (cfg, choices) if fitting == choices["recipe"] else compose([*overrides, f"recipe={fitting}"])
 
 
 def _pretrained(cfg: DictConfig) -> bool:
@@ -73,7 +86,8 @@ def told(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     else:
         origin = f"recipe={choices['recipe']}" + " (typed)" * typed("recipe", overrides)
         named = choices["recipe"] != "none" and not typed("recipe", overrides)
-        origin += f" of backbone={choices['backbone']}" * named
+        names = "".join(f" {word}" for word in overrides if key_of(word) == "backbone.name")
+        origin += f" of backbone={choices['backbone']}{names}" * named
     parts = (f"{group}={choices[group]}" + " (typed)" * typed(group, overrides) for group in GROUPS)
     return f"{origin}: {' '.join(parts)}"
 

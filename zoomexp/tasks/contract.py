@@ -26,6 +26,7 @@ class Task(Protocol):
     Attributes:
         quantities: what it measures; overviews show those that say so.
         main: the one of them that the best epoch is chosen by.
+        work: what a run announces in the place of its epochs, where it does not train through them; None elsewhere.
         model: the network.
         inputs: the entries of a batch that it cannot do without, beside labels: the network's arguments in their order,
             and a teacher's `map` where that is the target.
@@ -35,6 +36,7 @@ class Task(Protocol):
 
     quantities: Sequence[Quantity]
     main: Quantity
+    work: str | None
     model: nn.Module
     inputs: Sequence[str]
     meter: TrainingMeter

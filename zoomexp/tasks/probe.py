@@ -46,6 +46,7 @@ class Probe(Classifier):
     """
 
     quantities = (*Classifier.quantities, *PROBE)
+    work = "one pass over the images, and a linear layer fitted to their features"
 
     def __init__(
         self,

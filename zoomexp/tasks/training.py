@@ -44,6 +44,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (LOSS,)
     main: ClassVar[Quantity] = LOSS
+    work: ClassVar[str | None] = None
 
     def __init__(
         self,
