@@ -66,6 +66,12 @@ class HasMap(Protocol):
     map: Tensor | None
 
 
+class HasOpening(Protocol):
+    """An inserted module with gates and no map: `opening`, their mean, a scalar in [0, 1]; None before a forward."""
+
+    opening: Tensor | None
+
+
 class HasPlace(Protocol):
     """An attention module with a place of its paper's own: `default_at`, as `insertion.at` names it."""
 
@@ -228,6 +234,13 @@ def inserted(network: nn.Module) -> nn.ModuleDict:
 def own_map(module: nn.Module) -> Tensor | None:
     """The map of a module's last forward, if it has one."""
     return getattr(module, "map", None)
+
+
+def own_opening(module: nn.Module) -> Tensor | None:
+    """How far a module was open in its last forward: the mean of its map, or what it says of its gates; detached."""
+    if (gates := own_map(module)) is not None:
+        return gates.detach().float().mean()
+    return getattr(module, "opening", None)
 
 
 def own_loss(part: nn.Module) -> Tensor | Callable[[Any], Tensor] | None:

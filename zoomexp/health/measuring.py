@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoomexp.protocols import own_map
+from zoomexp.protocols import own_map, own_opening
 
 
 @torch.no_grad()
@@ -34,12 +34,12 @@ def gate_state(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def resting_state(module: nn.Module) -> dict[str, Tensor]:
-    """What can be read between two forwards: `gamma`, the scalar gate, and `opening`, the map's mean in percent."""
+    """What can be read between two forwards: `gamma`, the scalar gate, and `opening`, the gates' mean in percent."""
     values = {}
     if (gamma := getattr(module, "gamma", None)) is not None:
         values["gamma"] = torch.as_tensor(gamma, dtype=torch.float32).detach().clone()
-    if (gate := own_map(module)) is not None:
-        values["opening"] = 100 * gate.detach().float().mean()
+    if (opening := own_opening(module)) is not None:
+        values["opening"] = 100 * opening
     return values
 
 
