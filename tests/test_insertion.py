@@ -180,6 +180,34 @@ def test_named_places_on_the_papers_hosts():
     assert next(iter(swin.inserted.values())).layout.kind == "NHWC"
 
 
+def test_within_and_between_blocks():
+    def paths(net, at):
+        return insert(net, lambda channels: nn.Identity(), at, torch.zeros(1, 3, 64, 64))
+
+    nine = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1, 2)]
+    assert paths(ResNet20(), "between_blocks") == nine
+    assert paths(ResNet20(), "within_blocks") == [f"{path}.bn2" for path in nine]
+    bottlenecks = paths(timm.create_model("resnet50"), "within_blocks")
+    assert len(bottlenecks) == 16 and all(path.endswith(".bn3") for path in bottlenecks)
+    assert paths(timm.create_model("resnet18"), "within_blocks")[0] == "layer1.0.bn2"
+    skipping = paths(timm.create_model("mobilenetv2_050"), "within_blocks")  # blocks that change the size have no sum
+    assert len(skipping) == 10 and all(path.endswith(".bn3") for path in skipping)
+    with pytest.raises(InputError, match=r"^insertion\.at=within_blocks: ConvNeXt has no residual blocks"):
+        paths(timm.create_model("convnext_atto"), "within_blocks")
+
+
+def test_within_is_before_the_sum_and_between_after_it():
+    torch.manual_seed(0)
+    net, image = ResNet20().eval(), torch.randn(1, 3, 32, 32)
+    within, between = copy.deepcopy(net), copy.deepcopy(net)
+    insert(within, lambda channels: Scale(channels, 2.0), "within_blocks", image)
+    insert(between, lambda channels: Scale(channels, 2.0), "between_blocks", image)
+    x, block = torch.randn(1, 16, 8, 8), net.layer1[1]
+    branch = block.bn2(block.conv2(block.act(block.bn1(block.conv1(x)))))
+    torch.testing.assert_close(within.layer1[1](x), (2 * branch + x).relu())
+    torch.testing.assert_close(between.layer1[1](x), 2 * (branch + x).relu())
+
+
 @pytest.mark.parametrize("at", [[], "stage9", "stage4", 3, -4, [0, "middle"], 1.5, True])
 def test_missing_sites_are_listed(at):
     with pytest.raises(InputError, match=r"insertion\.at.*0=layer1 \(16 ch, stride 1\), 1=layer2.*2=layer3") as error:

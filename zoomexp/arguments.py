@@ -3,6 +3,7 @@
 Values stand there as Python writes them, so that the text '0.1' is told from the number. A bool is never a number.
 """
 
+import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -60,6 +61,16 @@ def list_of(field: str, value: object, of: type | tuple[type, ...], allowed: str
     """Refuse anything but a list of `of`; `allowed` says what may stand in it."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     _refuse_unless(is_list and all(_is_a(one, of) for one in value), field, value, f"a list of {allowed}")
+
+
+def known_options(field: str, make: Callable[..., object]) -> None:
+    """Refuse a partial call with arguments that its function does not have; the error lists those it has."""
+    function, given = getattr(make, "func", make), getattr(make, "keywords", {})
+    known = inspect.signature(function).parameters
+    unknown = [] if any(p.kind is p.VAR_KEYWORD for p in known.values()) else [k for k in given if k not in known]
+    if unknown:
+        allowed = ", ".join(name for name in known if name != "channels")
+        raise InputError(f"{field}.{unknown[0]}: {function.__name__} has no such option; allowed: {allowed}")
 
 
 def _is_a(value: object, kind: type | tuple[type, ...]) -> bool:

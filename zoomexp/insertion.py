@@ -8,6 +8,7 @@ Sites are timm's `feature_info` rows, counted from 0. The named places count sta
     last             the last site
     every_stage      all stages, without the stem
     multi_scale      stages 1 to 3
+    within_blocks    in every residual block, before the sum; between_blocks: after it (see `blocks`)
     layer1.1         any other name is the dotted path of a module of the host
 
 A module is registered on the host as `inserted.<path>` and driven by a forward hook, so no key of the host's state
@@ -24,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zoomexp import protocols
+from zoomexp.blocks import PLACES, block_places
 from zoomexp.errors import InputError
 
-NAMED = ("stem", "stage1", "stage2", "stage3", "stage4", "last", "every_stage", "multi_scale")
+STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
     """Turn `at` into sites: in order of depth as written, each once."""
     known = sites(net)
     stem, stages = _stem_and_stages(known)
+    several = {"last": known[-1:], "every_stage": stages, "multi_scale": stages[:3]}
     wanted = [at] if isinstance(at, str) or not isinstance(at, Sequence) else list(at)
     found: list[Site] = []
     for name in wanted:
@@ -154,14 +157,12 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
             found.append(known[name])
         elif name == "stem":
             found.append(_stem(net, stem, stages[0] if stem else known[0], example))
-        elif name == "last":
-            found.append(known[-1])
-        elif name == "every_stage":
-            found += stages
-        elif name == "multi_scale":
-            found += stages[:3]
-        elif name in NAMED and int(name[-1]) <= len(stages):
-            found.append(stages[int(name[-1]) - 1])
+        elif isinstance(name, str) and name in several:
+            found += several[name]
+        elif name in PLACES:
+            found += [Site(path) for path in block_places(net, name)]
+        elif name in STAGES[: len(stages)]:
+            found.append(stages[STAGES.index(name)])
         elif isinstance(name, str) and name in dict(net.named_modules()):
             found.append(Site(name))
         else:
@@ -173,7 +174,7 @@ def _resolve(net: nn.Module, at: str | int | Sequence[str | int], example: Tenso
 
 def _allowed(known: list[Site], stages: list[Site]) -> str:
     listed = ", ".join(f"{i}={site.path} ({site.channels} ch, stride {site.stride})" for i, site in enumerate(known))
-    named = f"stem, stage1..stage{len(stages)}, last, every_stage, multi_scale"
+    named = f"stem, stage1..stage{len(stages)}, last, every_stage, multi_scale, {', '.join(PLACES)}"
     return f"allowed: {named}, a module's path, or of the indices {listed}"
 
 

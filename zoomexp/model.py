@@ -1,12 +1,12 @@
 """From a backbone and a module to one network; plain torch, for train.py and notebooks alike."""
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from zoomexp import protocols
+from zoomexp.arguments import known_options
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
 from zoomexp.metrics.localisation import sides
@@ -49,8 +49,9 @@ def build_model(
     example = torch.zeros(1, in_chans, *sides(image_size))
     net.insertion_sites = getattr(net, "insertion_sites", [])  # a trained network may come with modules
     if attention is not None:
+        known_options("attention", attention)
         at = at if at is not None else default_place(attention)
-        net.insertion_sites = [*net.insertion_sites, *insert(net, _checked(attention), at, example)]
+        net.insertion_sites = [*net.insertion_sites, *insert(net, attention, at, example)]
     places, weights = net.insertion_sites, getattr(net, "start_weights", None)
     if detector is not None:
         net = detector(net, num_classes=num_classes, image_size=image_size, tokens=tokens)
@@ -73,15 +74,3 @@ def _check_size(net: nn.Module, image_size: int | tuple[int, int]) -> None:
         raise InputError(f"backbone.image_size={size[0]} must be at least {embed.patch_size[0]}, a patch's side")
     if size and tuple(size) != sides(image_size):
         raise InputError(f"dataset.image_size={image_size} must be backbone.image_size={size[0]}, as it is by default")
-
-
-def _checked(attention: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
-    """Turn an argument that the module's constructor does not know into an input error that lists those it does."""
-    function = getattr(attention, "func", attention)
-    given = getattr(attention, "keywords", {})
-    known = inspect.signature(function).parameters
-    unknown = [] if any(p.kind is p.VAR_KEYWORD for p in known.values()) else [k for k in given if k not in known]
-    if unknown:
-        allowed = ", ".join(name for name in known if name != "channels")
-        raise InputError(f"attention.{unknown[0]}: {function.__name__} has no such option; allowed: {allowed}")
-    return attention

@@ -72,6 +72,12 @@ class HasOpening(Protocol):
     opening: Tensor | None
 
 
+class HasBranches(Protocol):
+    """An inserted module made of others: `branches`, by name; an identity stands for none."""
+
+    branches: nn.ModuleDict
+
+
 class HasPlace(Protocol):
     """An attention module with a place of its paper's own: `default_at`, as `insertion.at` names it."""
 
@@ -229,6 +235,16 @@ def resamples_plainly(network: nn.Module) -> bool:
 def inserted(network: nn.Module) -> nn.ModuleDict:
     """The inserted modules by place; none unless some were inserted."""
     return getattr(network, "inserted", nn.ModuleDict())
+
+
+def acting(network: nn.Module) -> dict[str, nn.Module]:
+    """The inserted modules by place, and after each its branches by place/name."""
+    found: dict[str, nn.Module] = {}
+    for place, one in inserted(network).items():
+        branches = getattr(one.module, "branches", {}).items()
+        found |= {place: one.module}
+        found |= {f"{place}/{name}": branch for name, branch in branches if not isinstance(branch, nn.Identity)}
+    return found
 
 
 def own_map(module: nn.Module) -> Tensor | None:

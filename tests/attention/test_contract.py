@@ -19,7 +19,11 @@ import zoomexp.attention
 CONFIGS = Path(__file__).parents[2] / "configs" / "attention"
 FOUND = {str(path.relative_to(CONFIGS).with_suffix("")): OmegaConf.load(path) for path in CONFIGS.rglob("*.yaml")}
 for config in FOUND.values():
-    config.pop("defaults", None)  # what else the choice of a module chooses: no option of it
+    for chosen in config.pop("defaults", None) or []:  # modules in it, and what else it chooses: no options of it
+        for group, choice in chosen.items() if OmegaConf.is_dict(chosen) else ():
+            if group.startswith("/attention@"):
+                part = OmegaConf.load(CONFIGS / f"{choice}.yaml")
+                OmegaConf.update(config, group.removeprefix("/attention@"), part, force_add=True)
 MODULES = {name: cfg for name, cfg in sorted(FOUND.items()) if cfg}  # without `none`
 CHANNELS = (16, 64, 320)
 SIZES = ((7, 7), (8, 8), (14, 10))
@@ -62,7 +66,11 @@ def test_yaml_names_every_keyword_with_its_default(cfg: object) -> None:
     signature = inspect.signature(get_class(cfg._target_)).parameters.values()
     keywords = {p.name: p.default for p in signature if p.kind is inspect.Parameter.KEYWORD_ONLY}
     options = {key: value for key, value in cfg.items() if key not in ("_target_", "_partial_")}
-    assert options == keywords
+    without = {name for name, default in keywords.items() if default is inspect.Parameter.empty}
+    assert options.keys() == keywords.keys()
+    assert {key: value for key, value in options.items() if key not in without} == {
+        key: value for key, value in keywords.items() if key not in without
+    }
     assert cfg._partial_ is True
 
 
@@ -98,7 +106,7 @@ def test_bfloat16_autocast_and_float64(make: Callable, channels: int) -> None:
 @every_module
 @every_width
 def test_gradient_reaches_every_parameter_and_the_input(make: Callable, channels: int) -> None:
-    module, x = build(make, channels), features(channels).requires_grad_()
+    module, x = build(make, channels), features(channels, batch=8).requires_grad_()  # one opens a hidden unit alone
     y = module(x)
     (y * torch.randn_like(y)).sum().backward()
     for name, tensor in [*module.named_parameters(), ("input", x)]:

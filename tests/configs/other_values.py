@@ -8,6 +8,7 @@ OTHER: dict[str, Any] = {
     "attention.gate": "hard", "attention.upsample": "bilinear", "attention.enhance": "none", "attention.zoom": 3,
     "attention.kernel_size": 5, "attention.enhance_kernel_size": 5, "attention.threshold": 0.7,
     "attention.heads": 2, "attention.start": "identity", "attention.reduction": 2, "attention.bias": 2.0,
+    "attention.combine": "gated", "attention.branches.second.reduction": 2,
     "attention.name": "ela", "attention.window": 3, "attention.dropout": 0.5,
     "insertion.at": [0, 2],
     "backbone.name": "resnet18", "backbone.image_size": 96, "backbone.patch_size": 16, "backbone.embed_dim": 48,

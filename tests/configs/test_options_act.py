@@ -41,6 +41,11 @@ def loaded(group: str, choice: str) -> dict[str, Any]:
     for parent in node.pop("defaults", None) or []:
         if isinstance(parent, str) and parent != "_self_":
             node = OmegaConf.to_container(OmegaConf.merge(loaded(group, parent), node))
+        for place, chosen in parent.items() if isinstance(parent, Mapping) else ():
+            if place.startswith(f"/{group}@"):
+                part = OmegaConf.create()
+                OmegaConf.update(part, place.removeprefix(f"/{group}@"), loaded(group, chosen), force_add=True)
+                node = OmegaConf.to_container(OmegaConf.merge(part, node))
     return node
 
 

@@ -50,7 +50,8 @@ def composed_once(*overrides: str):
 
 def test_every_named_table_is_there():
     named = {
-        "cnntention": "cifar10 mnist tuning reduction convergence heads residual gamma placement",
+        "cnntention": "cifar10 mnist tuning reduction convergence heads residual gamma placement "
+        "parallel within_between",
         "attzoom": "cifar100 tiny_imagenet threshold insertion components",
         "loupe": "v1_headline v2_headline v1_ablation lambda insertion controls",
     }
@@ -85,7 +86,10 @@ def keys_of(target: str | None) -> set[str]:
     """The keys of the config files of a target: a recipe must not leave keys of another choice behind."""
     groups = [CONFIGS / group for group in ("attention", "optimizer", "scheduler", "loss")]
     files = [yaml.safe_load(path.read_text()) or {} for group in groups for path in group.glob("*.yaml")]
-    return {key for content in files if target and content.get("_target_") == target for key in content}
+    found = [content for content in files if target and content.get("_target_") == target]
+    chosen = [place for content in found for one in content.get("defaults", []) if one != "_self_" for place in one]
+    parts = {place.partition("@")[2].partition(".")[0] for place in chosen if place.startswith("/")}  # of other files
+    return {key for content in found for key in content} | parts
 
 
 def test_rows_of_a_table_are_run_by_different_overrides():

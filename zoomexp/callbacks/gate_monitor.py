@@ -28,7 +28,8 @@ class GateMonitor(NoBatchHooks, pl.Callback):
     """Looks at the modules after every few training steps and in each validation, at the whole run after each epoch.
 
     Logged after each validation, under `gate/<site>/`: `weight_norm`, `gamma`, `opening`, `saturated`, `passed` and
-    `change` of `health.measuring.gate_state`, on the first validation batch.
+    `change` of `health.measuring.gate_state`, on the first validation batch; of a module's branches under
+    `gate/<site>/<branch>/`, too.
 
     What is wrong (`health.judging`) is warned of once, with a likely cure, and kept in `findings`. A module counts as
     dead after two looks in a row. A run counts as at chance after three epochs at chance in a row, or a tenth of the
@@ -75,7 +76,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         if self.hooks:
             self._judge_seen(trainer, pl_module)
         elif trainer.global_step % self.every == 0:
-            states = {site: resting_state(one.module) for site, one in _inserted(pl_module).items()}
+            states = {site: resting_state(one) for site, one in protocols.acting(pl_module.model).items()}
             if any(suspicious(state) for state in self._judge(trainer, pl_module, states).values()):
                 self._watch(pl_module)
 
@@ -140,7 +141,8 @@ class GateMonitor(NoBatchHooks, pl.Callback):
     def _watch(self, task: pl.LightningModule) -> None:
         torch.compiler.set_stance("force_eager")  # a compiled network would be compiled anew for the hooks
         self.seen, self.outputs = {}, []
-        self.hooks += [one.module.register_forward_hook(self._look(site)) for site, one in _inserted(task).items()]
+        modules = protocols.acting(task.model)
+        self.hooks += [one.register_forward_hook(self._look(site)) for site, one in modules.items()]
 
     def _look(self, site: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
@@ -170,7 +172,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         means = _means(trainer, states)
         new = []
         for site, state in means.items() if trainer.global_step >= FEWEST[0] else ():
-            module = _inserted(task)[site].module
+            module = protocols.acting(task.model)[site]
             learned = isinstance(getattr(module, "gamma", None), nn.Parameter)
             verdicts = judge_module(state, learned, self.threshold)
             needed = dict.fromkeys(verdicts, LOOKS)
@@ -203,10 +205,6 @@ def health_of(trainer: pl.Trainer) -> str | list[dict[str, Any]] | None:
     """The record's `health`: "ok", or what the monitor found; None where the run has no monitor."""
     monitor = next((callback for callback in trainer.callbacks if isinstance(callback, GateMonitor)), None)
     return None if monitor is None else recorded(monitor.findings)
-
-
-def _inserted(task: pl.LightningModule) -> Mapping[str, Any]:
-    return protocols.inserted(task.model)
 
 
 def _means(trainer: pl.Trainer, states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, float]]:
