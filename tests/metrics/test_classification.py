@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryCalibrationError
 
-from zoomexp.metrics.calibration import BINS, calibration_error
+from zoomexp.metrics.calibration import BINS, calibration_curve, calibration_error
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import CLASSIFICATION
 
@@ -81,3 +81,14 @@ def test_the_order_of_the_images_decides_nothing_even_among_equal_confidences():
 @pytest.mark.parametrize(("confidence", "right", "expected"), [([0.75] * 4, [1, 1, 1, 0], 0), ([0.9], [0], 90)])
 def test_a_value_by_hand(confidence, right, expected):
     assert calibration_error(np.array(confidence), np.array(right)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_calibration_curve_is_what_the_error_is_the_mean_of():
+    random = np.random.default_rng(0)
+    confidence, right = random.random(101).round(1), random.random(101) < 0.6  # many of the same confidence
+    sure, share, images = calibration_curve(confidence, right)
+    assert images.sum() == 101 and (np.diff(sure) > 0).all()
+    assert (images * share).sum() == pytest.approx(right.sum())
+    assert (images * sure).sum() == pytest.approx(confidence.sum())
+    error = 100 * (images * np.abs(share - sure)).sum() / 101
+    assert calibration_error(confidence, right) == pytest.approx(error, abs=1e-10)

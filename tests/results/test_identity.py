@@ -17,7 +17,16 @@ from omegaconf import OmegaConf
 
 from zoomexp.results import identity
 from zoomexp.results.collect import finished_run
-from zoomexp.results.identity import NOT_SCIENCE, ROOT_DEFAULTS, config_hash, defaults_of, hash_of, new_name, run_path
+from zoomexp.results.identity import (
+    NOT_SCIENCE,
+    ROOT_DEFAULTS,
+    config_hash,
+    defaults_of,
+    hash_of,
+    new_name,
+    run_folder,
+    run_path,
+)
 from zoomexp.run.compose import compose_run
 from zoomexp.run.stored_run import stored_config
 
@@ -66,6 +75,7 @@ def test_the_hash_sees_every_scientific_field_and_no_other():
         "callbacks.progress._target_", "callbacks.progress.every", "callbacks.gates._target_",
         "callbacks.gates.threshold", "callbacks.gates.every", "callbacks.gates.stop", "callbacks.history._target_",
         "callbacks.pictures._target_", "callbacks.pictures.every", "callbacks.pictures.count",
+        "callbacks.pictures.epochs", "callbacks.pictures.sheets",
         "callbacks.effects._target_", "callbacks.effects.images", *partial,
         *(path for path in leaves(config) if path.startswith("logger.")),
     }  # fmt: skip
@@ -101,6 +111,18 @@ def test_two_configs_never_share_a_folder_and_one_config_has_one():
     shuffled = dict(reversed(configs[0].items()))
     assert run_path(shuffled, CHOICES) == run_path(configs[0], CHOICES)
     assert str(run_path(configs[0], CHOICES)).startswith("digits/resnet20-cbam-default/seed0-")
+
+
+def test_timms_models_have_their_own_folders_and_old_ones_are_found(tmp_path):
+    config = resolved("backbone=timm", "backbone.name=hf-hub:timm/resnet18.a1_in1k")
+    path = run_path(config, CHOICES | {"backbone": "timm"})
+    assert str(path.parent) == "digits/hf-hub_timm_resnet18.a1_in1k-cbam-default"
+    assert run_folder(tmp_path, path) == tmp_path / "runs" / path
+    once = tmp_path / "runs" / "digits" / "timm-cbam-default"
+    for name, kept in (("seed0-00000000", config), ("seed0-11111111", config | {"seed": 1})):
+        (once / name).mkdir(parents=True)
+        (once / name / "config.yaml").write_text(OmegaConf.to_yaml(kept))
+    assert run_folder(tmp_path, path) == once / "seed0-00000000"
 
 
 def test_the_hash_leaves_the_config_as_it_was():

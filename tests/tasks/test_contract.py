@@ -174,7 +174,7 @@ def do(root, seed, epochs=3):
     with record.claimed("seed: 0\n"):
         check_ready(trainer, task, data := Scenes(), None, "best")
         logger = Logger(root, name="csv", version=str(seed))
-        fit_and_test(trainer, task, data, logger=logger, record=record, evaluate="best")
+        fit_and_test(trainer, task, data, loggers=[logger], record=record, evaluate="best")
     return record.folder, task, logger
 
 

@@ -106,26 +106,41 @@ BLOCK, HEADER, FULL, FIRST, MIDDLE, LAST = 32768, 7, 1, 2, 3, 4
 class OfflineRun(NamedTuple):
     """What a run's file says."""
 
-    group: str
-    job_type: str
-    tags: set[str]
-    logged: dict[str, Any]
+    run: Any  # labels, as W&B keeps them
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+    axes: dict[str, Any]
+
+    @property
+    def logged(self) -> dict[str, Any]:
+        """The last value logged under each name."""
+        return {name: value for row in self.rows for name, value in row.items()}
 
 
 def read_offline(path: Path) -> OfflineRun:
-    """The run's labels, and the last value logged under each name."""
-    logged, run = {}, None
+    """The run as it is stored."""
+    config, rows, summary, axes, run = {}, [], {}, {}, None
     for data in records(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run = record.run
+            config |= values(run.config.update)
+        elif kind == "config":
+            config |= values(record.config.update)
         elif kind == "history":
-            logged |= {
-                "/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item
-            }
-    return OfflineRun(run.run_group, run.job_type, set(run.tags), logged)
+            rows.append(values(record.history.item))
+        elif kind == "summary":
+            summary |= values(record.summary.update)
+        elif kind == "metric":
+            axes[record.metric.name or record.metric.glob_name] = record.metric
+    return OfflineRun(run, config, rows, summary, axes)
+
+
+def values(items) -> dict[str, Any]:
+    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
 
 
 def records(data: bytes) -> list[bytes]:

@@ -74,17 +74,26 @@ def test_one_offline_wandb_run_per_job(start, offline_run, tmp_path):
         assert word not in (out + err).lower()
     folders = sorted(path.parent for path in tmp_path.glob("out/runs/*/*/*/metrics.json"))
     assert len(folders) == 4
+    groups: dict[str, set[str]] = {}
     for folder in folders:
         (offline,) = folder.glob("wandb/offline-run-*")
         assert offline.name.endswith(folder.name)
         (stored,) = offline.glob("*.wandb")
         facts, run = json.loads((folder / "metrics.json").read_text()), offline_run(stored)
-        assert (run.group, run.job_type) == ("digits/resnet20", "train")
-        assert {f"seed:{facts['seed']}", f"attention:{facts['choices']['attention']}"} <= run.tags
-        assert {name: run.logged[name] for name in facts["metrics"]} == pytest.approx(facts["metrics"], rel=1e-6)
-        assert run.logged["cost/macs"] == facts["cost"]["macs"]
+        attention = facts["choices"]["attention"]
+        assert (run.run.display_name, run.run.job_type) == (
+            f"resnet20-{attention}-default seed{facts['seed']}",
+            "train",
+        )
+        assert {f"seed:{facts['seed']}", f"attention:{attention}"} <= set(run.run.tags)
+        assert not [tag for tag in run.run.tags if "None" in tag]
+        groups.setdefault(run.run.run_group, set()).add(attention)
+        known = run.logged | run.summary
+        assert {name: known[name] for name in facts["metrics"]} == pytest.approx(facts["metrics"], rel=1e-6)
+        assert run.summary["cost/macs"] == facts["cost"]["macs"]
         pictures = list(offline.glob("files/media/images/maps/*.png"))
-        assert len(pictures) == (8 if facts["choices"]["attention"] == "loupe" else 0)
+        assert len(pictures) == (8 if attention == "loupe" else 0)
+    assert sorted(map(sorted, groups.values())) == [["loupe"], ["none"]]  # whatever the seed
     assert [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and has(p, mark)] == []
 
 

@@ -18,7 +18,7 @@ PARTS = [
     ("cli/reproduce.py", "hydra-core", "hydra._internal.hydra.Hydra.create_main_hydra2(task_name, config_search_path)"),
     ("cli/reproduce.py", "hydra-core", "hydra._internal.hydra.Hydra.compose_config(config_name, overrides, run_mode)"),
     ("run/build.py", "omegaconf", "omegaconf.DictConfig._get_full_key(key)"),
-    ("cli/dashboard.py", "hydra-core",
+    ("cli/wandb_sweep.py", "hydra-core",
      "hydra.core.override_parser.overrides_parser.OverridesParser.parse_overrides(overrides)"),
     ("run/overrides.py", "hydra-core", "hydra.core.override_parser.overrides_parser.OverridesParser.parse_override(s)"),
     ("callbacks/early_stopping.py", "pytorch-lightning",
@@ -70,20 +70,29 @@ def test_it_is_where_it_was(file, library, part):
 
 
 def test_the_wandb_logger_keeps_what_it_passes_to_wandb_where_we_change_it(tmp_path):
-    """run/logger.py and run/wandb_offline.py: WandbLogger has no public way to change the mode after it was made."""
+    """run/logger.py, wandb_run.py, wandb_offline.py: WandbLogger has no public way to change what it was made with."""
     from pytorch_lightning.loggers import WandbLogger
 
-    kept = getattr(WandbLogger(save_dir=tmp_path, mode="offline"), "_wandb_init", None)
-    version = metadata.version("pytorch-lightning")
+    logger, version = WandbLogger(save_dir=tmp_path, mode="offline"), metadata.version("pytorch-lightning")
+    assert "_experiment" in vars(logger), f"pytorch-lightning {version} has moved WandbLogger._experiment"
+    attached = '"_attach_id"' in inspect.getsource(WandbLogger)
+    assert attached, f"pytorch-lightning {version} attaches other processes to a W&B run in another way"
+    kept = getattr(logger, "_wandb_init", None)
     assert isinstance(kept, dict), f"pytorch-lightning {version} has moved WandbLogger._wandb_init"
     assert kept.get("mode") == "offline", f"pytorch-lightning {version}: _wandb_init holds no mode"
 
 
-def test_the_workspace_has_a_specification():
-    """cli/dashboard.py --json: wandb-workspaces has no public way to write a workspace without a network."""
-    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
-    space = workspaces.Workspace(entity="e", project="p")
-    assert hasattr(space, "_spec"), f"wandb-workspaces {metadata.version('wandb-workspaces')} has moved Workspace._spec"
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "view", ["wandb_workspaces.workspaces.Workspace._to_model", "wandb_workspaces.reports.v2.Report._to_model"]
+)
+def test_workspaces_and_reports_have_a_specification(view):
+    """cli/dashboard.py --json: wandb-workspaces has no public way to write one without a network."""
+    pytest.importorskip("wandb_workspaces")
+    try:
+        found(view)
+    except (ImportError, AttributeError):
+        pytest.fail(f"wandb-workspaces {metadata.version('wandb-workspaces')} has moved {view}")
 
 
 @pytest.mark.parametrize("part", ["hydra_plugins.hydra_submitit_launcher.submitit_launcher.BaseSubmititLauncher.launch",

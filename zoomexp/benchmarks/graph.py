@@ -11,11 +11,12 @@ from zoomexp.benchmarks.machine import pick_device, where
 from zoomexp.benchmarks.options import some_of, wholes
 from zoomexp.errors import InputError
 from zoomexp.results.record import RunRecord
-from zoomexp.run.build import build, make
+from zoomexp.run.build import build
 from zoomexp.run.compose import compose_run
 from zoomexp.run.epochs import epochs_of
 from zoomexp.run.explain import building
-from zoomexp.run.logger import make_logger
+from zoomexp.run.labels import labels_of
+from zoomexp.run.logger import made_loggers, opened
 
 OPTIONS = {"epochs": "4", "forms": "eager,graph", "experiments": ""}
 FORMS = {
@@ -70,9 +71,10 @@ def measured(overrides: list[str]) -> dict[str, Any]:
             one = compose_run([*overrides, f"output_dir={folder}", "trainer.limit_val_batches=0", "evaluate=last"])
             record = RunRecord(folder, one.config, one.choices, overrides)
             trainer, task, data = build(one.cfg, record.folder)
+            trainer.loggers = made_loggers(one.config["logger"], record, labels_of(one))
         with (
             record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
-            make_logger(make(one.cfg.logger), record) as trainer.logger,
+            opened(trainer.loggers, record),
         ):
             trainer.fit(task, datamodule=data)
     history = epochs_of(trainer)

@@ -17,10 +17,11 @@ from zoomexp.cli.script_options import whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.metrics.speed import clock
 from zoomexp.results.record import RunRecord
-from zoomexp.run.build import build, compile_network, make
+from zoomexp.run.build import build, compile_network
 from zoomexp.run.compose import compose_run
 from zoomexp.run.explain import building
-from zoomexp.run.logger import make_logger
+from zoomexp.run.labels import labels_of
+from zoomexp.run.logger import made_loggers, opened
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
@@ -54,12 +55,12 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         one = compose_run([*overrides, *fixed, "trainer.limit_val_batches=0", "evaluate=last"])
         record = RunRecord(folder, one.config, one.choices, overrides)
         trainer, task, data = build(one.cfg, record.folder)
+        trainer.loggers = made_loggers(one.config["logger"], record, labels_of(one))
         trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
         with (
             record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
-            make_logger(make(one.cfg.logger), record) as logger,
+            opened(trainer.loggers, record),
         ):
-            trainer.logger = logger
             trainer.fit(task, datamodule=data)
     return [stretches.shown(data.batch_size)]
 

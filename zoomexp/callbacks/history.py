@@ -11,6 +11,8 @@ from zoomexp.atomic_file import atomic_file
 from zoomexp.run.epochs import epochs_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
+SHOWN = ("epoch", "lr", "epoch_s", "img_per_s")  # beside the metrics, which Lightning logs
+
 
 class History(NoBatchHooks, pl.Callback):
     """Shows the rows of `zoomexp.run.epochs`. They travel with the checkpoint: a resumed run's file has all epochs."""
@@ -19,7 +21,7 @@ class History(NoBatchHooks, pl.Callback):
         """Log what of the epoch's row was not logged yet, and write the file."""
         rows = epochs_of(trainer).rows
         for logger in trainer.loggers:  # the metrics are there already
-            logger.log_metrics({name: rows[-1][name] for name in ("lr", "epoch_s", "img_per_s")}, trainer.global_step)
+            logger.log_metrics({name: rows[-1][name] for name in SHOWN}, trainer.global_step)
         self._write(Path(trainer.default_root_dir), rows)
 
     @rank_zero_only

@@ -56,7 +56,10 @@ def run(command: str, arguments: Sequence[str] | None = None) -> None:
     find_own_modules()
     if command == "train":
         from zoomexp.cli.train import main as train
+        from zoomexp.run.sweep_agent import with_values
 
+        with reported():
+            words = with_values(words)
         sys.argv, os.environ[STARTED] = [sys.argv[0], *words], command  # which Hydra and Lightning read
         run_command(train)
         return

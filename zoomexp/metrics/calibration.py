@@ -33,10 +33,38 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
     10.0
     """
     confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
-    ranks = np.searchsorted(np.sort(confidence), confidence)  # of equal ones that of the first
-    places = ranks * bins // len(confidence)
-    gaps = np.bincount(places, weights=right - confidence)
+    gaps = np.bincount(_places(confidence, bins), weights=right - confidence)
     return float(100 * np.abs(gaps).sum() / len(confidence))
+
+
+def calibration_curve(
+    confidence: np.ndarray, right: np.ndarray, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the error is the mean of: each bin that has images.
+
+    Args:
+        confidence: (N,) in [0, 1], N at least 1.
+        right: (N,) true or false.
+        bins: at least 1.
+
+    Returns:
+        Mean confidence, share right, both in [0, 1] and rising in the first, and images: (B,) each, B at most `bins`.
+
+    >>> curve = calibration_curve(np.array([0.5, 0.7, 0.8, 1.0]), np.array([False, True, True, True]), bins=2)
+    >>> [one.round(9).tolist() for one in curve]
+    [[0.6, 0.9], [0.5, 1.0], [2, 2]]
+    """
+    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    places = _places(confidence, bins)
+    images = np.bincount(places)
+    held = images > 0
+    sums = [np.bincount(places, weights=values)[held] for values in (confidence, right)]
+    return sums[0] / images[held], sums[1] / images[held], images[held]
+
+
+def _places(confidence: np.ndarray, bins: int) -> np.ndarray:
+    ranks = np.searchsorted(np.sort(confidence), confidence)  # of equal ones that of the first
+    return ranks * bins // len(confidence)
 
 
 def of_predictions(predictions: "Predictions") -> float:

@@ -50,25 +50,39 @@ NOT_SCIENCE = (
     "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "recipe",
 )  # fmt: skip
 HYDRA_KEYS = ("_partial_", "_convert_", "_recursive_")  # how a target is called
+TIMM, HOST = "timm", ("backbone", "attention", "insertion")
 RUN_FOLDER = re.compile(r"(runs/[^/]+/[^/]+/seed\d+-)[0-9a-f]{8}(?=/|$)")
 
 
 def run_path(config: Mapping[str, Any], choices: Mapping[str, str]) -> Path:
     """`<dataset>/<backbone>-<attention>-<insertion>/seed<n>-<hash>`."""
-    host = "-".join(str(choices.get(group) or "none") for group in ("backbone", "attention", "insertion"))
+    host = "-".join(chosen_name(group, config, choices) for group in HOST)
     return Path(str(choices["dataset"])) / host / f"seed{config['seed']}-{config_hash(config)}"
+
+
+def chosen_name(group: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
+    """What a group's part is called in folders and labels: its choice, or, of what timm has, timm's name.
+
+    >>> chosen_name("backbone", {"backbone": {"name": "hf-hub:timm/vit_tiny_patch16_224"}}, {"backbone": "timm"})
+    'hf-hub_timm_vit_tiny_patch16_224'
+    """
+    choice = str(choices.get(group) or "none")
+    name = (config.get(group) or {}).get("name") if choice == TIMM else None
+    return re.sub(r"[^\w.-]+", "_", str(name)) if name else choice
 
 
 def run_folder(outputs: Path, path: Path) -> Path:
     """Where the run of this `run_path` lies, or will lie: below `outputs`/runs.
 
-    A finished run under an old name comes before an unfinished one.
+    A finished run under an old name comes before an unfinished one. Until 2026-11-28 all of timm's models were `timm`.
     """
     folder = outputs / "runs" / path
     if folder.exists():
         return folder
     begin, _, wanted = path.name.rpartition("-")
-    others = [other for other in sorted(folder.parent.glob(f"{begin}-*")) if hash_of(other) == wanted]
+    once = folder.parent.with_name("-".join([TIMM, *folder.parent.name.rsplit("-", 2)[1:]]))
+    places = sorted({folder.parent, once})
+    others = [other for place in places for other in sorted(place.glob(f"{begin}-*")) if hash_of(other) == wanted]
     return max(others, key=lambda other: (other / "predictions.npz").exists(), default=folder)
 
 

@@ -1,6 +1,7 @@
 """Where filled tables go: files in every form, one document over many tables, and a W&B table."""
 
 import platform
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,27 +72,26 @@ def list_table(tables: Sequence[FilledTable], scale: str) -> RichTable:
 
 
 def log_to_wandb(filled: FilledTable, output_dir: Path, settings: Sequence[str]) -> None:
-    """Log the table as one W&B table, offline unless `logger.mode=` says otherwise; `logger=none` leaves it out.
+    """Log the table as one W&B table, where the runs go to; loggers without W&B (`logger=none`) leave it out.
 
     Args:
         filled: The table.
         output_dir: Where the offline run is written.
         settings: Overrides of the logger, as typed.
     """
-    if "logger=none" in settings:
+    typed = dict(setting.lstrip("+").partition("=")[::2] for setting in settings)
+    if "wandb" not in re.findall(r"\w+", typed.get("logger", "wandb")):
         return
     import os
 
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    from zoomexp.run.wandb_offline import check_mode
+    from zoomexp.run.wandb_offline import check_mode, defaults
 
-    mode = next((s.partition("=")[2] for s in settings if s.startswith("logger.mode=")), "offline")
-    check_mode(mode)
+    given = {name: typed.get(f"logger.{name}", value) for name, value in defaults().items()}
+    check_mode(given["mode"])
     paper = filled.name.partition("/")[0]
     tags = [f"table:{filled.name}", f"scale:{filled.scale}"]
-    with wandb.init(
-        project="zoomexp", mode=mode, dir=output_dir, job_type="table", group=paper, name=filled.name, tags=tags
-    ) as run:
+    with wandb.init(**given, dir=output_dir, job_type="table", group=paper, name=filled.name, tags=tags) as run:
         run.log({filled.name: wandb.Table(dataframe=frame(filled))})

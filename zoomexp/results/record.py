@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from zoomexp.results.provenance import git_state, host, versions
 from zoomexp.results.stored import RecordError, facts_if_finished, read_facts
 from zoomexp.run.faults import as_fault
 
+OF_HYDRA = re.compile("^hydra|@")  # groups of Hydra's own, and those that a file puts elsewhere
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # the checkpoint to resume from, and the one that serves if it is damaged
 
 
@@ -33,11 +35,15 @@ class RunRecord:
         config: The resolved config, plain containers.
         choices: The config groups' choices, e.g. {"attention": "loupe"}; subgroups are left out.
         overrides: What was typed.
+
+    Attributes:
+        choices: With subgroups, without Hydra's own.
     """
 
     def __init__(
         self, output_dir: str | Path, config: Mapping[str, Any], choices: Mapping[str, str], overrides: list[str]
     ) -> None:
+        self.choices = {group: choice for group, choice in choices.items() if not OF_HYDRA.search(group)}
         choices = {group: choice for group, choice in choices.items() if "/" not in group}
         self.config = config
         outputs = Path(output_dir).resolve()

@@ -27,8 +27,9 @@ WATCHERS = tuple(
     for name in (
         "analysis", "arguments", "atomic_file", "benchmarks", "callbacks.effects", "callbacks.gate_monitor",
         "callbacks.history", "callbacks.pictures", "callbacks.progress", "cli", "errors", "health", "processes",
-        "results", "run.cost", "run.explain", "run.faults", "run.interruption", "run.logger", "run.opening",
-        "run.shown_profiler", "run.stopping", "run.wandb_offline", "tasks.pictures", "upstream.allocator",
+        "results", "run.cost", "run.explain", "run.faults", "run.interruption", "run.labels", "run.logger",
+        "run.opening", "run.shown_profiler", "run.shown_results", "run.stopping", "run.sweep_agent",
+        "run.wandb_media", "run.wandb_offline", "run.wandb_run", "tasks.pictures", "upstream.allocator",
     )
 )  # fmt: skip
 

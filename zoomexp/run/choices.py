@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from zoomexp.results.identity import TIMM
 from zoomexp.run.overrides import key_of
 
 GROUPS = ("dataset", "backbone", "attention")  # those that a run's path is made of
@@ -40,6 +41,7 @@ def may_be_among(overrides: Sequence[str], configs: Path, folders: Iterable[str]
     """
     told = choices_told(overrides, configs)
     dataset, backbone, attention = (told.get(group, "*") for group in GROUPS)
+    backbone, attention = ("*" if choice == TIMM else choice for choice in (backbone, attention))  # timm's own names
     path = re.compile(translate(f"{dataset}/{backbone}-{attention}-*"))
     return any(path.match(folder) for folder in folders)
 

@@ -35,7 +35,7 @@ def fit_and_test(
     task: pl.LightningModule,
     data: pl.LightningDataModule,
     *,
-    logger: Logger | None,
+    loggers: list[Logger],
     record: RunRecord,
     evaluate: str,
 ) -> None:
@@ -44,7 +44,7 @@ def fit_and_test(
     `evaluate` says which weights are tested: "best", "last", or "start", those before any training; then none is done.
     """
     with placed(trainer), named_errors(trainer, task):
-        started, trainer.logger = time.perf_counter(), logger
+        started, trainer.loggers = time.perf_counter(), loggers
         if lists_images := protocols.lists_images(data):
             keep_inventory(data, record)
         if torch.cuda.is_available():
@@ -72,9 +72,6 @@ def fit_and_test(
         known = {"quantities": entry(task.main, task.quantities)} | (_shown_to(data) if lists_images else {})
         record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), **known)
         trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
-        if logger is not None:
-            figures = {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
-            logger.log_metrics(metrics | figures)
 
 
 def _shown_to(data: pl.LightningDataModule) -> dict[str, Any]:

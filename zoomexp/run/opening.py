@@ -8,6 +8,7 @@ import torch
 
 from zoomexp.processes import first_process
 from zoomexp.protocols import lists_images
+from zoomexp.results.identity import chosen_name
 from zoomexp.results.record import RunRecord
 from zoomexp.results.summary import from_here
 from zoomexp.run.readiness import used
@@ -36,7 +37,8 @@ def say_opening(
         return
     choices = record.facts["choices"]
     sites = ", ".join(task.model.insertion_sites)
-    host = f"{choices['attention']} after {sites} in {choices['backbone']}" if sites else choices["backbone"]
+    backbone, module = (chosen_name(group, record.config, choices) for group in ("backbone", "attention"))
+    host = f"{module} after {sites} in {backbone}" if sites else backbone
     parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
     sizes = ", ".join(f"{len(part):,} {SPLITS[name]}" for name, part in parts.items() if part is not None)
     work = "tested without training" if trainer is None else task.work or _epochs(trainer, data)

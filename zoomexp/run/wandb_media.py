@@ -1,0 +1,89 @@
+"""Tables, charts and pictures of a finished run in its W&B run: mistakes, confusion matrix, calibration, figures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+
+from zoomexp.metrics.calibration import calibration_curve
+from zoomexp.protocols import lists_images
+from zoomexp.results.prediction_table import worst
+from zoomexp.results.predictions import FILE, Predictions
+from zoomexp.results.record import RunRecord
+
+MISTAKES = 24  # images
+CLASSES = 60  # of more no confusion matrix is drawn: W&B keeps a row for each pair, and nobody could read it
+SHOWN = ("file", "class", "predicted", "confidence")
+NEEDED = {"index", "label", "top1", "confidence", "acc1"}
+
+
+def media(record: RunRecord, data: pl.LightningDataModule) -> dict[str, Any]:
+    """What there is to show of a classifier's test images, by name; nothing of other tasks.
+
+    Args:
+        record: of the finished run.
+        data: set up for the test.
+    """
+    predictions = Predictions(record.folder / FILE)
+    if not predictions.keys() >= NEEDED:
+        return {}
+    found = {"calibration": calibration(predictions)}
+    classes = record.facts.get("classes") or []
+    if len(classes) <= CLASSES:
+        found["confusion"] = confusion(predictions, classes)
+    chosen = worst(predictions, MISTAKES)
+    return found | ({"mistakes": mistakes(record, data, chosen)} if chosen and lists_images(data) else {})
+
+
+def figures(record: RunRecord) -> dict[str, Any]:
+    """The pictures in a run's folder `figures`, by name."""
+    import wandb
+
+    return {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(record.folder.glob("figures/*.png"))}
+
+
+def mistakes(record: RunRecord, data: pl.LightningDataModule, numbers: Sequence[int]) -> Any:
+    """A table of test images, each with what the run said of it.
+
+    Args:
+        record: of the finished run.
+        data: set up for the test.
+        numbers: the images' `index`.
+    """
+    import wandb
+
+    from zoomexp.analysis.reading import of_test_split
+
+    told = pd.read_csv(record.folder / "predictions.csv").set_index("index")
+    columns = [name for name in SHOWN if name in told]
+    rows = []
+    for number in numbers:
+        pixels = of_test_split(data, number).pixels.permute(1, 2, 0).numpy()
+        picture = wandb.Image((255 * pixels).round().astype(np.uint8))
+        rows.append([number, picture, *(_plain(told.loc[number, name]) for name in columns)])
+    return wandb.Table(columns=["index", "image", *columns], data=rows)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def confusion(predictions: Predictions, classes: Sequence[str]) -> Any:
+    """How often which class was taken for which."""
+    import wandb
+
+    label, top1 = predictions["label"].tolist(), predictions["top1"].tolist()
+    return wandb.plot.confusion_matrix(y_true=label, preds=top1, class_names=list(classes), title="Confusion matrix")
+
+
+def calibration(predictions: Predictions) -> Any:
+    """How often the run is right, against how sure it is, in percent, beside one that is as often right as sure."""
+    import wandb
+
+    confidence, right, _ = calibration_curve(predictions["confidence"], predictions["acc1"])
+    xs, ys = [(100 * confidence).tolist(), [0, 100]], [(100 * right).tolist(), [0, 100]]
+    return wandb.plot.line_series(
+        xs=xs, ys=ys, keys=["right (%)", "as sure as right"], title="Calibration", xname="confidence (%)"
+    )
