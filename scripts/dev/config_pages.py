@@ -30,7 +30,8 @@ class ConfigFile:
         self.name, self.text = name, path.read_text()
         self.lines = self.text.splitlines()
         self.everywhere = "# @package _global_" in self.lines
-        self.prefix = "" if self.everywhere or not group else group.replace("/", ".") + "."
+        place = group.removesuffix("/shared").replace("/", ".")  # shared: what files of the group above build on
+        self.prefix = "" if self.everywhere or not group else f"{place}."
         self.root = yaml.compose(self.text)
         self.values = yaml.safe_load(self.text) or {}
 
@@ -96,7 +97,7 @@ def group_page(group: str, choices: list[ConfigFile], chosen: dict[str, str]) ->
     default = f"Unless another is named: `{chosen[group]}`." if group in chosen else ""
     parts = [f"# `{group}`", default]
     for choice in choices:
-        parts += [f"## {choice.name}", *(_whole(choice) if group in VERBATIM else _described(choice))]
+        parts += [f"## {choice.name}", *(_whole(choice) if group in VERBATIM else _described(choice, group))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -111,12 +112,21 @@ def _whole(choice: ConfigFile) -> list[str]:
     return [_plain(str(choice.values.get("title", ""))), f"```yaml\n{choice.text.rstrip()}\n```"]
 
 
-def _described(choice: ConfigFile) -> list[str]:
+def _described(choice: ConfigFile, group: str) -> list[str]:
     target = str(choice.values.get("_target_", ""))
     made = f"[`{target}`][{target}]" if target.startswith("zoomexp.") else f"`{target}`"
-    builds = ", ".join(f"`{entry}`" for entry, _ in choice.defaults())
+    entries = [entry for entry, _ in choice.defaults()]
+    builds = ", ".join(f"`{entry}`" for entry in entries if not entry.endswith("@_here_"))
     lines = [_plain(" ".join(choice.head)), f"Makes {made}." if target else "", f"Takes {builds}." if builds else ""]
-    return [*lines, *_table(choice)]
+    below = [f"And all options of {_link(entry, group)}." for entry in entries if entry.endswith("@_here_")]
+    return [*lines, *_table(choice), *below]
+
+
+def _link(entry: str, group: str) -> str:
+    """`shared/files@_here_` as a link from the group's page to where its options are."""
+    name = entry.removesuffix("@_here_")
+    page, _, file = name.rpartition("/")
+    return f"[{name}]({group.rpartition('/')[2]}/{page}.md#{file})" if page else f"[{name}](#{file})"
 
 
 def _table(file: ConfigFile) -> list[str]:

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from tests import config_files
 from tests.configs.behaviour import OF
 from tests.configs.other_values import ELSEWHERE, GIVEN, OF_CHOICE, OTHER, WITH
 from tests.configs.served import served
@@ -37,16 +38,7 @@ MAPS = {"_target_": "zoomexp.tokens.scorers.teacher.TeacherMaps", "_partial_": T
 
 def loaded(group: str, choice: str) -> dict[str, Any]:
     """A config file with what it builds on, its interpolations as they stand there."""
-    node = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{choice}.yaml"))
-    for parent in node.pop("defaults", None) or []:
-        if isinstance(parent, str) and parent != "_self_":
-            node = OmegaConf.to_container(OmegaConf.merge(loaded(group, parent), node))
-        for place, chosen in parent.items() if isinstance(parent, Mapping) else ():
-            if place.startswith(f"/{group}@"):
-                part = OmegaConf.create()
-                OmegaConf.update(part, place.removeprefix(f"/{group}@"), loaded(group, chosen), force_add=True)
-                node = OmegaConf.to_container(OmegaConf.merge(part, node))
-    return node
+    return config_files.loaded(CONFIGS / group / f"{choice}.yaml")
 
 
 def leaves(node: Mapping[str, Any], path: str) -> list[str]:
@@ -181,5 +173,5 @@ def test_what_acts_elsewhere_is_an_option_and_has_a_test():
 
 @pytest.mark.parametrize("file", sorted((CONFIGS / "dataset").glob("*.yaml")), ids=lambda file: file.stem)
 def test_images_have_the_backbones_size(file):
-    node = OmegaConf.to_container(OmegaConf.load(file))
+    node = config_files.loaded(file)
     assert node.get("image_size", "none") == "${backbone.image_size}" or file.stem in ("coco", "digit_scenes")  # theirs

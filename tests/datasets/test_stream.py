@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tests.config_files import loaded
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.stream import StreamDataModule
 from zoomexp.errors import InputError
@@ -311,5 +312,5 @@ def test_a_resumed_run_goes_on_as_an_uninterrupted_one(folder, tmp_path):
 @pytest.mark.parametrize("name", ["cub200", "image_folder", "imagenet"])
 def test_the_default_side_is_224(name):
     surroundings = {"data_dir": "nowhere", "seed": 3, "backbone": {"image_size": None}}
-    dataset = OmegaConf.create({**surroundings, "dataset": OmegaConf.load(CONFIGS / f"{name}.yaml")}).dataset
+    dataset = OmegaConf.create({**surroundings, "dataset": loaded(CONFIGS / f"{name}.yaml")}).dataset
     assert instantiate(dataset).image_size == 224

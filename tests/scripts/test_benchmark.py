@@ -92,7 +92,7 @@ def test_a_method_that_fails_is_one_line_and_the_others_run(run):
 
 
 def test_every_method_of_the_config_group_is_known(script):
-    from zoomexp.benchmarks.tokens import methods
+    from zoomexp.cli.benchmarks.tokens import methods
 
     assert {"tome", "evit", "ats", "dynamicvit"} <= set(methods())
     assert not {"uniform", "fusion", "zoomvit", "zoomvit_paper", "scorer"} & set(methods())
@@ -118,7 +118,7 @@ def test_gpu_tokens(run):
 
 def test_gpu_tokens_begins_no_row_after_its_time(script, capsys):
     small = ("backbone=vit_digits", "depth=1", "batch=2", "dtype=fp32", "forms=eager", "parts=tokenizer", "limit_s=1")
-    from zoomexp.benchmarks.gpu_tokens import Bench
+    from zoomexp.cli.benchmarks.gpu_tokens import Bench
 
     late, Bench.late = Bench.late, True
     try:
@@ -144,7 +144,7 @@ def test_precision(run):
 
 
 def test_the_forms_of_a_step_differ_by_rounding(script):
-    from zoomexp.benchmarks.precision import FORMS, stepper
+    from zoomexp.cli.benchmarks.precision import FORMS, stepper
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5))
@@ -171,7 +171,7 @@ def test_data(run):
 
 
 def test_both_sides_of_data_give_the_same_images(script):
-    from zoomexp.benchmarks.data import pil_loader
+    from zoomexp.cli.benchmarks.data import pil_loader
     from zoomexp.run.build import make
     from zoomexp.run.compose import compose_run
 
@@ -198,7 +198,7 @@ sys.exit(2 if "louper" in line else 0)
 
 
 def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
-    from zoomexp.benchmarks import startup
+    from zoomexp.cli.benchmarks import startup
 
     (tmp_path / "train.py").write_text(FAKE_TRAIN)
     monkeypatch.setattr(startup, "TRAIN", (sys.executable, str(tmp_path / "train.py")))
@@ -210,7 +210,7 @@ def test_startup_takes_the_difference_of_two_sweeps(run, tmp_path, monkeypatch):
 
 
 def test_a_command_of_startup_that_fails_is_named(script, tmp_path, monkeypatch):
-    from zoomexp.benchmarks import startup
+    from zoomexp.cli.benchmarks import startup
 
     (tmp_path / "train.py").write_text("import sys; sys.exit('no room')")
     monkeypatch.setattr(startup, "TRAIN", (sys.executable, str(tmp_path / "train.py")))

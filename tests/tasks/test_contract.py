@@ -169,7 +169,7 @@ def do(root, seed, epochs=3):
     trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", logger=False, default_root_dir=record.folder,
                          enable_model_summary=False, num_sanity_val_steps=0,
                          callbacks=watch)  # fmt: skip
-    task = TwoObjects(model=Points(), loss=nn.Identity(), scheduler=None, seed=seed,
+    task = TwoObjects(model=Points(), loss=nn.Identity(), scheduler=None, num_classes=0, seed=seed,
                       optimizer=partial(make_optimizer, opt="momentum", lr=0.05))  # fmt: skip
     with record.claimed("seed: 0\n"):
         check_ready(trainer, task, data := Scenes(), None, "best")
@@ -225,15 +225,20 @@ def test_a_task_of_two_objects_runs_to_its_record_table_and_report(tmp_path, cap
 def made(kind):
     """A task, and a batch of it."""
     torch.manual_seed(0)
-    common = {"scheduler": None, "seed": 0, "optimizer": partial(make_optimizer, opt="momentum", lr=0.1)}
+    common = {
+        "scheduler": None,
+        "num_classes": 3,
+        "seed": 0,
+        "optimizer": partial(make_optimizer, opt="momentum", lr=0.1),
+    }
     batch = {"image": torch.randn(5, 1, 4, 4), "index": torch.arange(5), "label": torch.tensor([0, 1, 2, 0, 1])}
     if kind is TwoObjects:
         return TwoObjects(model=Points(), loss=nn.Identity(), **common), scenes(5, 0)[0]
     if kind is ZoomerDistillation:
         maps = {"map": torch.rand(5, 2, 2)}
-        return kind(model=Scores(), loss=ZoomDistillation(), num_classes=3, **common), batch | maps
+        return kind(model=Scores(), loss=ZoomDistillation(), **common), batch | maps
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    return kind(model=net, loss=CrossEntropy(), num_classes=3, **common), batch
+    return kind(model=net, loss=CrossEntropy(), **common), batch
 
 
 @pytest.mark.parametrize("kind", [Classifier, NineCrop, ZoomerDistillation, TwoObjects])

@@ -114,7 +114,7 @@ def test_a_step_takes_little_longer_than_the_bare_loop_s():
     root = Path(__file__).parents[2]
     from hydra import initialize_config_dir
 
-    from zoomexp.benchmarks import step
+    from zoomexp.cli.benchmarks import step
 
     with initialize_config_dir(str(root / "configs"), version_base="1.3"):
         (row,) = step.run({"model": "tiny", "steps": "100", "rounds": "10"}, ["logger=none"])

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
+
+from tests.config_files import loaded
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("attention", "backbone", "dataset", "insertion", "loss", "mixing", "optimizer", "scheduler", "relevance",
@@ -79,9 +80,10 @@ def choices(group: str) -> list[str]:
 def options(group: str, choice: str) -> dict[str, list[str]]:
     """Option -> the values its file gives or names in its comment, of a choice that there is."""
     file = CONFIGS / group / f"{choice}.yaml"
-    text = file.read_text() if file.exists() else ""
+    bases = sorted((CONFIGS / group / "shared").glob("*.yaml"))
+    text = "\n".join(path.read_text() for path in (file, *bases)) if file.exists() else ""
     found = {}
-    for key, value in leaves(yaml.safe_load(text) or {}, group):
+    for key, value in leaves(loaded(file) if file.exists() else {}, group):
         comment = re.search(rf"^\s*{key.split('.')[-1]}:[^#\n]*#(.*)$", text, re.MULTILINE)
         named = re.findall(r"[\w.]+", comment[1]) if comment else []
         found[key] = [json.dumps(value), *named]

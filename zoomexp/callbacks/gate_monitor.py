@@ -94,7 +94,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
     ) -> None:
         """Take the hooks away, log and judge."""
         if not trainer.sanity_checking:
-            self.epoch.count_labels(batch, getattr(pl_module, "num_classes", None))
+            self.epoch.count_labels(batch, getattr(pl_module, "logit_classes", None))
         if not self.hooks:
             return
         for site, values in self.seen.items():
@@ -109,7 +109,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the whole run."""
-        classes = self.epoch.classes(getattr(pl_module, "num_classes", None))
+        classes = self.epoch.classes(getattr(pl_module, "logit_classes", None))
         if classes is None:
             return
         splits, cross_entropy = self.epoch.splits(trainer, pl_module), self.epoch.cross_entropy(trainer)

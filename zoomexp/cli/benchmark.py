@@ -54,11 +54,11 @@ def main(arguments: list[str]) -> None:
     ):  # the profiler is talkative
         os.environ.setdefault(*level.split("="))
     name, *rest = arguments
-    files = {path.stem for path in (PACKAGE / "benchmarks").glob("*.py")} - set(SHARED)
+    files = {path.stem for path in (PACKAGE / "cli" / "benchmarks").glob("*.py")} - set(SHARED)
     known = sorted(file.replace("_", "-") for file in files)
     if name not in known:
         raise InputError(f"{name}: no such benchmark; allowed: {', '.join(known)}")
-    benchmark = import_module(f"zoomexp.benchmarks.{name.replace('-', '_')}")
+    benchmark = import_module(f"zoomexp.cli.benchmarks.{name.replace('-', '_')}")
     options = OPTIONS | benchmark.OPTIONS
     own = {key: value for key, _, value in (argument.partition("=") for argument in rest) if key in options}
     options |= own
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     kept = options["malloc"] == "kept" and keep_memory()
     rows = benchmark.run(options, [argument for argument in rest if argument.partition("=")[0] not in own])
     if rows:
-        from zoomexp.benchmarks.outcome import write
+        from zoomexp.cli.benchmarks.outcome import write
 
         malloc = "kept" if kept else os.environ.get("GLIBC_TUNABLES", "default")
         print(f"written to {write(rows, arguments, malloc, options['output_dir'])}")

@@ -79,7 +79,8 @@ def main(arguments: Sequence[str]) -> None:
     wanted = default(seeds) if name == "default" else combinations(seeds)
     failed = run_jobs(wanted, folder, jobs, overrides)
     groups = read_groups(folder, dict.fromkeys(job.group for job in wanted))
-    text = f"{TITLES[name]}\n" + table(groups, f"python scripts/study.py {' '.join(arguments)}")
+    typed = [word for word in arguments if not word.startswith(("output_dir=", "out=", "jobs="))]  # places do not count
+    text = f"{TITLES[name]}\n" + table(groups, f"python scripts/study.py {' '.join(typed)}")
     with writing("out", out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from zoomexp.datasets.array_data import ArrayDataModule, check_whole
+from zoomexp.datasets.array_data import ArrayDataModule
 from zoomexp.datasets.arrays import ImageArrays, Splits
+from zoomexp.datasets.data_module import check_whole
 from zoomexp.datasets.digits import digit_splits
 from zoomexp.errors import InputError
 

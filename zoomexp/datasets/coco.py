@@ -10,34 +10,26 @@ seen of an image.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 
 from zoomexp.arguments import boolean, integer, list_of
-from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.coco_annotations import Annotated, annotated
-from zoomexp.datasets.holdout import check_validation
-from zoomexp.datasets.loader import share_of_batch
+from zoomexp.datasets.data_module import DataModule, check_whole
 from zoomexp.datasets.scene_files import SceneFiles, SceneSet
 from zoomexp.datasets.scene_views import RandomScene, WholeScene, fitted
 from zoomexp.datasets.stream_loader import StreamLoader
 from zoomexp.errors import InputError
 
-LEAST = {"test_scale": 16, "multiple": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "train_size": 1,
-         "test_size": 1, "split_seed": 0, "seed": 0}  # fmt: skip
+LEAST = {"test_scale": 16, "multiple": 1, "num_workers": 0, "train_size": 1, "test_size": 1}
 
 
-class COCO(pl.LightningDataModule):
+class COCO(DataModule):
     """Images with boxes; K is one more than the largest category id (COCO: 91). Batches: see `scene_files`.
 
     Args:
-        data_dir: folder that holds the data sets.
-        batch_size: training images a batch, over all processes.
-        mean: per channel, on the scale 0..1.
-        std: likewise.
         folder: of the set, below `data_dir`.
         train: name of the training split.
         test: name of the test split.
@@ -46,15 +38,11 @@ class COCO(pl.LightningDataModule):
         multiple: of all sides, in pixels: the host's patch; two of them for tokens=zoomvit at eta 0.5.
         crop: crop half the training images before they are scaled.
         flip: mirror half the training images.
-        val_fraction: share of the training images held out for validation; 0 holds out nothing.
-        validate_on: "heldout"; "test": all training images train and the test split validates.
         train_size: use so many training images only; None: all.
         test_size: likewise.
-        drop_last: leave out an epoch's last training batch where it is not full.
         eval_batch_size: images a batch in validation and test, per process.
         num_workers: processes that read images; 0: the training process itself.
-        split_seed: of the held-out images and the shortened splits.
-        seed: of the order and the augmentation.
+        **common: as in `DataModule`.
 
     Raises:
         InputError: a value out of its range.
@@ -65,10 +53,6 @@ class COCO(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        data_dir: str | Path,
-        batch_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
         folder: str = "coco",
         train: str = "train2017",
         test: str = "val2017",
@@ -78,35 +62,21 @@ class COCO(pl.LightningDataModule):
         crop: bool = True,
         flip: bool = True,
         val_fraction: float = 0.02,
-        validate_on: Literal["heldout", "test"] = "heldout",
         train_size: int | None = None,
         test_size: int | None = None,
-        drop_last: bool = True,
         eval_batch_size: int = 8,
         num_workers: int = 0,
-        split_seed: int = 0,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__()
-        self.data_dir, self.batch_size, self.eval_batch_size = Path(data_dir).expanduser(), batch_size, eval_batch_size
-        self.mean, self.std = checked_channels(mean, std)
+        super().__init__(val_fraction=val_fraction, eval_batch_size=eval_batch_size, **common)
         self.folder, self.splits = folder, {"train": train, "test": test}
         self.scales, self.test_scale, self.multiple, self.crop, self.flip = scales, test_scale, multiple, crop, flip
-        self.val_fraction, self.validate_on = val_fraction, validate_on
-        self.train_size, self.test_size, self.drop_last = train_size, test_size, drop_last
-        self.num_workers, self.split_seed, self.seed = num_workers, split_seed, seed
-        self._parts: dict[str, SceneFiles | None] = {}
+        self.train_size, self.test_size, self.num_workers = train_size, test_size, num_workers
         self._check()
 
-    def prepare_data(self) -> None:
-        """Parse the annotations, where that was not done."""
-        self.setup()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the annotations and look for the images; a second call does nothing."""
-        if self._parts:
-            return
-        train, test = (self._split(name) for name in ("train", "test"))
+    def make_parts(self) -> dict[str, SceneFiles | None]:
+        """Read the annotations and look for the images."""
+        train, test = (self._read(name) for name in ("train", "test"))
         if train.annotated.classes.tolist() != test.annotated.classes.tolist():
             raise InputError(f"{self.root}: the annotations of {self.splits['train']} and {self.splits['test']} differ "
                              "in their categories")  # fmt: skip
@@ -114,22 +84,13 @@ class COCO(pl.LightningDataModule):
         test = _shortened(test, self.test_size, self.split_seed)
         if self.validate_on == "heldout" and self.val_fraction:
             train, held = _parted(train, self.val_fraction, self.split_seed)
-        self._parts = {"train": train, "val": test if self.validate_on == "test" else held, "test": test}
+        self._classes = tuple(train.annotated.classes.tolist())  # by id, "" where there is none
+        return {"train": train, "val": test if self.validate_on == "test" else held, "test": test}
 
     @property
     def root(self) -> Path:
         """The set's folder."""
         return self.data_dir / self.folder
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The categories' names by id, "" where there is none; after `setup`."""
-        return tuple(self._parts["train"].annotated.classes.tolist())
-
-    @property
-    def num_classes(self) -> int:
-        """One more than the largest category id."""
-        return len(self.classes)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -140,35 +101,19 @@ class COCO(pl.LightningDataModule):
         """The images of "train", "val" or "test"; None where nothing validates."""
         return self._parts[name]
 
-    def train_dataloader(self) -> StreamLoader:
-        """The shuffled, augmented training images."""
-        view = RandomScene(self.scales, self.multiple, self.crop, self.flip)
-        return self._loader("train", self.batch_size, view, training=True, drop_last=self.drop_last)
-
-    def val_dataloader(self) -> StreamLoader | list:
-        """The held-out (or test) images; an empty list, no validation, where there are none."""
-        if self._parts["val"] is None:
-            return []
-        return self._loader("val", self.eval_batch_size, WholeScene(self.test_scale, self.multiple))
-
-    def test_dataloader(self) -> StreamLoader:
-        """The test images, each exactly once over all processes."""
-        return self._loader("test", self.eval_batch_size, WholeScene(self.test_scale, self.multiple))
-
-    def _loader(
-        self, part: str, batch_size: int, view: WholeScene | RandomScene, training: bool = False, drop_last: bool = True
-    ) -> StreamLoader:
-        order, pinned = {"training": training, "seed": self.seed, "drop_last": drop_last}, False
-        if self.trainer is not None:
-            order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-            batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
-            pinned = self.trainer.strategy.root_device.type == "cuda"
+    def load(self, part: str) -> StreamLoader:
+        """Return the loader of a part."""
+        training, (batch_size, world) = part == "train", self.share(part)
+        view = WholeScene(self.test_scale, self.multiple)
+        if training:
+            view = RandomScene(self.scales, self.multiple, self.crop, self.flip)
         files = self._parts[part]
         images = SceneSet(files, view, mean=self.mean, std=self.std, seed=self.seed)
-        batches = ShardedBatches(len(files), batch_size, **order)
-        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
+        order = {"training": training, "seed": self.seed, "drop_last": self.drop_last}
+        batches = ShardedBatches(len(files), batch_size, **order, **world)
+        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=self.device.type == "cuda")
 
-    def _split(self, part: str) -> SceneFiles:
+    def _read(self, part: str) -> SceneFiles:
         name = self.splits[part]
         folder = self.root / name
         if not folder.is_dir():
@@ -179,14 +124,13 @@ class COCO(pl.LightningDataModule):
 
     def _check(self) -> None:
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
-        for field in ("crop", "flip", "drop_last"):
+        for field in ("crop", "flip"):
             boolean(f"dataset.{field}", getattr(self, field))
         list_of("dataset.scales", self.scales, int, "short sides in pixels")
         if not self.scales:
             raise InputError("dataset.scales=[] must be a list of short sides in pixels, at least one")
         for side in (*self.scales, self.test_scale):
             integer("dataset.scales", side, self.multiple)
-        check_validation(self.val_fraction, self.validate_on)
 
 
 def _check_files(folder: Path, found: Annotated) -> None:

@@ -6,36 +6,29 @@ brighter pixel stays.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 
-from zoomexp.arguments import boolean, list_of
-from zoomexp.datasets.array_data import check_whole, checked_channels
+from zoomexp.arguments import list_of
 from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.datasets.cluttered_digits import PARTS, cut_fragments, enlarge, ink_boxes, paste
+from zoomexp.datasets.data_module import DataModule, check_whole
 from zoomexp.datasets.digits import digit_splits
-from zoomexp.datasets.holdout import check_validation, hold_out
-from zoomexp.datasets.loader import share_of_batch
+from zoomexp.datasets.holdout import hold_out
 from zoomexp.datasets.scenes import SceneLoader, Scenes
 from zoomexp.errors import InputError
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 TRIES = 100  # places that are tried for a digit before the scene goes without it
 LEAST = {"canvas": 8, "digits": 1, "fragments": 0, "fragment_size": 1, "train_images": 1, "test_images": 1,
-         "data_seed": 0, "batch_size": 1, "eval_batch_size": 1, "split_seed": 0, "seed": 0}  # fmt: skip
+         "data_seed": 0}  # fmt: skip
 
 
-class DigitScenes(pl.LightningDataModule):
+class DigitScenes(DataModule):
     """One to several digits an image; images (canvas, canvas, 1), classes 0 to 9. Batches: see `scenes`.
 
     Args:
-        data_dir: unused; nothing is stored.
-        batch_size: training images a batch, over all processes.
-        mean: of the pixels on the scale 0..1, one value.
-        std: likewise.
         canvas: side of an image, in pixels, at least the largest digit.
         digits: most digits an image; all numbers from 1 are as likely.
         digit_sizes: sides of the squares digits are drawn in, in pixels, one of them drawn for each digit.
@@ -43,13 +36,9 @@ class DigitScenes(pl.LightningDataModule):
         fragment_size: their side, at most the smallest digit's.
         train_images: images made of the training digits, those held out for validation included.
         test_images: images made of the test digits.
-        val_fraction: share of the training digits, and images, held out for validation; 0 holds out nothing.
-        validate_on: "heldout"; "test": the test images validate.
-        drop_last: leave out an epoch's last training batch where it is not full.
         eval_batch_size: images a batch in validation and test, per process.
         data_seed: of everything that is drawn to make the images.
-        split_seed: of the digits held out.
-        seed: of the order of the training images.
+        **common: as in `DataModule`; `val_fraction` is that of the training digits, and images. Nothing is stored.
 
     Raises:
         InputError: a value out of its range.
@@ -60,10 +49,6 @@ class DigitScenes(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        data_dir: str | Path,
-        batch_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
         canvas: int = 48,
         digits: int = 3,
         digit_sizes: Sequence[int] = (14, 18),
@@ -71,63 +56,35 @@ class DigitScenes(pl.LightningDataModule):
         fragment_size: int = 6,
         train_images: int = 8000,
         test_images: int = 2000,
-        val_fraction: float = 0.1,
-        validate_on: Literal["heldout", "test"] = "heldout",
-        drop_last: bool = True,
         eval_batch_size: int = 500,
         data_seed: int = 0,
-        split_seed: int = 0,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__()
-        self.data_dir, self.batch_size, self.eval_batch_size = Path(data_dir).expanduser(), batch_size, eval_batch_size
-        self.mean, self.std = checked_channels(mean, std)
+        super().__init__(eval_batch_size=eval_batch_size, **common)
         self.canvas, self.digits, self.digit_sizes = canvas, digits, digit_sizes
         self.fragments, self.fragment_size = fragments, fragment_size
         self.train_images, self.test_images = train_images, test_images
-        self.val_fraction, self.validate_on, self.drop_last = val_fraction, validate_on, drop_last
-        self.data_seed, self.split_seed, self.seed = data_seed, split_seed, seed
-        self._parts: dict[str, Scenes | None] = {}
+        self.data_seed = data_seed
         self._check()
 
-    def prepare_data(self) -> None:
-        """Nothing is fetched."""
-        self.setup()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Make the scenes; a second call does nothing."""
-        if self._parts:
-            return
+    def make_parts(self) -> dict[str, Scenes | None]:
+        """Make the scenes."""
         splits = digit_splits(self.data_seed)
         train, val = splits.train, None
         if self.validate_on == "heldout":
             train, val = hold_out(splits.train, self.val_fraction, self.split_seed)
         share = len(train) / len(splits.train)
-        test = self._scenes(splits.test, "test", self.test_images)
-        self._classes = splits.classes
-        self._parts = {
+        parts = {
             "train": self._scenes(train, "train", max(1, round(share * self.train_images))),
-            "val": self._scenes(val, "val", max(1, round((1 - share) * self.train_images)))
-            if val is not None
-            else None,
-            "test": test,
+            "val": val and self._scenes(val, "val", max(1, round((1 - share) * self.train_images))),
+            "test": self._scenes(splits.test, "test", self.test_images),
         }
-        if self.validate_on == "test":
-            self._parts["val"] = test
+        self._classes = splits.classes
+        return parts | ({"val": parts["test"]} if self.validate_on == "test" else {})
 
     def scenes(self, name: str) -> Scenes | None:
         """The images of "train", "val" or "test"; None where nothing validates."""
         return self._parts[name]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes' names, in label order; after `setup`."""
-        return self._classes
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self._classes)
 
     @property
     def channels(self) -> int:
@@ -139,24 +96,13 @@ class DigitScenes(pl.LightningDataModule):
         """Side of the images in pixels."""
         return self.canvas
 
-    def train_dataloader(self) -> SceneLoader:
-        """The shuffled training images."""
-        return self._loader("train", self.batch_size, shuffle=True, drop_last=self.drop_last, seed=self.seed)
-
-    def val_dataloader(self) -> SceneLoader | list:
-        """The held-out (or test) images; an empty list, no validation, where there are none."""
-        return [] if self._parts["val"] is None else self._loader("val", self.eval_batch_size)
-
-    def test_dataloader(self) -> SceneLoader:
-        """The test images, each exactly once over all processes."""
-        return self._loader("test", self.eval_batch_size)
-
-    def _loader(self, part: str, batch_size: int, **options: object) -> SceneLoader:
-        if self.trainer is not None:
-            options |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-            options |= {"device": self.trainer.strategy.root_device}
-            batch_size = share_of_batch(batch_size, self.trainer.world_size) if part == "train" else batch_size
-        return SceneLoader(self._parts[part], batch_size=batch_size, mean=self.mean, std=self.std, **options)
+    def load(self, part: str) -> SceneLoader:
+        """Return the loader of a part."""
+        batch_size, world = self.share(part)
+        options: dict[str, Any] = {"device": self.device, "mean": self.mean, "std": self.std, **world}
+        if part == "train":
+            options |= {"shuffle": True, "drop_last": self.drop_last, "seed": self.seed}
+        return SceneLoader(self._parts[part], batch_size=batch_size, **options)
 
     def _scenes(self, source: ImageArrays, part: str, count: int) -> Scenes:
         return scenes_of(
@@ -166,9 +112,7 @@ class DigitScenes(pl.LightningDataModule):
 
     def _check(self) -> None:
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
-        boolean("dataset.drop_last", self.drop_last)
         list_of("dataset.digit_sizes", self.digit_sizes, int, "sides in pixels")
-        check_validation(self.val_fraction, self.validate_on)
         sizes = list(self.digit_sizes) or [0]
         if min(sizes) < 8 or max(sizes) > self.canvas:
             raise InputError(f"dataset.digit_sizes={sizes} must be within 8..{self.canvas}, the canvas")

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from zoomexp.datasets.array_data import ArrayDataModule, check_whole
+from zoomexp.datasets.array_data import ArrayDataModule
 from zoomexp.datasets.arrays import ImageArrays, Splits
+from zoomexp.datasets.data_module import check_whole
 from zoomexp.datasets.holdout import hold_out
 
 TEST_FRACTION = 0.2

@@ -1,21 +1,18 @@
 """The data module of every set that stays on disk: decoded and augmented image by image, in worker processes."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 
 from zoomexp.arguments import boolean, finite, list_of, number, one_of
-from zoomexp.datasets.array_data import check_whole, checked_channels
 from zoomexp.datasets.batches import ShardedBatches
+from zoomexp.datasets.data_module import DataModule, check_whole
 from zoomexp.datasets.duplicates import without_copies
 from zoomexp.datasets.holdout import shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
-from zoomexp.datasets.loader import share_of_batch
-from zoomexp.datasets.parts import TEST_FRACTION, VAL_FRACTION, Partition
+from zoomexp.datasets.parts import TEST_FRACTION, Partition
 from zoomexp.datasets.picture import KINDS
 from zoomexp.datasets.pixels import colour
 from zoomexp.datasets.rand_augment import RandAugment
@@ -25,20 +22,10 @@ from zoomexp.datasets.views import CentralView, RandomView, View
 from zoomexp.errors import InputError
 
 SIDE = 224
-LEAST = {
-    "batch_size": 1,
-    "eval_batch_size": 1,
-    "image_size": 8,
-    "num_workers": 0,
-    "repeats": 1,
-    "train_size": 1,
-    "test_size": 1,
-    "split_seed": 0,
-    "seed": 0,
-}
+LEAST = {"image_size": 8, "num_workers": 0, "repeats": 1, "train_size": 1, "test_size": 1}
 
 
-class StreamDataModule(pl.LightningDataModule):
+class StreamDataModule(DataModule):
     """A data set of image files; a subclass says how to `read` it. Only training images are augmented.
 
     A batch is a dict: image (B, 3, S, S) float32, channels-last in memory; label (B,) int64; index (B,) int64, the
@@ -47,12 +34,8 @@ class StreamDataModule(pl.LightningDataModule):
     under RandAugment a box is the upright one around the sheared or rotated one. A part keeps its number when mirrored.
 
     Args:
-        data_dir: folder that holds the data sets.
-        batch_size: training images a batch, over all processes.
-        drop_last: leave out an epoch's last training batch where it is not full; false keeps it, as many papers' code.
         eval_batch_size: images a batch in validation and test, per process.
         image_size: side of the images the model gets, in pixels; None: 224.
-        mean, std: per channel, on the scale 0..1.
         augment: of training images: "basic", a random window and a flip; "randaugment", these and timm's
             rand-m9-mstd0.5; "three_augment", these and DeiT III's; "central", seen as test images are, and a flip;
             "none", no flip either.
@@ -64,13 +47,8 @@ class StreamDataModule(pl.LightningDataModule):
         repeats: copies of a training image in an epoch, each with an augmentation of its own; an epoch keeps its
             length and sees 1 / repeats of the images (repeated augmentation; DeiT: 3).
         num_workers: processes that read images; 0: the training process itself.
-        val_fraction: share of the training split held out for validation, stratified; 0 holds out nothing. Unused where
-            the set has a validation split of its own.
-        validate_on: "heldout"; or "test", the papers' protocol: train on the whole training split and validate on
-            the test split.
         train_size, test_size: use so many images only, drawn with every class's share (the validation images shrink in
             proportion to the training images); None: all.
-        split_seed: of the held-out images and the subsets.
         background: what is behind transparent pixels: a colour's name, or [red, green, blue] in 0..255.
         on_bad_image: "fail": an image that cannot be read is an error; "skip": it is left out and named. Then every
             image is decoded before the run.
@@ -81,8 +59,9 @@ class StreamDataModule(pl.LightningDataModule):
             classes several times, each time augmented anew, and not all of large ones.
         on_duplicate: an image whose file is in two splits: "tell": it stays, and is told; "drop": the copies in train,
             and in val of a test image, are left out; "fail". Not looked for in more than 20,000 images.
-        seed: of the order and the augmentation, which depend on (seed, epoch, index) and on which of the repeats it is,
-            not on batch size or workers.
+        **common: as in `DataModule`. What is held out is stratified; `val_fraction` is unused where the set has a
+            validation split of its own. Order and augmentation depend on (seed, epoch, index) and on which of the
+            repeats it is, not on batch size or workers.
 
     Raises:
         InputError: a value out of its range.
@@ -91,11 +70,6 @@ class StreamDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        data_dir: str | Path,
-        batch_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        drop_last: bool = True,
         eval_batch_size: int = 100,
         image_size: int | None = None,
         augment: Literal["basic", "randaugment", "three_augment", "central", "none"] = "basic",
@@ -106,12 +80,8 @@ class StreamDataModule(pl.LightningDataModule):
         erasing: float = 0.0,
         repeats: int = 1,
         num_workers: int = 0,
-        val_fraction: float = VAL_FRACTION,
-        validate_on: Literal["heldout", "test"] = "heldout",
         train_size: int | None = None,
         test_size: int | None = None,
-        split_seed: int = 0,
-        seed: int = 0,
         background: str | Sequence[int] = "white",
         on_bad_image: Literal["fail", "skip"] = "fail",
         test_fraction: float = TEST_FRACTION,
@@ -119,23 +89,19 @@ class StreamDataModule(pl.LightningDataModule):
         folds: int | None = None,
         sampler: Literal["shuffled", "balanced"] = "shuffled",
         on_duplicate: Literal["tell", "drop", "fail"] = "tell",
+        **common: Any,
     ) -> None:
-        super().__init__()
-        self.data_dir, self.drop_last = Path(data_dir).expanduser(), drop_last
-        self.mean, self.std = checked_channels(mean, std)
-        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        super().__init__(eval_batch_size=eval_batch_size, **common)
+        self.num_workers = num_workers
         self.image_size, self.augment, self.flip = SIDE if image_size is None else image_size, augment, flip
         list_of("dataset.train_scale", train_scale, (int, float), "two shares, [least, most]")
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
         self.interpolation, self.erasing, self.repeats = interpolation, erasing, repeats
-        self.val_fraction, self.validate_on = val_fraction, validate_on
         self.train_size, self.test_size = train_size, test_size
-        self.split_seed, self.seed = split_seed, seed
         self.sampler, self.on_duplicate = sampler, on_duplicate
-        self.partition = Partition(val_fraction, validate_on, test_fraction, fold, folds, split_seed)
+        self.partition = Partition(self.val_fraction, self.validate_on, test_fraction, fold, folds, self.split_seed)
         self.background, self.on_bad_image = colour("dataset.background", background), on_bad_image
         self.views = False  # whether training batches say how their images were cropped and mirrored
-        self._parts: dict[str, ImageFiles | None] = {}
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
         self._check()
 
@@ -147,14 +113,8 @@ class StreamDataModule(pl.LightningDataModule):
         """
         raise NotImplementedError
 
-    def prepare_data(self) -> None:
-        """Fetch the data where that is needed; Lightning calls this in one process only."""
-        self.setup()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Find the images and make the parts; a second call does nothing."""
-        if self._parts:
-            return
+    def make_parts(self) -> dict[str, ImageFiles | None]:
+        """Find the images and make the parts."""
         splits = inspected(self.read(), self.on_bad_image)
         full, copies = without_copies(self.partition.of(splits), self.on_duplicate)
         train = shortened(full.train, self.train_size, self.split_seed, "train_size")
@@ -164,17 +124,7 @@ class StreamDataModule(pl.LightningDataModule):
             size = max(1, round(len(val) * len(train) / len(full.train)))
             val = shortened(val, size, self.split_seed, "train_size")
         self._classes, self._notes, self._passed_over = splits.classes, full.notes, {**splits.passed_over, **copies}
-        self._parts = {"train": train, "val": val, "test": test}
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes' names, in label order; after `setup`."""
-        return self._classes
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self._classes)
+        return {"train": train, "val": val, "test": test}
 
     @property
     def passed_over(self) -> Mapping[str, str]:
@@ -196,19 +146,18 @@ class StreamDataModule(pl.LightningDataModule):
         """Whether batches have a `box`."""
         return self._parts["train"].boxes is not None
 
-    def train_dataloader(self) -> StreamLoader:
-        """Return the shuffled, augmented loader of the training images."""
-        return self._loader("train", self.batch_size, self._train_view(), training=True)
-
-    def val_dataloader(self) -> StreamLoader | list:
-        """Return the loader of the held-out (or test) images; an empty list, no validation, where there are none."""
-        if self._parts["val"] is None:
-            return []
-        return self._loader("val", self.eval_batch_size, self.central_view())
-
-    def test_dataloader(self) -> StreamLoader:
-        """Return the loader of the test images, each exactly once over all processes."""
-        return self._loader("test", self.eval_batch_size, self.central_view())
+    def load(self, part: str) -> StreamLoader:
+        """Return the loader of a part."""
+        training, (batch_size, world) = part == "train", self.share(part)
+        files = self._parts[part]
+        order: dict[str, Any] = {"training": training, "seed": self.seed, "repeats": self.repeats, **world}
+        if training and self.sampler == "balanced":
+            order["labels"] = files.labels
+        batches = ShardedBatches(len(files), batch_size, drop_last=self.drop_last, **order)
+        whole = self.central_view() if self.views and training else None
+        view, erasing = (self._train_view(), self.erasing) if training else (self.central_view(), 0.0)
+        images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
+        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=self.device.type == "cuda")
 
     def part(self, name: str) -> ImageFiles | None:
         """Return the images of "train", "val" or "test"; None where nothing validates."""
@@ -235,26 +184,11 @@ class StreamDataModule(pl.LightningDataModule):
         """Return how test images are seen, and, with `flip`, those training images that are only mirrored."""
         return CentralView(self.image_size, self.crop_pct, flip, self.interpolation)
 
-    def _loader(self, part: str, batch_size: int, view: View, *, training: bool = False) -> StreamLoader:
-        files, pinned, erasing = self._parts[part], False, self.erasing if training else 0.0
-        order = {"training": training, "seed": self.seed, "repeats": self.repeats, "drop_last": self.drop_last}
-        if training and self.sampler == "balanced":
-            order["labels"] = self._parts[part].labels
-        if self.trainer is not None:
-            order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-            batch_size = share_of_batch(batch_size, self.trainer.world_size) if training else batch_size
-            pinned = self.trainer.strategy.root_device.type == "cuda"
-        batches = ShardedBatches(len(files), batch_size, **order)
-        whole = self.central_view() if self.views and training else None
-        images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
-        return StreamLoader(images, batches, num_workers=self.num_workers, pinned=pinned)
-
     def _images(self, files: ImageFiles, view: View, **options: object) -> StreamSet:
         return StreamSet(files, view, mean=self.mean, std=self.std, background=self.background, **options)
 
     def _check(self) -> None:
         boolean("dataset.flip", self.flip)
-        boolean("dataset.drop_last", self.drop_last)
         for field, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != 3:
                 raise InputError(f"dataset.{field}={list(values)} must be three values, std above 0")

@@ -66,7 +66,7 @@ def _choices(error: BaseException) -> list[str]:
     group = Path(error.missing_cfg_file).parent
     while group.name and not any((folder / group).is_dir() for folder in folders):
         group = group.parent
-    beside = sorted(path for folder in folders for path in (folder / group).glob("*"))
+    beside = sorted(path for folder in folders for path in (folder / group).glob("*") if path.name != "shared")
     return [f"{path.name}/..." if path.is_dir() else path.stem for path in beside]
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from zoomexp.arguments import one_of
@@ -38,14 +36,11 @@ class Classifier(TrainedModel):
     Args:
         model: Images (B, C, H, W) to logits (B, num_classes).
         loss: Called with logits, targets, `maps=` and `epoch=`; returns its terms by name.
-        optimizer: Builds the optimizer from the model.
-        scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
-        num_classes: K.
-        seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
         mixing: Called with `num_classes`, builds timm's `Mixup` for the training batches, whose `train/acc1` is then
             against the heavier label; None leaves them as they are. Validation and test never mix.
         tta: Of test images: "none"; or "hflip", each is shown as it is and mirrored, and the mean of both softmaxes
             counts. Maps are those of the image as it is, and the recorded cost that of one forward.
+        **common: As in `TrainedModel`.
 
     Raises:
         InputError: For a single class, if the loss needs maps and no inserted module has one, or for mixing out of its
@@ -55,43 +50,38 @@ class Classifier(TrainedModel):
     quantities = CLASSIFICATION
     main = ACC1
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        loss: nn.Module,
-        optimizer: Callable[[nn.Module], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler] | None,
-        num_classes: int,
-        seed: int,
-        mixing: Callable | None = None,
-        tta: str = "none",
-    ) -> None:
+    def __init__(self, *, mixing: Callable | None = None, tta: str = "none", **common: Any) -> None:
         one_of("task.tta", tta, TTA)
-        if gives_maps(model):
-            raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
-        if gives_boxes(model):
-            raise InputError("detector=yolos: says boxes, not classes; choose task=detection")
-        if compares_maps(loss):
-            raise InputError(f"loss={type(loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
-        if num_classes < 2:
-            raise InputError("dataset: there is one class only; a classifier needs at least two")
-        if needs_maps(loss) and not attention_maps(model):
-            raise InputError(f"loss={type(loss).__name__}: needs a module with a map, and the model has none")
-        super().__init__(model, loss, optimizer, scheduler, seed)
-        self.num_classes = num_classes
-        if mixing is not None and tuple(self.inputs) != ("image",):
-            raise InputError(
-                f"mixing: would mix images alone, and the model reads {', '.join(self.inputs)}; mixing=none"
-            )
+        super().__init__(mixing=mixing, **common)
         if tta != "none" and tuple(self.inputs) != ("image",):
             raise InputError(f"task.tta={tta}: would mirror images alone, and the model reads {', '.join(self.inputs)}")
         self.tta = tta
-        self.mixing = None if mixing is None else Mixing(mixing, num_classes)
-        kinds = scores(num_classes)
+        self.mixing = None if mixing is None else Mixing(mixing, self.num_classes)
+        kinds = scores(self.num_classes)
         self.scores = nn.ModuleDict({f"{split}_scores": kinds.clone() for split in ("val", "test")})
         self.tokens = MeanMetric()
         self.map_scores = MapScores()
+
+    @property
+    def logit_classes(self) -> int:
+        """K."""
+        return self.num_classes
+
+    def check(self, mixing: Callable | None) -> None:
+        """See `Raises`."""
+        if gives_maps(self.model):
+            raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
+        if gives_boxes(self.model):
+            raise InputError("detector=yolos: says boxes, not classes; choose task=detection")
+        if compares_maps(self.loss):
+            raise InputError(f"loss={type(self.loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
+        if self.num_classes < 2:
+            raise InputError("dataset: there is one class only; a classifier needs at least two")
+        if needs_maps(self.loss) and not attention_maps(self.model):
+            raise InputError(f"loss={type(self.loss).__name__}: needs a module with a map, and the model has none")
+        if mixing is not None and tuple(self.inputs) != ("image",):
+            read = ", ".join(self.inputs)
+            raise InputError(f"mixing: would mix images alone, and the model reads {read}; mixing=none")
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from zoomexp.boxes import Detections, Objects, centred
@@ -31,11 +29,7 @@ class Detection(TrainedModel):
     Args:
         model: A detector, images to `Detections`.
         loss: `SetPrediction`, or what takes the same.
-        optimizer: Builds the optimizer from the model.
-        scheduler: Builds a schedule from the optimizer; None keeps the rate.
-        num_classes: K.
-        seed: Seeds the random numbers of every epoch anew.
-        mixing: None; images with boxes are not mixed.
+        **common: As in `TrainedModel`; images with boxes are not mixed.
 
     Raises:
         InputError: A network that says no boxes, a loss of another kind, mixing, or no package to score with.
@@ -44,27 +38,19 @@ class Detection(TrainedModel):
     quantities = DETECTION
     main = AP
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        loss: nn.Module,
-        optimizer: Callable[[nn.Module], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler] | None,
-        num_classes: int,
-        seed: int,
-        mixing: Callable | None = None,
-    ) -> None:
-        if not gives_boxes(model):
-            raise InputError("task=detection: the network says no boxes; choose detector=yolos")
-        if not isinstance(loss, SetPrediction):
-            raise InputError(f"loss={type(loss).__name__}: compares no boxes; choose loss=set_prediction")
-        if mixing is not None:
-            raise InputError("mixing: images with boxes are not mixed; mixing=none")
-        super().__init__(model, loss, optimizer, scheduler, seed)
-        self.classes = num_classes
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
         self.found = nn.ModuleDict({split: Precision() for split in ("val", "test")})
         self.tokens = MeanMetric()
+
+    def check(self, mixing: Callable | None) -> None:
+        """See `Raises`."""
+        if not gives_boxes(self.model):
+            raise InputError("task=detection: the network says no boxes; choose detector=yolos")
+        if not isinstance(self.loss, SetPrediction):
+            raise InputError(f"loss={type(self.loss).__name__}: compares no boxes; choose loss=set_prediction")
+        if mixing is not None:
+            raise InputError("mixing: images with boxes are not mixed; mixing=none")
 
     def outputs(self, batch: Batch) -> Detections:
         """What the network says of the images."""
@@ -120,7 +106,7 @@ class Detection(TrainedModel):
             for said_of_image, there_of_image in zip(zip(*said, strict=True), of_images, strict=True)
         ]
         kept = self._names | {"boxes": said.boxes, "scores": said.scores, "labels": said.labels}
-        return kept | {"found": torch.from_numpy(np.stack(found)), "objects": objects_by_class(there, self.classes)}
+        return kept | {"found": torch.from_numpy(np.stack(found)), "objects": objects_by_class(there, self.num_classes)}
 
     def pictures(self, batch: Batch, count: int, data: Any) -> dict[str, Tensor]:
         """The first images just scored, (n, 3, H, W): objects in green, boxes that are fairly sure in yellow."""

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.functional import spearman_corrcoef
 
@@ -35,11 +34,7 @@ class ZoomerDistillation(TrainedModel):
     Args:
         model: Images (B, C, H, W) to scores (B, S, S) in [0, 1]; says so with an attribute `gives_maps`.
         loss: Called with scores and maps; returns its terms by name.
-        optimizer: Builds the optimizer from the model.
-        scheduler: Builds a schedule by epoch from the optimizer; None keeps the rate.
-        num_classes: Not used: a Zoomer knows no classes.
-        seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
-        mixing: None; see `Raises`.
+        **common: As in `TrainedModel`; a Zoomer knows no classes, and nothing is mixed.
 
     Raises:
         InputError: For a model that gives no maps, or if images are to be mixed: their maps would not be.
@@ -48,28 +43,21 @@ class ZoomerDistillation(TrainedModel):
     quantities = DISTILLATION
     main = MSE
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        loss: nn.Module,
-        optimizer: Callable[[nn.Module], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler] | None,
-        num_classes: int,
-        seed: int,
-        mixing: Callable | None = None,
-    ) -> None:
-        if not gives_maps(model):
-            raise InputError(f"task=distill_zoomer: needs backbone=zoomer, got {type(model).__name__}")
-        if mixing is not None:
-            raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
-        if not compares_maps(loss):
-            raise InputError(f"loss={type(loss).__name__}: task=distill_zoomer needs loss=zoom_distillation")
-        super().__init__(model, loss, optimizer, scheduler, seed)
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
         self.inputs = ("image", "map")
         errors = MetricCollection({name: MeanMetric() for name in ERRORS}, compute_groups=False)
         self.errors = nn.ModuleDict({f"{split}_errors": errors.clone(prefix=f"{split}/") for split in ("val", "test")})
         self.map_scores = MapScores()
+
+    def check(self, mixing: Callable | None) -> None:
+        """See `Raises`."""
+        if not gives_maps(self.model):
+            raise InputError(f"task=distill_zoomer: needs backbone=zoomer, got {type(self.model).__name__}")
+        if mixing is not None:
+            raise InputError("mixing: task=distill_zoomer cannot mix the teacher's maps; choose mixing=none")
+        if not compares_maps(self.loss):
+            raise InputError(f"loss={type(self.loss).__name__}: task=distill_zoomer needs loss=zoom_distillation")
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to scores (B, S, S)."""

@@ -39,7 +39,12 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         loss: Returns its terms by name.
         optimizer: Builds the optimizer from the model.
         scheduler: Builds a schedule, by epoch or `StepCosine`, from the optimizer; None keeps the rate.
+        num_classes: How many classes the data have.
         seed: Seeds the random numbers of every epoch anew, so that a resumed run draws what the uninterrupted one did.
+        mixing: Called with `num_classes`, mixes training images; None leaves them as they are.
+
+    Raises:
+        InputError: What a task's `check` refuses.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]] = (LOSS,)
@@ -48,16 +53,20 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     def __init__(
         self,
+        *,
         model: nn.Module,
         loss: nn.Module,
         optimizer: Callable[[nn.Module], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler] | None,
+        num_classes: int,
         seed: int,
+        mixing: Callable | None = None,
     ) -> None:
         super().__init__()
         integer("task.seed", seed, 0)
-        self.model, self.loss, self.seed = model, loss, seed
+        self.model, self.loss, self.seed, self.num_classes = model, loss, seed, num_classes
         self.inputs = reads(model)
+        self.check(mixing)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self.meter = TrainingMeter()
         # What a NaN is replaced by: "warn" would drop it, and "disable" drops the weights (torchmetrics 1.9).
@@ -65,6 +74,18 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         self.split_losses = nn.ModuleDict({f"{split}_loss": MeanMetric(nan_strategy=kept) for split in ("val", "test")})
         self.predictions: dict[str, list[Tensor]] = {}
         self.configure_optimizers()  # what is wrong with optimizer and schedule shows now, before anything is written
+
+    @property
+    def logit_classes(self) -> int | None:
+        """K of a task whose outputs are the logits (B, K) of each image's one `label`; None of others."""
+        return None
+
+    def check(self, mixing: Callable | None) -> None:
+        """Refuse a `model`, `loss`, number of classes or mixing that the task cannot do with.
+
+        Raises:
+            InputError: One of them.
+        """
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Note what a `training_step` of its own takes, as of `TrainedModel`'s below."""

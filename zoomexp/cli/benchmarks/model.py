@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoomexp.benchmarks.footprint import footprints
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.options import DTYPES, MODES, of_variants, some_of, wholes
-from zoomexp.benchmarks.table import show, timed
+from zoomexp.cli.benchmarks.footprint import footprints
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.options import DTYPES, MODES, of_variants, some_of, wholes
+from zoomexp.cli.benchmarks.table import show, timed
 from zoomexp.cli.config_files import CONFIGS
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.errors import InputError

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.options import some_of, wholes
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.options import some_of, wholes
 from zoomexp.errors import InputError
 from zoomexp.results.record import RunRecord
 from zoomexp.run.build import build

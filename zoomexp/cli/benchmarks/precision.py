@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.model import untrained, wanted_shape
-from zoomexp.benchmarks.options import some_of
-from zoomexp.benchmarks.table import show, timed
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.model import untrained, wanted_shape
+from zoomexp.cli.benchmarks.options import some_of
+from zoomexp.cli.benchmarks.table import show, timed
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.metrics.cost import macs
 from zoomexp.run.build import compile_network, make

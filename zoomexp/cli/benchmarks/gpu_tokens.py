@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.options import DTYPES, check_transformer, of_variants, some_of, wholes
-from zoomexp.benchmarks.table import Line
-from zoomexp.benchmarks.tokens import built, counted, left_out, methods
-from zoomexp.benchmarks.waiting import host_ms, waits
-from zoomexp.benchmarks.zoomed import thresholds, varied_images, zooms
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.options import DTYPES, check_transformer, of_variants, some_of, wholes
+from zoomexp.cli.benchmarks.table import Line
+from zoomexp.cli.benchmarks.tokens import built, counted, left_out, methods
+from zoomexp.cli.benchmarks.waiting import host_ms, waits
+from zoomexp.cli.benchmarks.zoomed import thresholds, varied_images, zooms
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.metrics.speed import interleaved, ratio
 from zoomexp.run.build import network

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.options import DTYPES, check_transformer, some_of
-from zoomexp.benchmarks.table import Line, show, timed
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.options import DTYPES, check_transformer, some_of
+from zoomexp.cli.benchmarks.table import Line, show, timed
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.run.build import network
 from zoomexp.run.compose import compose_run

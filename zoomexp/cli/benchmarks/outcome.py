@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomexp.atomic_file import write_text
-from zoomexp.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.machine import pick_device, where
 from zoomexp.errors import InputError
 from zoomexp.results.provenance import PACKAGES, git_state
 

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from zoomexp.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.machine import pick_device, where
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.metrics.speed import clock
@@ -26,7 +26,7 @@ from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
 TINY = ("dataset=digits", "dataset.batch_size=4", "attention=none", "backbone=timm", "backbone.name=tiny",
-        "backbone._target_=zoomexp.benchmarks.step.tiny")  # fmt: skip
+        "backbone._target_=zoomexp.cli.benchmarks.step.tiny")  # fmt: skip
 
 
 def tiny(*, num_classes: int, in_chans: int, **_: object) -> nn.Module:

@@ -12,9 +12,9 @@ import yaml
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoomexp.benchmarks.machine import pick_device, where
-from zoomexp.benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of
-from zoomexp.benchmarks.table import show, timed
+from zoomexp.cli.benchmarks.machine import pick_device, where
+from zoomexp.cli.benchmarks.options import DTYPES, MODES, check_transformer, of_variants, some_of
+from zoomexp.cli.benchmarks.table import show, timed
 from zoomexp.cli.config_files import CONFIGS
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.metrics.cost import macs

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoomexp.benchmarks.options import check_transformer
+from zoomexp.cli.benchmarks.options import check_transformer
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.metrics.speed import interleaved, ratio
 from zoomexp.relevance.gradient import grad_attn
