@@ -9,6 +9,7 @@ from zoomexp.errors import InputError
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "configs" / "train.yaml").is_file() else None
 CONFIGS = (CHECKOUT or PACKAGE) / "configs"
+RECORDS = (CHECKOUT or Path.cwd()) / "docs" / "records"  # where a checkout publishes what its numbers are made of
 
 
 @contextmanager

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train, test and record one experiment, or a sweep of them",
     "reproduce": "rebuild a paper's table: run what is missing, then reported beside measured",
     "report": "one HTML page over everything that has been run",
+    "records": "the run records that docs/ is made of: publish, read back, check",
     "folds": "a cross-validation's runs put together: a table, and out-of-fold predictions",
     "study": "whether the default learns whatever the seed, the processor and its threads",
     "visualize": "what a run's model looks at, as pictures",

@@ -2,7 +2,8 @@
 
     python scripts/reproduce.py --list                              every table, and how much of it is done
     python scripts/reproduce.py table=cnntention/mnist scale=small  run what is missing of a table, then show it
-    python scripts/reproduce.py --report scale=small                docs/results.md from what is measured; runs nothing
+    python scripts/reproduce.py --report scale=small                docs/results.md from what is measured; runs nothing.
+                                                                    Published records (docs/records) count as one's own
 
     table=<paper>/<table>        which table; several, or patterns ("table=zoomvit/fig6*"), one after the other
     seeds=3                      how many seeds: 0, 1, 2
@@ -26,9 +27,9 @@ from pathlib import Path
 
 from hydra import initialize_config_dir
 
-from zoomexp.cli.config_files import CHECKOUT, CONFIGS
+from zoomexp.cli.config_files import CHECKOUT, CONFIGS, RECORDS
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
-from zoomexp.cli.table_runs import console, progress, row_runs, seeded_runs
+from zoomexp.cli.table_runs import console, progress, restored, row_runs, seeded_runs
 from zoomexp.errors import InputError
 from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.collect import finished_runs
@@ -54,7 +55,10 @@ def main(arguments: list[str]) -> None:
     seeds, scale = int(options["seeds"]), options["scale"]
     if {"--list", "--report"} & set(arguments):
         seeded_runs(overrides, 1)  # what does not compose is said at once
-        done = [filled(table, seeds, scale, overrides) for table in progress(load_tables(CONFIGS / "table"))]
+        if "--report" in arguments:
+            restored(RECORDS, folder_of(overrides).resolve())
+        compare = "--list" in arguments  # a document tells the commits instead: it is to be the same on any later day
+        done = [filled(table, seeds, scale, overrides, compare) for table in progress(load_tables(CONFIGS / "table"))]
     if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
@@ -104,13 +108,13 @@ def chosen(table: Table, rows: str) -> list[Row]:
     return [numbers[name] if name in numbers else table.row(name) for name in names] or list(table.rows)
 
 
-def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str]) -> FilledTable:
-    """The table with the runs that are finished now."""
+def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str], compare: bool = True) -> FilledTable:
+    """The table with the runs that are finished now; `compare`: marked where their data or code have changed since."""
     runs, there = {}, folders_there(folder_of(overrides) / "runs")
     for row in table.rows:
         possible = not row.unavailable and may_be_among(table.overrides_of(row, scale), CONFIGS, there)
         wanted = row_runs(table, row, seeds, scale, overrides) if possible else []
-        runs[row.name] = finished_runs(run.folder for run in wanted)
+        runs[row.name] = finished_runs((run.folder for run in wanted), compare)
     return fill(table, runs, scale, git_state()["sha"] or "")
 
 

@@ -7,6 +7,7 @@
     seeds=10                how many seeds: 0 to 9 (combinations: 3)
     jobs=2                  runs at a time; those of two threads run alone
     output_dir=outputs/studies
+    run=true                false: the table of the runs that are there, published ones (docs/records) among them
     out=FILE                the table in Markdown; outputs/studies/default.md unless given
     trainer.max_epochs=...  or any other override goes to every run
 
@@ -22,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoomexp.atomic_file import write_text, writing
+from zoomexp.cli.config_files import RECORDS
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
-from zoomexp.cli.table_runs import console
+from zoomexp.cli.table_runs import console, restored
 from zoomexp.errors import InputError
 from zoomexp.results.study import read_groups, table
 
@@ -71,15 +73,20 @@ def main(arguments: Sequence[str]) -> None:
         return
     name, *words = arguments
     check_choice({"study": name}, "study", tuple(STUDIES))
-    defaults = {"seeds": STUDIES[name], "jobs": "2", "output_dir": "outputs/studies", "out": ""}
+    defaults = {"seeds": STUDIES[name], "jobs": "2", "output_dir": "outputs/studies", "run": "true", "out": ""}
     options, overrides = split(words, defaults, passed_on=("",))
     seeds, jobs = whole_numbers(options, "seeds", "jobs")
+    check_choice(options, "run", ("true", "false"))
     folder = Path(options["output_dir"]).resolve() / name
     out = Path(options["out"] or folder.with_suffix(".md")).resolve()
     wanted = default(seeds) if name == "default" else combinations(seeds)
-    failed = run_jobs(wanted, folder, jobs, overrides)
+    failed = run_jobs(wanted, folder, jobs, overrides) if options["run"] == "true" else 0
+    if options["run"] == "false" and folder.parent.name == "studies":
+        restored(RECORDS, folder.parents[1])
     groups = read_groups(folder, dict.fromkeys(job.group for job in wanted))
-    typed = [word for word in arguments if not word.startswith(("output_dir=", "out=", "jobs="))]  # places do not count
+    typed = [
+        word for word in arguments if not word.startswith(("output_dir=", "out=", "jobs=", "run="))
+    ]  # places do not count
     text = f"{TITLES[name]}\n" + table(groups, f"python scripts/study.py {' '.join(typed)}")
     with writing("out", out):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from zoomexp.errors import InputError
+from zoomexp.results.published import archives, restore
 from zoomexp.results.table import Row, Table
 from zoomexp.run.compose import Run, compose_run
 from zoomexp.run.explain import explain
@@ -19,6 +21,14 @@ def progress(tables: list[Table]) -> Iterator[Table]:
         for i, table in enumerate(tables, start=1):
             status.update(f"reading {table.name} ({i} of {len(tables)})")
             yield table
+
+
+def restored(records: Path, outputs: Path) -> None:
+    """Put all published records below `outputs`, and tell how many there are."""
+    counts = [restore(archive, outputs) for archive in archives(records)]
+    if counts:
+        new, there = (sum(column) for column in zip(*counts, strict=True))
+        console.print(f"published records: {new} runs added, {there} were there", highlight=False)
 
 
 def row_runs(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[Run]:

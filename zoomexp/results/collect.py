@@ -15,8 +15,13 @@ from zoomexp.results.recorded_quantities import main_of, quantities_of
 from zoomexp.results.stored import facts_if_finished
 
 
-def finished_run(folder: Path) -> RunResult | None:
-    """What a table needs of the run in `folder`; None if there is no finished run."""
+def finished_run(folder: Path, compare: bool = True) -> RunResult | None:
+    """What a table needs of the run in `folder`; None if there is no finished run.
+
+    Args:
+        folder: of the run.
+        compare: whether the data and code that it was made from are compared with those of now.
+    """
     facts = facts_if_finished(folder)
     if facts is None:
         return None
@@ -29,15 +34,19 @@ def finished_run(folder: Path) -> RunResult | None:
         git_sha=facts["git"].get("sha") or "",
         folder=str(folder),
         health=told(facts),
-        changed=changes(folder, facts) if has_origin(facts) else None,
+        changed=_changed(folder, facts) if compare else "",
         main=main_of(facts),
         quantities=own,
     )
 
 
-def finished_runs(folders: Iterable[Path]) -> list[RunResult]:
-    """The finished ones among the runs in `folders`."""
-    return [run for run in map(finished_run, folders) if run is not None]
+def _changed(folder: Path, facts: dict) -> str | None:
+    return changes(folder, facts) if has_origin(facts) else None
+
+
+def finished_runs(folders: Iterable[Path], compare: bool = True) -> list[RunResult]:
+    """The finished ones among the runs in `folders`, see `finished_run`."""
+    return [run for run in (finished_run(folder, compare) for folder in folders) if run is not None]
 
 
 def _epochs(history: Path, own: Sequence[Quantity]) -> dict[str, float]:

@@ -83,7 +83,10 @@ class FilledRow:
 
 @dataclass(frozen=True)
 class FilledTable:
-    """A table ready to be shown; nothing in it depends on how. `caveats` begin with what became of its claims."""
+    """A table ready to be shown; nothing in it depends on how.
+
+    `caveats` begin with what became of its claims and end with what the runs were made by.
+    """
 
     name: str
     title: str
@@ -167,7 +170,7 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         )
         baseline = table.baseline_of(row)
         rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None))
-    caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats)
+    caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure)
 
 
@@ -216,6 +219,16 @@ def _tests(
         sides = [[run.predictions for run in runs.get(one.name, ())] for one in (row, baseline) if one is not None]
         tests.append(compare(column.key, meant, *sides) if baseline else None)
     return list(zip(holm([test.p_value if test else None for test in tests]), tests, strict=True))
+
+
+def _made_by(runs: Mapping[str, Sequence[RunResult]]) -> list[str]:
+    """One line per commit and processor that runs were made by and on."""
+    places: dict[tuple[str, str], int] = {}
+    for run in {run.folder: run for results in runs.values() for run in results if run.folder}.values():
+        device = " ".join(filter(None, (str(run.cost.get("device") or ""), str(run.cost.get("instruction_set") or ""))))
+        place = (device or "an unknown processor", run.git_sha[:7] or "no commit")
+        places[place] = places.get(place, 0) + 1
+    return [f"{n} runs on {device}, commit {sha}." for (device, sha), n in sorted(places.items())]
 
 
 def _caveats(row: Row, results: Sequence[RunResult]) -> tuple[str, ...]:

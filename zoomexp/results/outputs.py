@@ -1,8 +1,6 @@
 """Where filled tables go: files in every form, one document over many tables, and a W&B table."""
 
-import platform
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from rich.table import Table as RichTable
 from zoomexp.atomic_file import write_text
 from zoomexp.results.figure import draw
 from zoomexp.results.filling import FilledTable
-from zoomexp.results.provenance import processor
 from zoomexp.results.rendering import csv, frame, html, latex, markdown
 
 
@@ -47,8 +44,8 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str, spee
         "Reported beside measured, made by the command below and never by hand; a later call makes it anew from the "
         "run records.",
         f"    {command}",
-        f"Made on {time.strftime('%Y-%m-%d')} on {processor()}, Python {platform.python_version()}. "
-        "Times and speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
+        "Each table ends with the commits and processors of its runs, whose records are in docs/records. Times and "
+        "speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
         *([speed] if speed else []),
         "## Not run",
