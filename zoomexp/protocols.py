@@ -135,6 +135,12 @@ class ComparesMaps(Protocol):
     compares_maps: bool
 
 
+class ComparesBoxes(Protocol):
+    """A loss of `boxes.Detections` and `boxes.Objects`, and not of logits and classes: `compares_boxes` is true."""
+
+    compares_boxes: bool
+
+
 class ClassLoss(Protocol):
     """A loss of logits (B, K) and targets, (B,) int64 or (B, K) shares of classes."""
 
@@ -167,6 +173,21 @@ class ListsImages(Protocol):
 def lists_images(data: object) -> bool:
     """Whether a data module says what its splits hold."""
     return hasattr(data, "part")
+
+
+class ListsScenes(Protocol):
+    """A data module of images with several objects: an image has no label of its own."""
+
+    classes: Sequence[str]
+    num_classes: int
+
+    def scenes(self, name: str) -> Any:
+        """The images of "train", "val" or "test"; None where nothing validates."""
+
+
+def lists_scenes(data: object) -> bool:
+    """Whether a data module's images have several objects each."""
+    return hasattr(data, "scenes")
 
 
 def reads(network: nn.Module) -> Sequence[str]:
@@ -215,6 +236,11 @@ def needs_maps(part: nn.Module) -> bool:
 def compares_maps(loss: nn.Module) -> bool:
     """Whether a loss is one of maps; it is not unless it says so."""
     return getattr(loss, "compares_maps", False)
+
+
+def compares_boxes(loss: nn.Module) -> bool:
+    """Whether a loss is one of boxes; it is not unless it says so."""
+    return getattr(loss, "compares_boxes", False)
 
 
 def has_maps(data: object) -> bool:

@@ -95,6 +95,7 @@ others_part() {
         "forms=$(short fp32 fp32,bf16,bf16-compiled,bf16-graphs)"
     benchmark step_tiny 40 step model=tiny "steps=$(short 20 300)" "rounds=$(short 2 9)" "trainer=$TRAINER" logger=none
     benchmark data 40 data "${CIFAR[@]}" "images=$(short 100 5000)" "rounds=$(short 1 3)"
+    benchmark files 60 files "images=$(short 80 2048)" "workers=$(short 0 14)" "rounds=$(short 1 3)" logger=none
     benchmark relevance 60 relevance "backbone=$(short deit_t deit_b)" "batch_size=$(short 1 32)" "rounds=$(short 1 3)"
     benchmark model 100 model "${CIFAR[@]}" "batch_sizes=$(short 2 1,32,128)" "dtypes=$(short fp32 fp32,bf16)" \
         "attention=none,$(short loupe attzoom,loupe,self_attention,multi_head,cbam)" "rounds=$(short 1 3)"

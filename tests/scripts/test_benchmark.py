@@ -170,6 +170,13 @@ def test_data(run):
     assert ours["ratio"] > 1 and ours["us"] < theirs["us"]
 
 
+def test_files(run):
+    printed, rows = run("files", "images=70", "side=64", "rounds=2", "dataset.batch_size=16", "dataset.image_size=32")
+    assert {"this project", "torchvision, PIL", "Pillow, decode and resize"} <= rows.keys()
+    assert all(row["img_per_s"] > 0 and row["least"] <= row["ratio"] <= row["most"] for row in rows.values())
+    assert printed.splitlines()[-2].startswith("64 pixels to 32, 0 workers") and rows["this project"]["ratio"] == 1
+
+
 def test_both_sides_of_data_give_the_same_images(script):
     from zoomexp.cli.benchmarks.data import pil_loader
     from zoomexp.run.build import make

@@ -20,6 +20,9 @@
         batch_size=128 rounds=7 forms=fp32,bf16,bf16-compiled,bf16-graphs,bf16-nchw shape=3,32,10
     python scripts/benchmark.py data dataset=cifar10 data_dir=DIR    batches: this project against torchvision and PIL
         images=5000 rounds=5     images of a stretch of the latter
+    python scripts/benchmark.py files                                JPEG files: against torchvision, and decoding alone
+        images=256 side=500      files, and their width in pixels
+        workers=0 rounds=5       processes that read: then wall time is measured
     python scripts/benchmark.py relevance backbone=deit_s            relevance maps in forwards of the same model
         batch_size=8 rounds=3    images at a time, rounds
     python scripts/benchmark.py startup                              CPU seconds of short commands and of a sweep's job

@@ -35,6 +35,7 @@ class SetPrediction(nn.Module):
     """
 
     waits_for_host = True
+    compares_boxes = True  # and not classes of images
 
     def __init__(
         self,

@@ -56,6 +56,8 @@ def check_ready(
             there, batches that cannot be made, or scores of validation that there will not be.
     """
     listed = protocols.lists_images(data)
+    if getattr(task, "logit_classes", None) is not None and protocols.lists_scenes(data):
+        raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
     anew = listed and evaluate != "start" and other_classes(checkpoint, data.classes)
     load_weights(task.model, checkpoint, data.num_classes if listed else None, new_head=anew)
     if "map" in task.inputs and not protocols.has_maps(data):

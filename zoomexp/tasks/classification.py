@@ -15,7 +15,15 @@ from zoomexp.insertion import attention_maps
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TOKENS
-from zoomexp.protocols import compares_maps, further_logits, gives_boxes, gives_maps, mean_tokens, needs_maps
+from zoomexp.protocols import (
+    compares_boxes,
+    compares_maps,
+    further_logits,
+    gives_boxes,
+    gives_maps,
+    mean_tokens,
+    needs_maps,
+)
 from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
@@ -75,6 +83,8 @@ class Classifier(TrainedModel):
             raise InputError("detector=yolos: says boxes, not classes; choose task=detection")
         if compares_maps(self.loss):
             raise InputError(f"loss={type(self.loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
+        if compares_boxes(self.loss):
+            raise InputError(f"loss={type(self.loss).__name__}: compares boxes, not classes; choose loss=cross_entropy")
         if self.num_classes < 2:
             raise InputError("dataset: there is one class only; a classifier needs at least two")
         if needs_maps(self.loss) and not attention_maps(self.model):

@@ -10,11 +10,10 @@ from torchmetrics import MeanMetric
 
 from zoomexp.boxes import Detections, Objects, centred
 from zoomexp.errors import InputError
-from zoomexp.losses.set_prediction import SetPrediction
 from zoomexp.metrics.average_precision import hits
 from zoomexp.metrics.declared import AP, DETECTION, TOKENS
 from zoomexp.metrics.detection import Precision, There, objects_by_class, said_of
-from zoomexp.protocols import gives_boxes, mean_tokens
+from zoomexp.protocols import compares_boxes, gives_boxes, mean_tokens
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.training import TrainedModel
 
@@ -47,7 +46,7 @@ class Detection(TrainedModel):
         """See `Raises`."""
         if not gives_boxes(self.model):
             raise InputError("task=detection: the network says no boxes; choose detector=yolos")
-        if not isinstance(self.loss, SetPrediction):
+        if not compares_boxes(self.loss):
             raise InputError(f"loss={type(self.loss).__name__}: compares no boxes; choose loss=set_prediction")
         if mixing is not None:
             raise InputError("mixing: images with boxes are not mixed; mixing=none")
