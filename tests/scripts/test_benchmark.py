@@ -240,14 +240,14 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("modle", r"^modle: no such benchmark; allowed: data, gpu-tokens, graph, model, .*startup, .*zoomvit$"),
+        ("modle", r"^modle: no such benchmark; allowed: data, files, gpu-tokens, graph, model, .*startup, .*zoomvit$"),
         ("model malloc=mine", r"^malloc=mine is unknown; allowed: kept, default$"),
         ("model rounds=0", r"^rounds=0 must be a whole number, at least 1$"),
         ("model batch_sizes=1,x", r"^batch_sizes=1,x must be whole numbers, at least 1, separated by commas$"),
         ("model dtypes=fp16", r"^dtypes=fp16 is unknown; allowed: fp32, bf16$"),
         ("model dtypes=fp32,fp32", r"^dtypes=fp32,fp32: one is named twice$"),
         ("model modes=jit", r"^modes=jit is unknown; allowed: eager, compiled$"),
-        ("model attention=cbma", r"^attention=cbma is unknown; allowed: attzoom, cbam, .*self_attention$"),
+        ("model attention=cbma", r"^attention=cbma is unknown; allowed: attzoom, cbam, .*self_attention, timm$"),
         ("model shape=3,224", r"^shape=3,224 must be channels, side and classes, for example 3,224,1000$"),
         ("model attention=cbam shape=3,8,2 cbam.reductoin=2", r"reductoin"),
         ("tokens methods=toem", r"^methods=toem is unknown; allowed: .*tome.*zoomvit$"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoomexp.arguments import integer
 from zoomexp.errors import InputError
-from zoomexp.protocols import lists_images
+from zoomexp.protocols import lists_scenes
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
 from zoomexp.relevance.host import grid_side
 from zoomexp.relevance.store import MapReader
@@ -51,8 +51,8 @@ class WithMaps(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         integer("relevance.batch_size", batch_size)
-        if not lists_images(data):
-            raise InputError(f"relevance: dataset={data.name} has no labelled images to explain; choose relevance=none")
+        if lists_scenes(data):
+            raise InputError("relevance: explains one class an image, and these have several objects; relevance=none")
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
         self.files: dict[tuple[str, str], Path] = {}
