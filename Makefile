@@ -19,6 +19,7 @@ help:  ## list the targets
 
 demo: .venv/installed  ## install, train on the embedded data (two to four minutes), draw what it looks at, write the report
 	$(BIN)/python train.py
+	-@$(BIN)/python scripts/visualize.py run=latest images=worst
 	@$(BIN)/python scripts/visualize.py run=latest
 	@$(BIN)/python scripts/report.py
 	@echo "Every run keeps its record under outputs/runs: metrics.json, history.csv, config.yaml, checkpoints."

@@ -19,6 +19,7 @@ IMPORTED_AS = {
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
+    "vl-convert-python": "vl_convert",
 }
 BY_NAME = {  # what is used without an import: where it is named
     "faster-coco-eval": ("zoomexp/metrics/detection.py", "faster_coco_eval"),

@@ -41,8 +41,9 @@ def build_model(
         `start_weights` is the backbone's (see `backbones.start_weights`), or None.
 
     Raises:
-        InputError: If the host, the module and the place do not fit together.
+        InputError: If the host, the module and the place do not fit together, or one of the four builds nothing.
     """
+    _check_builders(backbone=backbone, attention=attention, tokens=tokens, detector=detector)
     net = backbone(num_classes=num_classes, in_chans=in_chans)
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
@@ -64,6 +65,15 @@ def build_model(
 def default_place(attention: Callable[[int], nn.Module]) -> str:
     """The place that a module's class names as its paper's; "last" for a module that names none."""
     return protocols.own_place(getattr(attention, "func", attention))
+
+
+def _check_builders(**builders: object) -> None:
+    """Refuse what is a network already: it could neither be fitted to classes and channels nor be built twice."""
+    for name, builder in builders.items():
+        if isinstance(builder, nn.Module) or not (builder is None or callable(builder)):
+            got = f"the network {type(builder).__name__}" if isinstance(builder, nn.Module) else repr(builder)
+            allowed = "a class or function that builds one, such as functools.partial(make, name=...)"
+            raise InputError(f"{name}: must be {allowed}, got {got}")
 
 
 def _check_size(net: nn.Module, image_size: int | tuple[int, int]) -> None:

@@ -139,4 +139,5 @@ def test_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(InputError) as error:
         ImageNetA(data_dir=tmp_path, **SMALL).prepare_data()
-    assert str(error.value) == f"dataset=imagenet_a: not found under data_dir={tmp_path}; put {LAYOUT} there ({URL})"
+    where = f"dataset=imagenet_a: not found under data_dir={tmp_path}; put {LAYOUT} there ({URL})"
+    assert str(error.value) == f"{where}; the download from there failed: URLError: no network"

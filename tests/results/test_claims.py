@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoomexp.errors import InputError
-from zoomexp.results.claims import Claim, judged
+from zoomexp.results.claims import Claim, claims_of, judged
 from zoomexp.results.filling import RunResult
 from zoomexp.results.predictions import Predictions
 from zoomexp.results.statistics import mcnemar, mean_interval, paired_bootstrap
@@ -27,7 +27,7 @@ def runs(share, seeds=1, images=400, **metrics):
 def test_accuracies_are_compared_on_the_same_images(shares, verdict):
     sides = [runs(share, seeds=3) for share in shares]
     test = paired_bootstrap(*([run.predictions["acc1"] for run in side] for side in sides))
-    said = judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True)))
+    said = str(judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True))))
     expected = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f}), {verdict}."
     assert said == f"Claimed order: 'ours' above 'plain' in test/acc1: {expected}"
 
@@ -35,7 +35,7 @@ def test_accuracies_are_compared_on_the_same_images(shares, verdict):
 def test_one_seed_each_is_mcnemars_test():
     one, other = runs(0.9), runs(0.6)
     test = mcnemar(*(side[0].predictions["acc1"] for side in (one, other)))
-    said = judged(CLAIM, {"ours": one, "plain": other})
+    said = str(judged(CLAIM, {"ours": one, "plain": other}))
     assert said.endswith(f"{test.difference:+.2f} points, holds (p < 0.001).") and test.p_value < 0.001
 
 
@@ -48,14 +48,14 @@ def test_other_quantities_are_compared_seed_by_seed(values, verdict):
     other = [RunResult({"test/mean": 50.0}, {}, seed) for seed in range(5)]
     interval = mean_interval(values)
     low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
-    said = judged(Claim("ours", "plain", "test/mean"), {"ours": one, "plain": other})
+    said = str(judged(Claim("ours", "plain", "test/mean"), {"ours": one, "plain": other}))
     assert said.endswith(f"{interval.mean:+.2f} (95 % {low:+.2f} to {high:+.2f}) over 3 seeds, {verdict}.")
 
 
 def test_what_was_not_run_is_said():
-    assert judged(CLAIM, {"ours": runs(0.9)}).endswith("in test/acc1: not measured.")
+    assert str(judged(CLAIM, {"ours": runs(0.9)})).endswith("in test/acc1: not measured.")
     one_seed = {name: [RunResult({"x": 1.0}, {}, 0)] for name in ("ours", "plain")}
-    assert judged(Claim("ours", "plain", "x"), one_seed).endswith("not measured with two seeds of both.")
+    assert str(judged(Claim("ours", "plain", "x"), one_seed)).endswith("not measured with two seeds of both.")
 
 
 TABLE = """
@@ -82,3 +82,33 @@ def test_a_claim_names_rows_and_a_column_of_its_table(tmp_path, claims, message)
         load_table(tmp_path, "t")
     (tmp_path / "t.yaml").write_text(f"{TABLE}claims: [{{better: a, than: b}}]\n")
     assert load_table(tmp_path, "t").claims == (Claim("a", "b", "test/acc1"),)
+
+
+REPORTED = """
+title: t
+source: s
+baseline: plain
+columns: [{key: test/error1}, {key: test/acc1}]
+rows:
+  - {name: plain, overrides: [b=1], reported: {test/acc1: 90.0, test/error1: 10.0}}
+  - {name: ours, overrides: [b=2], reported: {test/acc1: 92.5}}
+  - {name: worse, overrides: [b=3], reported: {test/error1: 11.0}}
+  - {name: unknown, overrides: [b=4]}
+"""
+
+
+def test_where_no_claim_is_stated_the_reported_order_is_one(tmp_path):
+    (tmp_path / "t.yaml").write_text(REPORTED)
+    assert claims_of(load_table(tmp_path, "t")) == [
+        (Claim("ours", "plain", "test/acc1"), 2.5),
+        (Claim("plain", "worse", "test/error1"), -1.0),
+    ]
+    (tmp_path / "t.yaml").write_text(f"{REPORTED}claims: [{{better: ours, than: unknown}}]\n")
+    assert claims_of(load_table(tmp_path, "t")) == [(Claim("ours", "unknown"), None)]
+
+
+def test_of_errors_the_lower_is_ahead():
+    sides = {"ours": [RunResult({"test/error1": e}, {}, s) for s, e in enumerate((5.0, 5.2, 4.9))],
+             "plain": [RunResult({"test/error1": 9.0}, {}, s) for s in range(3)]}  # fmt: skip
+    found = judged(Claim("ours", "plain", "test/error1"), sides, -3.0)
+    assert (found.verdict, found.order, found.reported, found.seeds) == ("holds", "below", -3.0, 3)

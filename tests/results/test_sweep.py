@@ -36,7 +36,7 @@ def test_a_finished_job_keeps_its_scores(tmp_path, capsys):
     run_job(lambda: FACTS, tmp_path / "sweep", 0, ["attention=none"])
     expected = {key: FACTS[key] for key in ("status", "run", "metrics", "cost")}
     assert read(tmp_path / "sweep", 0) == {"job": 0, "overrides": ["attention=none"], **expected}
-    assert "job 0 attention=none" in capsys.readouterr().err
+    assert "job 1 attention=none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,29 @@ def test_an_interrupt_ends_the_sweep(tmp_path):
 
 def test_the_table_lists_the_jobs_in_order_and_the_exit_code_tells_of_failures(tmp_path, capsys):
     for job in (10, 2, 0):
-        run_job(lambda: FACTS, tmp_path, job, [f"seed={job}"])
+        run_job(lambda: FACTS, tmp_path, job, [f"optimizer.lr={job}"])
     end(tmp_path)
-    out = capsys.readouterr().out
-    lines = out.splitlines()
-    assert [line.split()[0] for line in lines] == ["job", "0", "2", "10"]
-    assert all(
-        text in lines[1] for text in ("seed=0", "finished", "91.25", "99.50", "33.00", "269,722", "40.5", "1,23")
-    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["job", "1", "3", "11"]
+    assert lines[1].split() == ["1", "0", "91.25", "99.50", "33.00", "269,722", "40.5", "1,234"]
+    assert lines[-3:] == [f"job {job}: {FACTS['run']}" for job in (1, 3, 11)]
     run_job(fails(InputError("no such thing")), tmp_path, 3, [])
     with pytest.raises(SystemExit) as ended:
         end(tmp_path)
     assert ended.value.code == 1
     out, err = capsys.readouterr()
     assert err.splitlines()[-1] == "1 of 4 jobs failed"
-    assert next(line for line in out.splitlines() if line.startswith("3")).split()[-6:] == ["-"] * 6
+    assert next(line for line in out.splitlines() if line.startswith("4")).split() == [
+        "4",
+        "failed",
+        "-",
+        "-",
+        "-",
+        "-",
+        "-",
+        "-",
+    ]
+    assert out.splitlines()[-1] == f"job 11: {FACTS['run']}" and "job 4: failed: no such thing" in out
 
 
 def test_one_line():

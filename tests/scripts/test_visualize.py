@@ -116,6 +116,18 @@ def test_image_files_and_those_that_cannot_be_decoded(loupe, tmp_path, capsys):
         visualize.main([f"run={loupe}", f"images={tmp_path / 'cut.png'}"])
 
 
+def test_a_folder_stands_for_the_images_below_it(loupe, tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.png", "deep/a.JPG", "c.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    (tmp_path / "notes.txt").write_text("no image")
+    names = visualize.wanted(None, None, f"{tmp_path},3", 2)
+    assert names == [tmp_path / "b.png", tmp_path / "c.png", 3]
+    with pytest.raises(InputError, match=f"^images={tmp_path / 'empty'}: has no image files"):
+        (tmp_path / "empty").mkdir()
+        visualize.wanted(None, None, str(tmp_path / "empty"), 8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

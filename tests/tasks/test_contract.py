@@ -25,7 +25,7 @@ from zoomexp.optimizer import make_optimizer
 from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import fill
 from zoomexp.results.record import RunRecord
-from zoomexp.results.report.page import Facts, page
+from zoomexp.results.report.page import Facts, index_page, papers_page
 from zoomexp.results.report.runs import read_runs
 from zoomexp.results.summary import run_table
 from zoomexp.results.table import Column, Row, Table
@@ -218,7 +218,8 @@ def test_a_task_of_two_objects_runs_to_its_record_table_and_report(tmp_path, cap
     assert tests[0].difference == pytest.approx(difference, abs=1e-3)
     runs, skipped = read_runs(tmp_path / "runs")
     assert (len(runs), skipped) == (2, [])
-    text = page([filled], runs, [], [], Facts("paper", 2, "", "", ""), tmp_path)
+    facts = Facts("paper", 2, "", "", "")
+    text = index_page([filled], runs, [], [], facts) + papers_page([filled], facts)
     assert "Objects found (%)" in text and "top-1" not in text
 
 

@@ -12,9 +12,9 @@ from zoomexp.cli import dashboard
 from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import fill
 from zoomexp.results.rendering import markdown
-from zoomexp.results.report.page import Facts, page
+from zoomexp.results.report.page import Facts, index_page
 from zoomexp.results.report.runs import read_runs
-from zoomexp.results.summary import sweep_table
+from zoomexp.results.sweep_table import sweep_table
 from zoomexp.results.table import load_table
 
 ROOT = Path(__file__).parents[2]
@@ -87,9 +87,9 @@ def test_a_metric_in_one_file_shows_everywhere(runs):
     jobs = [{"job": i, "overrides": [], **one} for i, one in enumerate(facts)]
     assert {"acc1", "nll", "ece", "f1"} <= {column.header for column in sweep_table(jobs).columns}
     found, skipped = read_runs(root / "out" / "runs")
-    text = page([], found, [], skipped, Facts("small", 1, "", "", ""), root)
+    text = index_page([], found, [], skipped, Facts("small", 1, "", "", ""))
     assert all(text.count(title) >= 2 for title in ("Hard F1 (%)", "Expected calibration error (%)"))
-    assert "Hard F1 against macs per image" in text
+    assert "Hard F1 against MACs per image" in text
 
 
 def test_a_table_tests_it_as_it_declares(runs):

@@ -9,11 +9,13 @@ from pathlib import Path
 from zoomexp.cli.command_line import reported, run_command
 from zoomexp.cli.config_files import CHECKOUT, config_dir, configs
 from zoomexp.errors import InputError
+from zoomexp.near import did_you_mean
 
 COMMANDS = {
     "train": "train, test and record one experiment, or a sweep of them",
     "reproduce": "rebuild a paper's table: run what is missing, then reported beside measured",
-    "report": "one HTML page over everything that has been run",
+    "report": "what was found, over everything that has been run: pages in one folder that can be sent",
+    "runs": "list, choose, compare and export runs",
     "records": "the run records that docs/ is made of: publish, read back, check",
     "folds": "a cross-validation's runs put together: a table, and out-of-fold predictions",
     "study": "whether the default learns whatever the seed, the processor and its threads",
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(usage())
             return
         if command not in COMMANDS:
-            raise InputError(f"{words[0]}: no such command; allowed: {', '.join(COMMANDS)}")
+            meant = did_you_mean(command, COMMANDS)
+            raise InputError(f"{words[0]}: no such command; allowed: {', '.join(COMMANDS)}{meant}")
     run(command, words[1:])
 
 

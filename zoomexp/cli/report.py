@@ -1,15 +1,20 @@
-"""One HTML page over everything that has been run: tables, sweep curves, accuracy against cost, figures, runs.
+"""The report over everything that has been run: what was found, systems compared, sweeps, every run, the papers.
 
     python scripts/report.py                       from outputs/ to outputs/report/index.html
 
     output_dir=outputs      where the runs lie
-    out=FILE                the page; outputs/report/index.html unless given
+    out=FOLDER              where the report goes; outputs/report unless given
     scale=small             at which scale the papers' tables are filled: smoke | small | paper
     seeds=3                 how many seeds of a table's rows are looked for: 0, 1, 2
     trainer=gpu             hardware settings that the tables' runs were made with: trainer=, trainer.precision=
 
-The page needs neither network nor server: send it to anyone, open it from disk, print it. Which folders belong to a
-table is remembered beside it in folders.json until code or configs change, so the next call is quicker.
+index.html      what was found, systems on common axes, sweeps, and a list of all runs
+papers.html     what of the papers holds, claim by claim, and their tables
+pages/          a page for each run: its config, curves, pictures, predictions and mistakes
+
+The folder needs neither network nor server and has every link inside it: send it to anyone, open it from disk, print
+it. Which runs belong to a table is remembered in report_runs.json beside the runs until code or configs change, so the
+next call is quicker.
 """
 
 import errno
@@ -20,10 +25,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from zoomexp.atomic_file import (
-    write_text,
-    writing,
-)
+from zoomexp.atomic_file import writing
 from zoomexp.cli.config_files import CONFIGS, PACKAGE
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.cli.table_runs import console, progress, row_runs, seeded_runs
@@ -31,10 +33,10 @@ from zoomexp.errors import InputError
 from zoomexp.results.filling import FilledTable, RunResult, fill
 from zoomexp.results.identity import run_folder
 from zoomexp.results.provenance import git_state
-from zoomexp.results.report.figures import read_sheets
-from zoomexp.results.report.page import Facts, page
+from zoomexp.results.report.page import Facts
 from zoomexp.results.report.remembered import Remembered, state_of
 from zoomexp.results.report.runs import read_runs
+from zoomexp.results.report.site import write_site
 from zoomexp.results.table import SCALES, Row, Table, load_tables
 from zoomexp.run.choices import may_be_among
 
@@ -48,14 +50,13 @@ def main(arguments: Sequence[str]) -> None:
         return
     options, overrides = parse(arguments)
     output_dir = Path(options["output_dir"]).resolve()
-    out = Path(options["out"] or output_dir / "report" / "index.html").resolve()
+    out = Path(options["out"] or output_dir / "report").resolve()
     if not output_dir.is_dir():
         raise InputError(f"output_dir={options['output_dir']} must be a folder that holds runs")
     check(out)
     seeded_runs(overrides, 1)  # what does not compose is said at once
     with console.status("reading runs"):
         runs, skipped = read_runs(output_dir / "runs")
-        sheets, broken = read_sheets(runs)
     results = {run.folder: run.result for run in runs if run.result is not None}
     tables, unfilled = filled_tables(results, options, [*overrides, f"output_dir={options['output_dir']}"])
     facts = Facts(
@@ -65,18 +66,18 @@ def main(arguments: Sequence[str]) -> None:
         made=time.strftime("%Y-%m-%d %H:%M"),
         command=" ".join(["python scripts/report.py", *arguments]),
     )
-    with writing("out", out):
-        write_text(out, page(tables, runs, sheets, [*skipped, *broken, *unfilled], facts, out.parent))
-    console.print(f"written: {out}", soft_wrap=True, markup=False, highlight=False)
+    with writing("out", out), console.status("writing") as status:
+        write_site(out, tables, runs, [*skipped, *unfilled], facts, status.update)
+    console.print(f"written: {out / 'index.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def check(out: Path) -> None:
-    """Refuse a page that cannot be written, before a minute of work."""
+    """Refuse a folder that cannot be written, before a minute of work."""
     with writing("out", out):
-        if out.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
+        if out.exists() and not out.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
             pass
 
 
@@ -94,7 +95,7 @@ def filled_tables(
     """Every table with the finished runs among `results`, and one line for each table that could not be filled."""
     filled, skipped = [], []
     known = Remembered(
-        Path(options["output_dir"]).resolve() / "report" / "folders.json",
+        Path(options["output_dir"]).resolve() / "report_runs.json",
         state_of((CONFIGS, *(PACKAGE / name for name in ("results", "run", "cli")))),
     )
     for table in progress(load_tables(CONFIGS / "table")):

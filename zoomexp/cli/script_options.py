@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from zoomexp.errors import InputError
+from zoomexp.near import did_you_mean
 
 
 def split(
@@ -33,7 +34,8 @@ def split(
             others.append(argument)
         elif argument not in flags:
             allowed = [*(f"{key}=" for key in defaults), *filter(None, passed_on), *flags]
-            raise InputError(f"{argument}: not an option here; allowed: {', '.join(allowed)}")
+            meant = did_you_mean(f"{name}{equals}", allowed)
+            raise InputError(f"{argument}: not an option here; allowed: {', '.join(allowed)}{meant}")
     return options, others
 
 
@@ -52,4 +54,5 @@ def whole_numbers(options: Mapping[str, str], *names: str) -> list[int]:
 def check_choice(options: Mapping[str, str], name: str, allowed: Sequence[str]) -> None:
     """Refuse an option that is not among the words `allowed`."""
     if options[name] not in allowed:
-        raise InputError(f"{name}={options[name]} is unknown; allowed: {', '.join(allowed)}")
+        meant = did_you_mean(options[name], allowed)
+        raise InputError(f"{name}={options[name]} is unknown; allowed: {', '.join(allowed)}{meant}")

@@ -5,9 +5,9 @@
 
     run=FOLDER           the folder of a run that has a checkpoint; run=latest: the last one finished under outputs/
     baseline=FOLDER      another run on the same data, drawn beside it
-    images=0,5,7         numbers in the test split | paths of image files | changed: those that only one of the two
-                         runs gets right | worst: the wrong ones, the surest first; left out: evenly spread
-    count=8              how many, where images are not named
+    images=0,5,7         numbers in the test split | image files, or folders of them | changed: those that only one of
+                         the two runs gets right | worst: the wrong ones, the surest first; left out: evenly spread
+    count=8              how many, where images are not named one by one
     data_dir=DIR         where the data sets lie; left out: where the run found them
     out=FOLDER           where the pictures go; left out: figures/ in the run's folder
 
@@ -180,7 +180,16 @@ def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) 
     if not images:
         return spread(run.data.part("test").index, count)
     names = [name.strip() for name in images.split(",") if name.strip()]
-    return [int(name) if name.isdigit() else Path(name) for name in names]
+    return [one for name in names for one in _named(name, count)]
+
+
+def _named(name: str, count: int) -> list[int | Path]:
+    """A number in the test split, an image file, or the first `count` images in a folder and below it, by name."""
+    from zoomexp.prediction.finding import image_files
+
+    if name.isdigit():
+        return [int(name)]
+    return image_files(name)[:count] if Path(name).is_dir() else [Path(name)]
 
 
 def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[tuple]:

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from zoomexp.datasets.public import impatient
+from zoomexp.datasets.public import impatient, told_download
 from zoomexp.errors import InputError
 
 
@@ -69,4 +69,5 @@ def fetch(name: str, url: str, md5: str, data_dir: Path, layout: str) -> None:
         if made:
             with contextlib.suppress(OSError):
                 data_dir.rmdir()
-        raise InputError(f"dataset={name}: not found under data_dir={data_dir}; put {layout} there ({url})") from error
+        where = f"dataset={name}: not found under data_dir={data_dir}; put {layout} there ({url})"
+        raise InputError(f"{where}; the download from there failed: {told_download(error)}") from error

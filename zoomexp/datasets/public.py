@@ -50,11 +50,21 @@ def read_public(
             with impatient():
                 download(Path(folder))
         except (OSError, RuntimeError, http.client.HTTPException) as error:
-            where = f"dataset={name}: not found under data_dir={data_dir}"
-            raise InputError(f"{where}; put {name}.npz or {layout} there ({home})") from error
+            where = f"dataset={name}: not found under data_dir={data_dir}; put {name}.npz or {layout} there ({home})"
+            raise InputError(f"{where}; the download failed: {told_download(error)}") from error
         splits = read(Path(folder))
     save_cache(cache, splits)
     return splits
+
+
+def told_download(error: BaseException) -> str:
+    """Why a download failed, on one line: the reason beneath what the libraries wrap it in.
+
+    >>> told_download(OSError("[Errno -2] Name or service not known"))
+    'OSError: [Errno -2] Name or service not known'
+    """
+    reason = getattr(error, "reason", None)  # of urllib's
+    return " ".join(f"{type(error).__name__}: {reason or error}".split())
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,12 +1,20 @@
 """Which of two systems a paper puts first, and what the runs say of that order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from zoomexp.metrics.declared import ACC1
+from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
-from zoomexp.results.statistics import PairedTest, mean_interval, p_text
+from zoomexp.results.statistics import mean_interval, p_text
+
+if TYPE_CHECKING:
+    from zoomexp.results.table import Table
+
+HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED = "holds", "the opposite holds", "undecided", "not measured"
+NO_PAIR = "not measured with two seeds of both"
 
 
 @dataclass(frozen=True)
@@ -18,8 +26,63 @@ class Claim:
     column: str = f"test/{ACC1.key}"
 
 
-def judged(claim: Claim, runs: Mapping[str, Sequence]) -> str:
-    """The claim, the difference measured, and whether it holds, in one sentence.
+@dataclass(frozen=True)
+class Judgement:
+    """What became of a claim.
+
+    Args:
+        claim: what the paper says.
+        verdict: HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED or NO_PAIR.
+        quantity: of the column; None where nobody declares it.
+        reported: how far apart the paper's values are, better minus than; None where it gives none.
+        difference: the same as measured; None where it was not.
+        low: lower end of its 95 % interval, of other test images or of other seeds.
+        high: upper end.
+        p_value: of the paired test on images.
+        seeds: how many seeds decide; 0 where the test images do.
+    """
+
+    claim: Claim
+    verdict: str
+    quantity: Quantity | None = None
+    reported: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    seeds: int = 0
+
+    @property
+    def unit(self) -> str:
+        """Of the differences: points, where shares are compared."""
+        unit = self.quantity.unit if self.quantity else ""
+        return "points" if unit == "%" else unit
+
+    @property
+    def order(self) -> str:
+        """Where the better one stands in its column: "above" or "below" the other."""
+        return "below" if self.quantity is not None and self.quantity.higher_is_better is False else "above"
+
+    @property
+    def measured(self) -> str:
+        """The difference with its interval; empty where there is none."""
+        if self.difference is None:
+            return ""
+        if self.low is None:
+            return f"{self.difference:+.2f} {self.unit}".rstrip()
+        return f"{self.difference:+.2f} (95 % {self.low:+.2f} to {self.high:+.2f})"
+
+    def __str__(self) -> str:
+        """The claim, the difference measured, and whether it holds, in one sentence."""
+        claim = self.claim
+        said = f"Claimed order: {claim.better!r} {self.order} {claim.than!r} in {claim.column}: "
+        over = f" over {self.seeds} seeds" if self.seeds else ""
+        test = f" ({p_text(self.p_value)})" if self.low is None and self.p_value is not None else ""
+        return said + (f"{self.measured}{over}, " if self.measured else "") + f"{self.verdict}{test}."
+
+
+def judged(claim: Claim, runs: Mapping[str, Sequence], reported: float | None = None) -> Judgement:
+    """What the runs say of a claim.
 
     Where the quantity declares a test on images, the same test images decide (see `comparison`); else the seeds that
     both rows have.
@@ -27,44 +90,62 @@ def judged(claim: Claim, runs: Mapping[str, Sequence]) -> str:
     Args:
         claim: what the paper says.
         runs: row -> its finished runs (`RunResult`).
+        reported: how far apart the paper's values are.
     """
     one, other = runs.get(claim.better, ()), runs.get(claim.than, ())
     column = declared(claim.column, [quantity for run in (*one, *other) for quantity in run.quantities])
-    below = column is not None and column.higher_is_better is False
-    said = f"Claimed order: {claim.better!r} {'below' if below else 'above'} {claim.than!r} in {claim.column}"
+    unknown = Judgement(claim, NOT_MEASURED, column, reported)
     if not one or not other:
-        return f"{said}: not measured."
+        return unknown
     test = compare(claim.column, column, *([run.predictions for run in side] for side in (one, other)))
-    if test is not None:
-        unit = "points" if column.unit == "%" else column.unit
-        return f"{said}: {_by_images(test, unit, below)}."
-    return f"{said}: {_by_seeds(claim.column, one, other, below)}."
+    if test is None:
+        return _by_seeds(unknown, one, other)
+    verdict = _verdict(unknown, test.difference, test.p_value < 0.05)
+    return replace(
+        unknown, verdict=verdict, difference=test.difference, low=test.low, high=test.high, p_value=test.p_value
+    )
 
 
-def _by_images(test: PairedTest, unit: str, below: bool) -> str:
-    said = _verdict(-test.difference if below else test.difference, test.p_value < 0.05)
-    if test.low is None:
-        return f"{test.difference:+.2f} {unit}, {said} ({p_text(test.p_value)})"
-    return f"{_interval(test.difference, test.low, test.high)}, {said}"
+def claims_of(table: "Table") -> list[tuple[Claim, float | None]]:
+    """What a table claims, each with how far apart the paper's values are.
+
+    Where its file names no claims, it is the order in which the paper puts each row and its baseline, in the first
+    column of a test in which it gives both.
+    """
+    claims = [(claim, _apart(table, claim)) for claim in table.claims]
+    return claims or [claim for row in table.rows if (claim := _reported_order(table, row))]
 
 
-def _by_seeds(column: str, one: Sequence, other: Sequence, below: bool) -> str:
+def _apart(table: "Table", claim: Claim) -> float | None:
+    values = [table.row(name).reported.get(claim.column) for name in (claim.better, claim.than)]
+    return None if None in values else values[0] - values[1]
+
+
+def _reported_order(table: "Table", row) -> tuple[Claim, float] | None:
+    baseline = table.baseline_of(row)
+    for column in table.columns if baseline else ():
+        pair = Claim(row.name, baseline.name, column.key)
+        apart = _apart(table, pair)
+        if apart and column.key.startswith("test/") and column.higher_is_better is not None:
+            ahead = (apart > 0) is column.higher_is_better
+            return (pair, apart) if ahead else (Claim(baseline.name, row.name, column.key), -apart)
+    return None
+
+
+def _by_seeds(unknown: Judgement, one: Sequence, other: Sequence) -> Judgement:
+    column = unknown.claim.column
     values = [{run.seed: value_of(column, run.metrics, run.cost) for run in side} for side in (one, other)]
     pairs = [(values[0][seed], values[1][seed]) for seed in values[0] if seed in values[1]]
     differences = [a - b for a, b in pairs if a is not None and b is not None]
     if len(differences) < 2:
-        return "not measured with two seeds of both"
+        return replace(unknown, verdict=NO_PAIR)
     interval = mean_interval(differences)
     low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
-    said = _verdict(-interval.mean if below else interval.mean, low * high > 0)
-    return f"{_interval(interval.mean, low, high)} over {len(differences)} seeds, {said}"
+    verdict = _verdict(unknown, interval.mean, low * high > 0)
+    return replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
 
 
-def _interval(difference: float, low: float, high: float) -> str:
-    return f"{difference:+.2f} (95 % {low:+.2f} to {high:+.2f})"
-
-
-def _verdict(difference: float, significant: bool) -> str:
+def _verdict(unknown: Judgement, difference: float, significant: bool) -> str:
     if not significant:
-        return "undecided"
-    return "holds" if difference > 0 else "the opposite holds"
+        return UNDECIDED
+    return HOLDS if (difference > 0) is (unknown.order == "above") else OPPOSITE

@@ -8,7 +8,7 @@ from zoomexp.errors import InputError
 from zoomexp.health.findings import CUT_OFF, IDLE, NOT_LEARNED
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
-from zoomexp.results.claims import judged
+from zoomexp.results.claims import Judgement, claims_of, judged
 from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
 from zoomexp.results.predictions import Predictions
@@ -85,7 +85,8 @@ class FilledRow:
 class FilledTable:
     """A table ready to be shown; nothing in it depends on how.
 
-    `caveats` begin with what became of its claims and end with what the runs were made by.
+    `caveats` begin with what became of its claims and end with what the runs were made by. `judgements` are of the
+    claims, or of the orders that the paper reports, see `claims.claims_of`.
     """
 
     name: str
@@ -96,6 +97,7 @@ class FilledTable:
     caveats: tuple[str, ...] = ()
     git_sha: str = ""
     figure: Figure | None = None
+    judgements: tuple[Judgement, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many cells there are, and how many are reported, measured and reproduced."""
@@ -170,8 +172,11 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         )
         baseline = table.baseline_of(row)
         rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None))
-    caveats = (*(judged(claim, runs) for claim in table.claims), *table.caveats, *_made_by(runs))
-    return FilledTable(table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure)
+    judgements = tuple(judged(claim, runs, reported) for claim, reported in claims_of(table))
+    caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
+    return FilledTable(
+        table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure, judgements
+    )
 
 
 def _cell(

@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 from zoomexp.atomic_file import write_text
 from zoomexp.results.figure import draw
 from zoomexp.results.filling import FilledTable
+from zoomexp.results.first_page import summary
 from zoomexp.results.rendering import csv, frame, html, latex, markdown
 
 
@@ -31,7 +32,9 @@ def _figure(filled: FilledTable, folder: Path) -> Path | None:
 
 
 def write_document(tables: Sequence[FilledTable], path: Path, command: str, speed: str = "") -> Path:
-    """Write every table that has a measured cell into one Markdown file, and name those that have none.
+    """Write what of the papers holds, then every table that has a measured cell, into one Markdown file.
+
+    The tables that have none are named.
 
     Figures go into the folder `figures` beside it; `speed` is a part about speed, in Markdown.
     """
@@ -46,6 +49,7 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str, spee
         f"    {command}",
         "Each table ends with the commits and processors of its runs, whose records are in docs/records. Times and "
         "speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
+        summary(tables),
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
         *([speed] if speed else []),
         "## Not run",

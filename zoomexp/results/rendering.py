@@ -19,13 +19,13 @@ from zoomexp.results.statistics import p_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "Against baseline", "Verdict")
-_TEX = {
+TEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "λ": r"$\lambda$"},
     **{"\u03b3": r"$\gamma$", "\u00d7": r"$\times$", "≤": r"$\le$", "\u2212": "$-$"},
 }
-_MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def terminal(filled: FilledTable) -> RichTable:
 
 def markdown(filled: FilledTable) -> str:
     """A Markdown table with numbered notes."""
-    return _render("table.md.j2", filled, partial(_escaped, table=_MARKDOWN))
+    return _render("table.md.j2", filled, partial(escaped, table=MARKDOWN))
 
 
 def latex(filled: FilledTable) -> str:
     """A LaTeX `tabular` between booktabs rules, with numbered notes."""
-    return _render("table.tex.j2", filled, partial(_escaped, table=_TEX))
+    return _render("table.tex.j2", filled, partial(escaped, table=TEX))
 
 
 def html(filled: FilledTable) -> str:
@@ -178,6 +178,6 @@ def _age(filled: FilledTable) -> str:
     return f"stale: measured with other data or code than those of {filled.git_sha}."
 
 
-def _escaped(text: str, table: dict[str, str]) -> str:
+def escaped(text: str, table: dict[str, str]) -> str:
     """`text` on one line, each special character replaced."""
     return "".join(table.get(character, character) for character in " ".join(text.split()))

@@ -1,7 +1,7 @@
-"""The short tables at the end of a run and of a sweep."""
+"""The short table at the end of a run."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zoomexp.health.findings import mark, told
+from zoomexp.health.findings import told
 from zoomexp.metrics.declared import DECLARED, SPEED, TRAIN_S
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.processes import first_process
-from zoomexp.results.derived import declared, value_of
 from zoomexp.results.recorded_quantities import overview
 
 
@@ -65,20 +64,3 @@ def tested(facts: Mapping[str, Any]) -> dict[str, Quantity]:
         controls = {f"test/{one.key}": one for one in DECLARED if one.key.startswith(f"{quantity.key}/")}
         found |= {full: one for full, one in controls.items() if full in facts["metrics"]}
     return found
-
-
-SHOWN_COST = ("cost/params", "cost/macs_m", "cost/img_per_s")
-
-
-def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """One row per job of a multirun: what was asked, how it ended, its scores and costs."""
-    table = Table(box=None, pad_edge=False)
-    columns = overview(jobs) | {name: declared(name) for name in SHOWN_COST}
-    for header in ("job", "overrides", "status", *(one.heading for one in columns.values()), "run"):
-        table.add_column(header, overflow="fold")
-    for job in jobs:
-        values = {name: value_of(name, job.get("metrics", {}), job.get("cost", {})) for name in columns}
-        shown = ["-" if value is None else columns[name].number(value) for name, value in values.items()]
-        status = ", ".join(filter(None, [job["status"], mark(job), "stale" if job.get("changed") else ""]))
-        table.add_row(str(job["job"]), " ".join(job["overrides"]), status, *shown, job.get("run") or "-")
-    return table

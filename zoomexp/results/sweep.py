@@ -12,15 +12,18 @@ from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from rich.console import Console
+from rich.markup import escape
 
 from zoomexp.atomic_file import write_text
 from zoomexp.errors import DivergedError, FaultError, InputError, NotLearningError
 from zoomexp.health.findings import mark
 from zoomexp.results.record import told_by
-from zoomexp.results.summary import sweep_table
+from zoomexp.results.sweep_progress import progress
+from zoomexp.results.sweep_table import sweep_table, told_jobs
 from zoomexp.run.interruption import Interrupted
 from zoomexp.upstream.submitit_repair import repair_submitit
 
+WIDTH = 100  # of the table, where it is written into a file
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # where launchers say which of its processes a process is
 
 
@@ -34,7 +37,7 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
         overrides: The job's own overrides.
     """
     console = Console(stderr=True, quiet=not first())
-    console.print(f"[bold]job {job}[/bold] {' '.join(overrides)}", highlight=False)
+    console.print(f"[bold]{progress(sweep_dir, job)}[/bold] {escape(' '.join(overrides))}", highlight=False)
     try:
         facts = dict(experiment())
     except (SystemExit, KeyboardInterrupt) as error:
@@ -44,7 +47,7 @@ def run_job(experiment: Callable[[], Mapping[str, Any]], sweep_dir: Path, job: i
         if not isinstance(error, InputError | DivergedError | NotLearningError | FaultError):
             traceback.print_exc()
         facts = {"status": f"failed: {one_line(error)}"}
-        console.print(f"job {job} {facts['status']}", style="red", markup=False, highlight=False)
+        console.print(f"job {job + 1} {facts['status']}", style="red", markup=False, highlight=False)
     _write_job(sweep_dir, job, overrides, facts)
 
 
@@ -88,7 +91,10 @@ def show_jobs(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("job_*.json"), key=lambda path: int(path.stem.split("_")[1]))
     jobs = [json.loads(file.read_text()) for file in files]
     if jobs:
-        Console(width=None if sys.stdout.isatty() else 200).print(sweep_table(jobs))
+        console = Console(width=None if sys.stdout.isatty() else WIDTH)
+        console.print(sweep_table(jobs, console.width))
+        for line in told_jobs(jobs):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     return jobs
 
 

@@ -19,12 +19,14 @@ from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from zoomexp import weights_data
 from zoomexp.arguments import boolean
 from zoomexp.errors import InputError
 from zoomexp.results.identity import run_folder, run_path
 from zoomexp.results.stored import finished_facts
+from zoomexp.run.host_fit import check_fit
 from zoomexp.run.overrides import key_of
 from zoomexp.run.processor import settle
 from zoomexp.run.recipe import fitted
@@ -61,8 +63,17 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config as plain containers."""
-        return OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=True)
+        """The resolved config as plain containers.
+
+        Raises:
+            InputError: If it is not whole, and its tokens do not fit its backbone.
+            OmegaConfBaseException: If it is not whole for another reason.
+        """
+        try:
+            return OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=True)
+        except InterpolationKeyError:
+            check_fit(self.cfg)
+            raise
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoomexp.errors import InputError
+from zoomexp.near import did_you_mean
 
 
 @contextlib.contextmanager
@@ -40,24 +41,35 @@ def explain(error: BaseException) -> str:
         if isinstance(cause, OverrideParseException):
             return f"'{cause.override}' is no option and its value; allowed: name=value, what is special in quotes"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and not cause.options:
-            return f"{cause.missing_cfg_file}: no such choice; allowed: {', '.join(_choices(cause))}"
+            allowed = _choices(cause)
+            meant = did_you_mean(Path(cause.missing_cfg_file).name, allowed)
+            return f"{cause.missing_cfg_file}: no such choice; allowed: {', '.join(allowed)}{meant}"
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
-            allowed = ", ".join(str(name) for name in cause.parent_node if not str(name).startswith("_"))
-            return f"{cause.full_key or cause.key}: no such option; allowed: {allowed}"
+            allowed = [str(name) for name in cause.parent_node if not str(name).startswith("_")]
+            meant = did_you_mean(str(cause.key), allowed)
+            return f"{cause.full_key or cause.key}: no such option; allowed: {', '.join(allowed)}{meant}"
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key}: must be given, for example {cause.full_key}=..."
         if isinstance(cause, InterpolationKeyError) and (missing := re.search(r"key '(\S+)' not found", str(cause))):
             made = cause.full_key or "the command line"
             return f"{missing[1]}: must be given, since {made} is made of it; for example +{missing[1]}=..."
+        if isinstance(cause, MissingConfigException) and cause.options:
+            meant = did_you_mean(Path(cause.missing_cfg_file or "").name, cause.options)
+            return f"{_without_paths(error)}{meant}"
         cause = cause.__cause__
     if isinstance(error, InstantiationException):
         return _of_target(error)
-    text = _call(error) or flat(error).split(" Config search path:")[0]
+    text = _call(error) or _without_paths(error)
     if _of_hydra(error):
         text, _, key = text.partition(" full_key: ")
         text = re.sub(r"^\w+ raised while resolving interpolation: ", "", text)
         return f"{key.split()[0]}: {text}" if key else text
     return text if _call(error) else f"{type(error).__name__}: {text}"
+
+
+def _without_paths(error: BaseException) -> str:
+    """Hydra's message without the folders that it looked in."""
+    return flat(error).split(" Config search path:")[0]
 
 
 def _choices(error: BaseException) -> list[str]:

@@ -52,7 +52,7 @@ def record_fixture():
 class Page(HTMLParser):
     """Elements as (tag, attributes, all text inside), in order of their ends."""
 
-    VOID = ("meta", "img", "input", "path", "circle", "polygon", "polyline")
+    VOID = ("meta", "img", "input", "link")
 
     def __init__(self, text: str) -> None:
         super().__init__()

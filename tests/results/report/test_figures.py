@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from zoomexp.results.report.figures import MAX_SIDE, embedded, read_sheets
+from zoomexp.results.report.figures import MAX_SIDE, embedded, pictures
 from zoomexp.results.report.runs import read_runs
 
 
@@ -38,6 +38,7 @@ def test_a_broken_picture_is_one_line(six):
     folder.mkdir()
     Image.new("RGB", (8, 8)).save(folder / "good.png")
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
-    (sheet,), (line,) = read_sheets(read_runs(root / "runs")[0])
-    assert [figure.name for figure in sheet.figures] == ["good.png"]
-    assert line.startswith(f"{sheet.run}/figures/bad.png: ")
+    skipped = []
+    run = next(run for run in read_runs(root / "runs")[0] if run.folder == folder.parent)
+    assert [figure.name for figure in pictures(run, skipped)] == ["good.png"]
+    assert len(skipped) == 1 and skipped[0].startswith(f"{run.path}/figures/bad.png: ")

@@ -29,7 +29,7 @@ def test_the_script_finds_the_runs_of_a_table(script, tmp_path, capsys, record, 
         written.rename(run.folder)
     script.main([*options, "scale=smoke", "seeds=2"])
     assert capsys.readouterr().out == f"written: {tmp_path}/report/index.html\n"
-    shown = parse((tmp_path / "report" / "index.html").read_text())
+    shown = parse((tmp_path / "report" / "papers.html").read_text())
     reported = next(row for row in table.rows if row.name == "+ SelfAtt").reported["test/acc1"]
     cells = [text for _, text in shown.all("td", **{"data-column": "test/acc1"})]
     # half width by hand: t(0.975, 1) / sqrt(2) * sqrt(0.5) = 12.7062 / 2
@@ -40,9 +40,10 @@ def test_the_script_finds_the_runs_of_a_table(script, tmp_path, capsys, record, 
 
 def test_the_script_without_runs(script, tmp_path, parse):
     (tmp_path / "none").mkdir()
-    script.main([f"output_dir={tmp_path / 'none'}", f"out={tmp_path / 'page.html'}"])
-    shown = parse((tmp_path / "page.html").read_text())
+    script.main([f"output_dir={tmp_path / 'none'}", f"out={tmp_path / 'sent'}"])
+    shown = parse((tmp_path / "sent" / "index.html").read_text())
     assert "Nothing has been run yet" in [text for _, text in shown.all("h2")]
+    shown = parse((tmp_path / "sent" / "papers.html").read_text())
     assert [a["data-table"] for a, _ in shown.all("article", class_="paper")] == ["cnntention/mnist"]
 
 
@@ -52,7 +53,7 @@ def test_the_script_without_runs(script, tmp_path, parse):
         ("seeds=0", "seeds=0 must be a whole number, at least 1"),
         ("scale=big", "scale=big is unknown; allowed: smoke, small, paper"),
         ("rows=1", "rows=1: not an option here; allowed: output_dir=, out=, scale=, seeds=, trainer="),
-        ("out=/dev/null/page.html", r"out: cannot write /dev/null/page.html \(File exists\)"),
+        ("out=/dev/null/page", r"out: cannot write /dev/null/page \(Not a directory\)"),
     ],
 )
 def test_bad_input_is_one_line(script, tmp_path, argument, message):
@@ -64,9 +65,10 @@ def test_nothing_to_read_and_nowhere_to_write_is_said_first(script, tmp_path, mo
     monkeypatch.setattr(script, "read_runs", lambda folder: pytest.fail("runs were read"))
     with pytest.raises(InputError, match=r"^output_dir=.*/typo must be a folder that holds runs$"):
         script.main([f"output_dir={tmp_path / 'typo'}"])
-    with pytest.raises(InputError, match=r"^out: cannot write .* \(Is a directory\); name a writable place$"):
-        script.main([f"output_dir={tmp_path}", f"out={tmp_path}"])
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"^out: cannot write .* \(Not a directory\); name a writable place$"):
+        script.main([f"output_dir={tmp_path}", f"out={tmp_path / 'file'}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_does_not_compose_is_said_at_once(script, tmp_path):

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +25,9 @@ class Picture:
     uri: str
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """The pictures of one run."""
-
-    run: str
-    figures: tuple[Picture, ...]
-
-
-def read_sheets(runs: Sequence[RecordedRun]) -> tuple[list[Sheet], list[str]]:
-    """The figures of every run that has some, and one line for each that could not be read."""
-    sheets, skipped = [], []
-    for run in runs:
-        if figures := tuple(_figures(run, skipped)):
-            sheets.append(Sheet(run.path, figures))
-    return sheets, skipped
+def pictures(run: RecordedRun, skipped: list[str]) -> tuple[Picture, ...]:
+    """The figures of a run; one line more in `skipped` for each that could not be read."""
+    return tuple(_figures(run, skipped))
 
 
 def _figures(run: RecordedRun, skipped: list[str]) -> Iterator[Picture]:

@@ -78,11 +78,13 @@ def _shared(groups: Sequence[SeedGroup]) -> str:
 
 def _named(sweeps: Sequence[Sweep]) -> list[Sweep]:
     """Sweeps of one key and name get the values in which they differ."""
-    named = []
+    alike: dict[tuple[str, str], list[Sweep]] = {}
     for sweep in sweeps:
-        alike = [other for other in sweeps if (other.key, other.name) == (sweep.key, sweep.name)]
-        keys = sweep.key.split(" = ")
-        fixed = [{k: v for k, v in other.groups[0].config.items() if k not in keys} for other in alike]
-        more = distinguish(fixed)[alike.index(sweep)]
-        named.append(Sweep(sweep.key, f"{sweep.name} ({more})" if more else sweep.name, sweep.values, sweep.groups))
-    return named
+        alike.setdefault((sweep.key, sweep.name), []).append(sweep)
+    named = {}
+    for (key, name), members in alike.items():
+        keys = key.split(" = ")
+        fixed = [{k: v for k, v in other.groups[0].config.items() if k not in keys} for other in members]
+        for sweep, more in zip(members, distinguish(fixed), strict=True):
+            named[sweep] = Sweep(key, f"{name} ({more})" if more else name, sweep.values, sweep.groups)
+    return [named[sweep] for sweep in sweeps]

@@ -1,0 +1,81 @@
+"""What of the papers holds: each claim of the tables, as it was reported and as it was measured."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoomexp.results.claims import HOLDS, NO_PAIR, NOT_MEASURED, OPPOSITE, UNDECIDED, Judgement
+from zoomexp.results.filling import FilledTable
+from zoomexp.results.rendering import MARKDOWN, escaped
+
+VERDICTS = (HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED)
+ABOUT = (
+    "A claim is an order: one system ahead of another. At another scale than paper the order may be judged, and the "
+    "size of the difference may not. Where a paper's tables state no order in words, it is that of its values."
+)
+HEADINGS = ("Claim", "Reported", "Measured", "Decided by", "Scale", "Verdict")
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """A claim as texts; `table` is the name of the one it stands in."""
+
+    table: str
+    title: str
+    claim: str
+    reported: str
+    measured: str
+    over: str
+    scale: str
+    verdict: str
+
+    @property
+    def paper(self) -> str:
+        """The folder of the paper's tables."""
+        return self.table.partition("/")[0]
+
+
+def claim_lines(tables: Sequence[FilledTable]) -> list[ClaimLine]:
+    """Every claim of the tables, in their order."""
+    return [_line(table, one) for table in tables for one in table.judgements]
+
+
+def counts(lines: Sequence[ClaimLine]) -> dict[str, Counter]:
+    """Paper -> how many of its claims have which verdict."""
+    found: dict[str, Counter] = {}
+    for line in lines:
+        found.setdefault(line.paper, Counter())[line.verdict] += 1
+    return found
+
+
+def summary(tables: Sequence[FilledTable]) -> str:
+    """Markdown: per paper how many claims have which verdict, then every one that was measured."""
+    lines = claim_lines(tables)
+    found = counts(lines)
+    parts = ["## What of the papers holds", ABOUT, _table(("Paper", *VERDICTS), [
+        (paper, *(str(by_verdict[name]) for name in VERDICTS)) for paper, by_verdict in found.items()
+    ])]  # fmt: skip
+    if decided := [line for line in lines if line.verdict != NOT_MEASURED]:
+        rows = [(line.paper, line.claim, line.reported, line.measured, line.over, line.scale, line.verdict)
+                for line in decided]  # fmt: skip
+        parts.append(_table(("Paper", *HEADINGS), rows))
+    return "\n\n".join(parts)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *([escaped(text, MARKDOWN) for text in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _line(table: FilledTable, one: Judgement) -> ClaimLine:
+    names = {cell.column.key: cell.column.name for row in table.rows for cell in row.cells}
+    claim = f"{one.claim.better} {one.order} {one.claim.than} in {names.get(one.claim.column, one.claim.column)}"
+    reported = "" if one.reported is None else f"{one.reported:+.2f} {one.unit}".rstrip()
+    verdict = NOT_MEASURED if one.verdict == NO_PAIR else one.verdict
+    return ClaimLine(table.name, table.title, claim, reported, one.measured, _over(one), table.scale, verdict)
+
+
+def _over(one: Judgement) -> str:
+    if one.difference is None:
+        return "too few seeds" if one.verdict == NO_PAIR else ""
+    return f"{one.seeds} seeds" if one.seeds else "the same test images"

@@ -1,0 +1,53 @@
+"""What varied between runs: each option that was typed and differs, and its value in every run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoomexp.results.identity import NOT_SCIENCE
+from zoomexp.results.report.groups import shown
+from zoomexp.results.report.runs import RecordedRun
+
+OWN_COLUMN = ("dataset", "backbone", "attention", "insertion", "experiment", "seed")  # in every list of runs
+NO_RESULT = ("sweep", "trainer")  # choices that say how and where runs are made
+
+
+def varied(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
+    """Option -> its value in each run, of the options that somebody typed and that are not the same in all runs.
+
+    An option that was typed for some runs has in the others what it was there all the same; an empty text where a run
+    has no such option.
+    """
+    typed = dict.fromkeys(name for run in runs for name in typed_options(run.facts.get("overrides") or ()))
+    columns = {name: [value_in(run, name) for run in runs] for name in typed if not _ignored(name)}
+    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def typed_options(overrides: Sequence[str]) -> list[str]:
+    """The names of the options in overrides.
+
+    >>> typed_options(["attention=loupe", "+attention.mask=off", "~callbacks.history"])
+    ['attention', 'attention.mask', 'callbacks.history']
+    """
+    return [override.lstrip("+~").partition("=")[0] for override in overrides]
+
+
+def value_in(run: RecordedRun, name: str) -> str:
+    """The value of an option in a run, as a text: a group's choice, or what stands in the config."""
+    choices = run.facts["choices"]
+    if name in choices:
+        return str(choices[name] or "")
+    value = _at(run.config, name)
+    return "" if value is None else shown(value)
+
+
+def _at(config: Mapping[str, Any], name: str) -> Any:
+    node: Any = config
+    for key in name.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return None if isinstance(node, Mapping) else node
+
+
+def _ignored(name: str) -> bool:
+    parts = name.split(".")
+    above = {".".join(parts[: i + 1]) for i in range(len(parts))}
+    return parts[-1] == "seed" or name in (*OWN_COLUMN, *NO_RESULT) or bool(above & {*NOT_SCIENCE, "hydra"})
