@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 SURROUNDINGS = {
     "seed": 0, "data_dir": "nowhere", "output_dir": "out", "backbone": {"image_size": None},
-    "dataset": {"image_size": "${backbone.image_size}"}, "needs": {"teacher": "t", "zoomer": "z", "network": "n"},
+    "dataset": {"image_size": "${backbone.image_size}", "mean": [0.5], "std": [0.25]},
+    "needs": {"teacher": "t", "zoomer": "z", "network": "n"},
     "trainer": {"max_epochs": 8},
 }  # fmt: skip
 TESTED = ("cub200", "imagenet", "imagenet_a")  # come with a test split

@@ -18,6 +18,7 @@ from zoomexp.tokens.dynamicvit import dynamicvit
 from zoomexp.tokens.evit import evit
 from zoomexp.tokens.evo_vit import evo_vit
 from zoomexp.tokens.ia_red2 import ia_red2
+from zoomexp.tokens.pitome import pitome
 from zoomexp.tokens.random import random
 from zoomexp.tokens.scorers.zoomer import ZoomerScores
 from zoomexp.tokens.spvit import spvit
@@ -29,7 +30,8 @@ from zoomexp.tokens.zoomvit import ZoomViT
 BLOCKS = {"locations": [1, 2]}
 ZOOM = partial(ZoomViT, scorer=partial(ZoomerScores, input_size=24))
 STATIC = {
-    "tome": partial(tome, r=4), "tofu": partial(tofu, r=4), "diffrate": partial(diffrate, prune=3, merge=3),
+    "tome": partial(tome, r=4), "tofu": partial(tofu, r=4), "pitome": partial(pitome, keep_rate=0.8),
+    "diffrate": partial(diffrate, prune=3, merge=3),
     "evit": partial(evit, **BLOCKS), "topk": partial(topk, **BLOCKS), "random": partial(random, **BLOCKS),
     "dynamicvit": partial(dynamicvit, **BLOCKS), "cf_vit": partial(CFViT, first_block=1),
     "evo_vit": partial(evo_vit, locations=[1]), "evo_vit, representative": partial(evo_vit, locations=[1, 2],

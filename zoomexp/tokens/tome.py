@@ -58,13 +58,18 @@ class ToMe:
         """Nothing changes."""
         return tokens
 
+    def matched(self, i: int, width: int, context: Context) -> merging.Match | None:
+        """The r_i pairs of block i of images with `width` tokens, if there are any to merge."""
+        r = min(self.r[i], (width - self.prefix) // 2)
+        return merging.match(context.keys.unflatten(0, (-1, width)), r, self.prefix) if r else None
+
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
         """Merge r_i tokens of each image."""
         x = tokens.dense()
-        r = min(self.r[i], (x.shape[1] - self.prefix) // 2)
-        if not r:
+        found = self.matched(i, x.shape[1], context)
+        if found is None:
             return tokens
-        merge = merging.merge_of(merging.match(context.keys.unflatten(0, x.shape[:2]), r, self.prefix))
+        merge = merging.merge_of(found)
         sizes = x.new_ones(len(tokens.values), dtype=torch.float32) if self.sizes is None else self.sizes
         values, self.sizes = merging.mean(tokens.values, sizes, merge)
         self.moves.append(merge.moves)

@@ -42,7 +42,7 @@ OPTIONS = {"batch": "128,512", "limit_s": "240", "dtype": "bf16", "forms": "eage
            "parts": "zoomvit,zoomer,tokenizer,methods", "methods": "all", "depth": "12"}  # fmt: skip
 FORMS = ("eager", "graph", "compiled", "whole")
 PARTS = ("zoomvit", "zoomer", "tokenizer", "methods")
-STATIC = ("tome", "evit", "topk", "random", "diffrate", "tofu", "evo_vit", "cf_vit", "dynamicvit")
+STATIC = ("tome", "evit", "topk", "random", "diffrate", "tofu", "pitome", "evo_vit", "cf_vit", "dynamicvit")
 SETS = 3  # of images, that take turns: a threshold meets other numbers of tokens
 STRETCH = 0.04  # seconds
 LIMIT = {"fp32": 1e-3, "bf16": 0.1}  # of the error; above it a row says so
