@@ -106,7 +106,12 @@ def two(runs: Sequence[RecordedRun], named: str) -> list[RecordedRun]:
 
 def _one(runs: Sequence[RecordedRun], name: str) -> RecordedRun:
     folder = Path(name).resolve()
-    found = [run for run in runs if run.folder.resolve() == folder] or [run for run in runs if name in run.path]
+    fits = (
+        lambda run: run.folder.resolve() == folder,
+        lambda run: run.path.startswith(name),
+        lambda run: name in run.path,
+    )
+    found = next((some for one in fits if (some := [run for run in runs if one(run)])), [])
     if len(found) != 1:
         which = ", ".join(run.path for run in found[:4]) + (", ..." if len(found) > 4 else "")
         raise InputError(f"compare: {name} fits {f'{len(found)} runs: {which}' if found else 'no run'}; name one")

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoomexp.results.comparison import compare
-from zoomexp.results.identity import NOT_SCIENCE, completed
+from zoomexp.results.identity import HYDRA_KEYS, NOT_SCIENCE, completed
 from zoomexp.results.recorded_quantities import meaning, overview
 from zoomexp.results.report.groups import flatten, shown
 from zoomexp.results.report.runs import RecordedRun
@@ -30,7 +30,9 @@ def _options(run: RecordedRun) -> dict[str, str]:
 
 
 def _ignored(name: str) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in NOT_SCIENCE)
+    return name.rpartition(".")[2] in HYDRA_KEYS or any(
+        name == one or name.startswith(f"{one}.") for one in NOT_SCIENCE
+    )
 
 
 def config_table(one: RecordedRun, other: RecordedRun) -> Table:

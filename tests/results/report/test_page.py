@@ -69,7 +69,9 @@ def test_a_table_shows_reported_measured_verdict_and_p(six, parse):
     against = [text for _, text in shown.all("td", class_="num against")]
     interval = f"[{test.low:.2f}, {test.high:.2f}]"
     assert against == ["", f"{test.difference:+.2f} {interval} p < 0.001 paired bootstrap against plain", ""]
-    assert [text for _, text in shown.all("li")] == ["Of the table", "gate: Said & done"]
+    assert [text for _, text in shown.all("li")] == [
+        "Of the table", "6 runs on CPU, commit ccccccc.", "gate: Said & done",
+    ]  # fmt: skip
 
 
 def test_a_claim_has_reported_measured_scale_and_verdict(six, parse):
