@@ -1,5 +1,7 @@
 """What classifiers are scored by, against numpy's equations and torchmetrics."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torchmetrics.classification import BinaryCalibrationError
 from zoomexp.metrics.calibration import BINS, calibration_curve, calibration_error
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import CLASSIFICATION
+from zoomexp.metrics.selection import risk_over_coverage
 
 
 def drawn(images: int, classes: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,7 +29,8 @@ def by_numpy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.ndarray
     own = shares[np.arange(len(y)), y]
     rank = (x > x[np.arange(len(y)), y][:, None]).sum(1)
     said = {"top1": x.argmax(1), "confidence": shares.max(1), "label_confidence": own}
-    return said | {"acc1": rank < 1, "acc5": rank < 5, "nll": -np.log(own)}
+    brier = ((shares - np.eye(x.shape[1])[y]) ** 2).sum(1)
+    return said | {"acc1": rank < 1, "acc5": rank < 5, "nll": -np.log(own), "brier": brier}
 
 
 def test_outcomes_are_their_definitions():
@@ -48,9 +52,25 @@ def test_scores_over_batches_are_means_of_outcomes_and_declared():
     assert found["acc5"] == np.float32(expected["acc5"].mean())
     assert found["nll"] == pytest.approx(expected["nll"].mean(), rel=1e-6)
     assert 100 * found["ece"] == pytest.approx(calibration_error(expected["confidence"], expected["acc1"]), abs=1e-3)
+    assert found["brier"] == pytest.approx(expected["brier"].mean(), rel=1e-6)
+    assert 100 * found["aurc"] == pytest.approx(area(expected["confidence"], expected["acc1"]), abs=1e-3)
     kept.reset()
     kept.update(logits[:10], labels[:10])
     assert kept.compute()["acc1"].item() == np.float32(expected["acc1"][:10].mean())
+
+
+def area(confidence, right):
+    """The mean risk over coverages, written out."""
+    order = np.argsort(-confidence)
+    return 100 * np.mean([1 - np.mean(right[order[:k]]) for k in range(1, len(order) + 1)])
+
+
+def test_images_of_one_confidence_count_alike_whatever_their_order():
+    confidence, right = np.array([0.9, 0.5, 0.5, 0.5, 0.2]), np.array([True, False, True, True, False])
+    expected = np.mean([area(np.array([9, *order, 0]), right) for order in permutations((1, 2, 3))])
+    assert risk_over_coverage(confidence, right) == pytest.approx(expected)
+    assert risk_over_coverage(confidence[::-1], right[::-1]) == pytest.approx(expected)
+    assert risk_over_coverage(np.ones(4), np.zeros(4)) == 100 and risk_over_coverage(np.ones(4), np.ones(4)) == 0
 
 
 def test_bins_of_equal_mass_are_the_sorted_images_in_equal_parts():

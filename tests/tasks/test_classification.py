@@ -105,8 +105,12 @@ def scores(model, parts):
     loss = np.log(np.exp(logits).sum(1)) - own
     confidence = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
     assert len(set(confidence)) == len(label) <= 15  # so that each image has a bin to itself
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    wrong = (rank >= 1)[np.argsort(-confidence)]
     return logits, {"loss": loss.mean(), "acc1": 100 * np.mean(rank < 1), "acc5": 100 * np.mean(rank < 5),
-                    "nll": loss.mean(), "ece": 100 * np.mean(np.abs((rank < 1) - confidence))}  # fmt: skip
+                    "nll": loss.mean(), "ece": 100 * np.mean(np.abs((rank < 1) - confidence)),
+                    "brier": ((shares - np.eye(shares.shape[1])[label]) ** 2).sum(1).mean(),
+                    "aurc": 100 * np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1))}  # fmt: skip
 
 
 def test_test_metrics_and_predictions(tmp_path):

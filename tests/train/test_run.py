@@ -24,7 +24,7 @@ CLUTTERED = (
     "dataset.train_images=300", "dataset.test_images=121", "dataset.canvas=32", "dataset.batch_size=60",
     "dataset.eval_batch_size=50", "trainer.max_epochs=3", "optimizer.lr=0.05", "seed=3", "logger=none",
 )  # fmt: skip
-KINDS = ("loss", "acc1", "acc5", "nll", "ece")
+KINDS = ("loss", "acc1", "acc5", "nll", "ece", "brier", "aurc")
 PLAIN = {"train/loss", "train/acc1", "val/acc1_best", "epochs", *(f"{s}/{k}" for s in ("val", "test") for k in KINDS),
          "test/balanced_acc", "test/macro_f1"}  # fmt: skip
 

@@ -3,8 +3,10 @@
 Each is declared in `declared.CLASSIFICATION` under the same name.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.utilities import dim_zero_cat
 
 from zoomexp.metrics.calibration import calibration_error
+from zoomexp.metrics.selection import risk_over_coverage
 
 
 def scores(num_classes: int) -> MetricCollection:
@@ -22,6 +25,8 @@ def scores(num_classes: int) -> MetricCollection:
         "acc5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
         "nll": LogLikelihood(),
         "ece": CalibrationError(),
+        "brier": Brier(),
+        "aurc": RiskOverCoverage(),
     }
     return MetricCollection(metrics, compute_groups=False)
 
@@ -36,11 +41,11 @@ def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Returns:
         (B,) each: `top1`, the class that was said; the probabilities of that class, `confidence`, and of the true one,
         `label_confidence`; `acc1` and `acc5`, whether the label is the first or among the first min(5, K); `nll`, the
-        negative log-likelihood of the label, in nats.
+        negative log-likelihood of the label, in nats; `brier`, the probabilities' squared distance from the label.
 
     >>> found = outcomes(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
     >>> {name: value.tolist() for name, value in found.items() if name != "nll"}
-    {'top1': [0], 'confidence': [0.5], 'label_confidence': [0.5], 'acc1': [False], 'acc5': [True]}
+    {'top1': [0], 'confidence': [0.5], 'label_confidence': [0.5], 'acc1': [False], 'acc5': [True], 'brier': [0.5]}
     """
     logits = logits.float()
     first, shares = logits.argmax(1), logits.softmax(1)
@@ -53,7 +58,19 @@ def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "acc1": first == labels,
         "acc5": (best == labels[:, None]).any(1),
         "nll": F.cross_entropy(logits, labels, reduction="none"),
+        "brier": brier(shares, labels),
     }
+
+
+def brier(shares: Tensor, labels: Tensor) -> Tensor:
+    """Squared distance of probabilities (B, K) from one for the label, zero for the others: (B,) in [0, 2].
+
+    Brier 1950, in its original form, the sum over classes.
+
+    >>> brier(torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), torch.tensor([0, 0, 0])).tolist()
+    [0.0, 0.5, 2.0]
+    """
+    return (shares - F.one_hot(labels, shares.shape[1])).square().sum(1)
 
 
 class LogLikelihood(MeanMetric):
@@ -67,10 +84,22 @@ class LogLikelihood(MeanMetric):
         super().update(F.cross_entropy(logits.float(), labels, reduction="none"))
 
 
-class CalibrationError(Metric):
-    """`calibration.calibration_error` as a share, over all images of a split: two numbers of each are held."""
+class Brier(MeanMetric):
+    """Mean Brier score."""
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy=float("nan"))
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits (B, K) of images with labels (B,)."""
+        super().update(brier(logits.float().softmax(1), labels))
+
+
+class OfConfidence(Metric):
+    """A measure of all images' confidences and of which are right, as a share: two numbers of each image are held."""
 
     full_state_update = False
+    measure: ClassVar[Callable[[np.ndarray, np.ndarray], float]]  # of (N,) and (N,), in percent
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -84,7 +113,19 @@ class CalibrationError(Metric):
         self.right.append((said == labels).float())
 
     def compute(self) -> Tensor:
-        """The error in [0, 1], a scalar."""
+        """The measure in [0, 1], a scalar."""
         confidence, right = dim_zero_cat(self.confidence), dim_zero_cat(self.right)
-        error = calibration_error(confidence.cpu().numpy(), right.cpu().numpy()) / 100
-        return torch.tensor(error, dtype=torch.float32, device=confidence.device)
+        share = type(self).measure(confidence.cpu().numpy(), right.cpu().numpy()) / 100
+        return torch.tensor(share, dtype=torch.float32, device=confidence.device)
+
+
+class CalibrationError(OfConfidence):
+    """`calibration.calibration_error`."""
+
+    measure = staticmethod(calibration_error)
+
+
+class RiskOverCoverage(OfConfidence):
+    """`selection.risk_over_coverage`."""
+
+    measure = staticmethod(risk_over_coverage)

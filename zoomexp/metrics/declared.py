@@ -20,6 +20,11 @@ ECE = Quantity(
     "ece", "expected calibration error", "%", False, bounds=(0.0, 100.0), test="bootstrap", shown=True,
     measure="zoomexp.metrics.calibration.of_predictions",
 )  # fmt: skip
+BRIER = Quantity("brier", "Brier score", "", False, 4, (0.0, 2.0), True, "paired_t")
+AURC = Quantity(
+    "aurc", "area under the risk-coverage curve", "%", False, bounds=(0.0, 100.0), test="bootstrap",
+    measure="zoomexp.metrics.selection.of_predictions",
+)  # fmt: skip
 BALANCED = _score("balanced_acc", "balanced accuracy", short="balanced", shown=True)
 MACRO_F1 = _score("macro_f1", "macro F1", shown=True)
 TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
@@ -41,7 +46,7 @@ PERTURBATION = (
     _score("insertion", "area under the insertion curve"),
     _share("deletion", "area under the deletion curve", higher_is_better=False),
 )
-CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, LOSS, TOKENS, *LOCALISATION, *PERTURBATION)
+CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, LOSS, TOKENS, *LOCALISATION, *PERTURBATION)
 
 ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
 ACC1_OVER = _score("acc1_over_alpha", "top-1 accuracy over thresholds")
