@@ -8,7 +8,8 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from zoomexp.cli import dashboard
+from zoomexp.cli.config_files import configs
+from zoomexp.cli.wandb_sweep import sweep_file
 from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import fill
 from zoomexp.results.rendering import markdown
@@ -108,10 +109,9 @@ def test_a_table_tests_it_as_it_declares(runs):
 def test_a_sweep_of_it_is_about_its_main_quantity(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    asked = ["backbone=resnet20", "task._target_=mine.Mine"]
-    emitted = dashboard.sweep_file(ROOT / "configs/sweep/loupe_lambda.yaml", asked)
-    assert emitted["metric"] == {"name": "val/f1", "goal": "maximize"}
-    emitted = dashboard.sweep_file(
-        ROOT / "configs/sweep/loupe_lambda.yaml", ["backbone=resnet20", "task=distill_zoomer"]
-    )
-    assert emitted["metric"] == {"name": "val/mse", "goal": "minimize"}
+    file = ROOT / "configs/sweep/loupe_lambda.yaml"
+    with configs():
+        emitted = sweep_file(file, ["backbone=resnet20", "task._target_=mine.Mine"])
+        assert emitted["metric"] == {"name": "val/f1_best", "goal": "maximize"}
+        emitted = sweep_file(file, ["backbone=resnet20", "task=distill_zoomer"])
+        assert emitted["metric"] == {"name": "val/mse_best", "goal": "minimize"}
