@@ -9,7 +9,7 @@ from zoomexp import protocols
 from zoomexp.arguments import known_options
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
-from zoomexp.metrics.localisation import sides
+from zoomexp.metrics.targets import sides
 
 
 def build_model(

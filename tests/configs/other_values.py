@@ -42,7 +42,8 @@ OTHER: dict[str, Any] = {
     "callbacks.checkpoints.monitor": "val/loss", "callbacks.checkpoints.mode": "min",
     "callbacks.early_stopping.monitor": "val/acc1", "callbacks.early_stopping.mode": "max",
     "task.alphas": [0.5], "task.tta": "hflip", "task.penalties": [3.0], "train.all_from": 2, "train.unfreeze_every": 2,
-    "train.part": "module", "logger.entity": "someone", "logger.mode": "disabled", "logger.project": "other",
+    "train.part": "module", "train.batch_norms": "fixed", "callbacks.probe_first.penalties": [3.0],
+    "logger.entity": "someone", "logger.mode": "disabled", "logger.project": "other",
     "relevance.controls": {"rollout": {"_target_": "zoomexp.relevance.rollout.rollout", "_partial_": True}},
     "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": 1.0,
     "trainer.profiler": "simple", "trainer.strategy": "ddp", "trainer.devices": 2, "trainer.limit_train_batches": 3,
@@ -52,6 +53,7 @@ OTHER: dict[str, Any] = {
 OF_CHOICE: dict[tuple[str, str], Any] = {
     ("vit_digits", "backbone.name"): "deit3_small_patch16_224", ("zoomer", "backbone.patch_size"): 32,
     ("zoomvit_paper", "tokens.coverage"): "cell", ("zoomvit_paper", "tokens.positions"): "learned",
+    ("fixed_norms", "train.batch_norms"): "trained", ("last_blocks", "train.batch_norms"): "trained",
     ("multistep", "scheduler.epochs"): 6, ("digits", "dataset.crop_size"): 6,
     ("zoomvit_paper", "tokens.zfe"): "none", ("zoomvit_paper", "tokens.mode"): "padded",
 }  # fmt: skip
@@ -59,7 +61,7 @@ OF_CHOICE: dict[tuple[str, str], Any] = {
 GIVEN: dict[str, dict[str, Any]] = {
     "backbone=timm": {"name": "resnet10t"}, "backbone=lv_vit_s": {"image_size": 32, "depth": 3, "embed_dim": 24},
     "backbone=zoomer": {"image_size": 64},
-    "task=probe": {"cache": "features"},
+    "task=probe": {"cache": "features"}, "callbacks=probe_first": {"probe_first.cache": "features"},
     "tokens=ats": {"locations": [1]}, "tokens=cf_vit": {"first_block": 1},
     "tokens=tome": {"r": 4}, "tokens=tofu": {"r": 4}, "tokens=pitome": {"keep_rate": 0.8},
     "tokens=diffrate": {"prune": 3, "merge": 3},
@@ -89,6 +91,7 @@ CSV, HUB = "tests/datasets/test_csv_list.py::", "tests/datasets/test_huggingface
 NEEDS = "tests/train/test_needs.py::test_one_command_makes_teacher_maps_zoomer_and_the_transformer_with_its_tokens"
 ELSEWHERE: dict[str, str] = {
     "dataset.data_dir": "tests/train/test_bad_input.py::test_missing_data",
+    "dataset.masks": "tests/datasets/test_masks.py::test_a_mask_is_seen_as_its_image_is",
     "image_folder: dataset.folder": "tests/datasets/test_image_folder.py::test_a_folder_that_cannot_be_used",
     "coco: dataset.folder": "tests/datasets/test_coco.py::test_refusals",
     "imagenet: dataset.folder": "tests/datasets/test_imagenet.py::test_not_there",

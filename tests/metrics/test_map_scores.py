@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from zoomexp.metrics.localisation import best_iou, energy_in_box, hits, mass_near_parts
+from zoomexp.metrics.localisation import best_iou, energy, energy_in_box, hits, mass_near_parts, overlap, pointing
 from zoomexp.metrics.map_scores import Localisation
 from zoomexp.metrics.map_shape import entropy, gini, regions
+from zoomexp.metrics.targets import mask_target, part_target
 
 SIDE = 32
 
@@ -26,11 +27,14 @@ def test_it_is_the_mean_of_the_functions_over_all_images():
     for rows in (slice(0, 5), slice(5, 6), slice(6, 12)):
         metric.update(maps[rows], boxes[rows], SIDE, parts[rows])
     number, size = regions(maps)
+    discs = part_target(parts, (6, 6), SIDE, 0.1)
     means = {
         "pointing_game": 100 * hits(maps, boxes, SIDE).mean(),
         "energy_in_box": 100 * energy_in_box(maps, boxes, SIDE).mean(),
         "best_iou": 100 * best_iou(maps, boxes, SIDE).mean(),
+        "part_hits": 100 * pointing(maps, discs).mean(),
         "mass_near_parts": 100 * mass_near_parts(maps, parts, SIDE).mean(),
+        "best_parts_iou": 100 * overlap(maps, discs).mean(),
         "entropy": 100 * entropy(maps).mean(),
         "gini": 100 * gini(maps).mean(),
         "region_size": 100 * size.mean(),
@@ -54,6 +58,24 @@ def test_images_without_a_box_or_a_visible_part_are_left_out():
     torch.testing.assert_close(some.compute()["entropy"], 100 * entropy(maps).mean())
 
 
+def test_masks_are_scored_as_boxes_are_and_empty_ones_left_out():
+    maps, _, _ = data()
+    masks = torch.rand(12, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) > 0.8
+    masks[3:5] = False
+    metric = Localisation()
+    metric.update(maps, None, SIDE, masks=masks)
+    there = [0, 1, 2, *range(5, 12)]
+    target = mask_target(masks[there], (6, 6))
+    expected = {
+        "mask_hits": 100 * pointing(maps[there], target).mean(),
+        "energy_in_mask": 100 * energy(maps[there], target).mean(),
+        "best_mask_iou": 100 * overlap(maps[there], target).mean(),
+    }
+    found = metric.compute()
+    assert set(found) == {*expected, "entropy", "gini", "region_size", "regions"}
+    torch.testing.assert_close({name: found[name] for name in expected}, expected)
+
+
 def test_what_no_image_can_answer_is_not_in_the_result():
     maps, boxes, parts = data(3)
     metric = Localisation()
@@ -63,7 +85,7 @@ def test_what_no_image_can_answer_is_not_in_the_result():
     metric.update(maps, boxes, SIDE)
     assert "mass_near_parts" not in metric.compute() and "best_iou" in metric.compute()
     metric.reset()
-    metric.update(maps, boxes * 0, SIDE, parts * 0)
+    metric.update(maps, boxes * 0, SIDE, parts * 0, torch.zeros(3, SIDE, SIDE, dtype=torch.bool))
     assert set(metric.compute()) == {"entropy", "gini", "region_size", "regions"}
 
 

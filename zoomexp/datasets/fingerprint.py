@@ -1,8 +1,8 @@
 """Which images a run has seen, in a few hexadecimal digits: the same command can tell whether it would see others now.
 
-Covered are the order of the images, their names, labels, boxes, parts and groups, the sizes of the files, and the bytes
-themselves: all of them up to BYTES a split, and of more so many, of images evenly spread. Where the data lie and when
-they were written does not count: a copy is the same data.
+Covered are the order of the images, their names, labels, boxes, parts, masks and groups, the sizes of the files, and
+the bytes themselves: all of them up to BYTES a split, and of more so many, of images evenly spread. Where the data lie
+and when they were written does not count: a copy is the same data.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 
 BYTES = 2**26  # a split; a second or less
 FILES = 100_000  # a split, whose sizes are asked for
-KNOWN = ("paths", "labels", "boxes", "parts", "groups", "index", "counts", "positions")
+KNOWN = ("paths", "labels", "boxes", "parts", "groups", "index", "counts", "positions", "masks")
 
 
 def data_fingerprint(data: Any) -> dict[str, str] | None:
@@ -62,6 +62,8 @@ def _content(part: Any) -> Iterator[bytes]:
         yield sizes.tobytes()
         for position in asked[_spread(len(asked), _as_many(len(asked), int(sizes.sum())))]:
             yield part.path(position).read_bytes()
+            if getattr(part, "masks", None) is not None and (mask := part.mask_path(position)) is not None:
+                yield mask.read_bytes()
     elif getattr(part, "images", None) is not None:
         images = part.images
         yield f"{images.dtype.str}{images.shape}".encode()

@@ -22,6 +22,8 @@ class ImageFiles:
         parts: (N, P, 3) float32, each part's x, y in the same pixels, and 1 where it is visible; None where unknown.
         index: (N,) int64, each image's position in the split it was taken from; by default 0..N-1.
         groups: (N,) int64, images of the same group never fall into two parts; None where each is for itself.
+        masks: (N,) bytes like `paths`, where each image's mask lies below `mask_root`, b"" without one; None: none has.
+        mask_root: the folder that `masks` start from.
     """
 
     root: Path
@@ -31,6 +33,8 @@ class ImageFiles:
     parts: np.ndarray | None = None
     index: np.ndarray | None = None
     groups: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    mask_root: Path | None = None
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -41,17 +45,18 @@ class ImageFiles:
 
     def take(self, chosen: np.ndarray) -> "ImageFiles":
         """Return the images at positions `chosen` (M,), which keep their `index`."""
-        known = {name: getattr(self, name) for name in ("paths", "labels", "boxes", "parts", "index", "groups")}
-        return ImageFiles(self.root, **{name: None if all_ is None else all_[chosen] for name, all_ in known.items()})
+        names = ("paths", "labels", "boxes", "parts", "index", "groups", "masks")
+        known = {name: None if (all_ := getattr(self, name)) is None else all_[chosen] for name in names}
+        return ImageFiles(self.root, **known, mask_root=self.mask_root)
 
     def joined(self, other: "ImageFiles") -> "ImageFiles":
         """Return the images of both, numbered anew from 0; `other` knows of its images what this one does."""
         root = Path(os.path.commonpath([self.root, other.root]))
         paths = [os.fsencode(one.path(i).relative_to(root)) for one in (self, other) for i in range(len(one))]
-        known = ((getattr(self, name), getattr(other, name)) for name in ("boxes", "parts", "groups"))
-        boxes, parts, groups = (None if any(one is None for one in both) else np.concatenate(both) for both in known)
+        both = {name: (getattr(self, name), getattr(other, name)) for name in ("boxes", "parts", "groups", "masks")}
+        known = {name: None if any(one is None for one in two) else np.concatenate(two) for name, two in both.items()}
         labels = np.concatenate([self.labels, other.labels])
-        return ImageFiles(root, np.array(paths), labels, boxes, parts, groups=groups)
+        return ImageFiles(root, np.array(paths), labels, **known, mask_root=self.mask_root)
 
     def fingerprint(self) -> str:
         """Return 12 hex digits of the files' names, in their order, and their labels; their pixels are not read."""
@@ -66,6 +71,11 @@ class ImageFiles:
     def path(self, position: int) -> Path:
         """Return where the image at `position` lies."""
         return self.root / os.fsdecode(self.paths[position])
+
+    def mask_path(self, position: int) -> Path | None:
+        """Return where the mask of the image at `position` lies; None where it has none."""
+        known = self.masks is not None and self.masks[position]
+        return self.mask_root / os.fsdecode(self.masks[position]) if known else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,7 @@ class Picture:
 
     Attributes:
         size: its width and height, upright.
+        stored_size: its width and height as the file stores it.
         turn: (3, 3), from pixel edges as the file stores them to those of the upright image.
         reduction: after `square`, how many of its pixels a decoded one stands for, along a side: 1, 2, 4 or 8.
 
@@ -67,6 +68,7 @@ class Picture:
                 image.load()  # some say only at their end which way is up; TIFF turns itself
         self._orientation = orientation(image)
         self.turn = turn_matrix(self._orientation, *image.size)
+        self.stored_size = image.size
         self.size = image.size[::-1] if self._orientation >= 5 else image.size
 
     def rgb(self) -> Image.Image:

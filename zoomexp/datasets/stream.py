@@ -1,6 +1,7 @@
 """The data module of every set that stays on disk: decoded and augmented image by image, in worker processes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from zoomexp.datasets.duplicates import without_copies
 from zoomexp.datasets.holdout import shortened
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.inspection import inspected
+from zoomexp.datasets.masks import with_masks
 from zoomexp.datasets.parts import TEST_FRACTION, Partition
 from zoomexp.datasets.picture import KINDS
 from zoomexp.datasets.pixels import colour
@@ -32,6 +34,7 @@ class StreamDataModule(DataModule):
     position in the split; where the set has them, box (B, 4) float32, x0, y0, x1, y1 in pixels of `image`, and parts
     (B, P, 3) float32, x, y and visible (1, or 0 with x = y = 0: hidden or cropped away). Augmentation moves both along;
     under RandAugment a box is the upright one around the sheared or rotated one. A part keeps its number when mirrored.
+    Test batches of a set with masks have mask (B, S, S) bool, nowhere true where an image has none.
 
     Args:
         eval_batch_size: images a batch in validation and test, per process.
@@ -59,6 +62,8 @@ class StreamDataModule(DataModule):
             classes several times, each time augmented anew, and not all of large ones.
         on_duplicate: an image whose file is in two splits: "tell": it stays, and is told; "drop": the copies in train,
             and in val of a test image, are left out; "fail". Not looked for in more than 20,000 images.
+        masks: a folder, below `data_dir` or a whole path, of masks of what the test images show, which maps are scored
+            against: named as the images are below theirs, but for the ending (see `zoomexp.datasets.masks`); None: no.
         **common: as in `DataModule`. What is held out is stratified; `val_fraction` is unused where the set has a
             validation split of its own. Order and augmentation depend on (seed, epoch, index) and on which of the
             repeats it is, not on batch size or workers.
@@ -89,6 +94,7 @@ class StreamDataModule(DataModule):
         folds: int | None = None,
         sampler: Literal["shuffled", "balanced"] = "shuffled",
         on_duplicate: Literal["tell", "drop", "fail"] = "tell",
+        masks: str | None = None,
         **common: Any,
     ) -> None:
         super().__init__(eval_batch_size=eval_batch_size, **common)
@@ -98,7 +104,7 @@ class StreamDataModule(DataModule):
         self.train_scale, self.crop_pct = tuple(float(value) for value in train_scale), crop_pct
         self.interpolation, self.erasing, self.repeats = interpolation, erasing, repeats
         self.train_size, self.test_size = train_size, test_size
-        self.sampler, self.on_duplicate = sampler, on_duplicate
+        self.sampler, self.on_duplicate, self.masks = sampler, on_duplicate, masks
         self.partition = Partition(self.val_fraction, self.validate_on, test_fraction, fold, folds, self.split_seed)
         self.background, self.on_bad_image = colour("dataset.background", background), on_bad_image
         self.views = False  # whether training batches say how their images were cropped and mirrored
@@ -116,6 +122,8 @@ class StreamDataModule(DataModule):
     def make_parts(self) -> dict[str, ImageFiles | None]:
         """Find the images and make the parts."""
         splits = inspected(self.read(), self.on_bad_image)
+        if self.masks is not None:
+            splits = with_masks(splits, self.data_dir / Path(self.masks).expanduser())
         full, copies = without_copies(self.partition.of(splits), self.on_duplicate)
         train = shortened(full.train, self.train_size, self.split_seed, "train_size")
         test = shortened(full.test, self.test_size, self.split_seed, "test_size")
@@ -156,7 +164,8 @@ class StreamDataModule(DataModule):
         batches = ShardedBatches(len(files), batch_size, drop_last=self.drop_last, **order)
         whole = self.central_view() if self.views and training else None
         view, erasing = (self._train_view(), self.erasing) if training else (self.central_view(), 0.0)
-        images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole)
+        masks = part == "test"
+        images = self._images(files, view, seed=self.seed, erasing=erasing, whole=whole, masks=masks)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=self.device.type == "cuda")
 
     def part(self, name: str) -> ImageFiles | None:
@@ -202,6 +211,8 @@ class StreamDataModule(DataModule):
         one_of("dataset.sampler", self.sampler, ("shuffled", "balanced"))
         if self.sampler == "balanced" and self.repeats > 1:
             raise InputError("dataset.repeats: dataset.sampler=balanced repeats images as often as it needs; repeats=1")
+        if not isinstance(self.masks, str | None):
+            raise InputError(f"dataset.masks={self.masks} must be a folder, below data_dir or a whole path, or null")
         one_of("dataset.on_duplicate", self.on_duplicate, ("tell", "drop", "fail"))
         one_of("dataset.on_bad_image", self.on_bad_image, ("fail", "skip"))
         one_of("dataset.interpolation", self.interpolation, tuple(KINDS))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoomexp.datasets.batches import Key, ShardedBatches
 from zoomexp.datasets.image_files import ImageFiles
+from zoomexp.datasets.masks import seen_mask
 from zoomexp.datasets.picture import open_picture
 from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
@@ -93,6 +94,7 @@ class StreamSet(Dataset):
         erasing: how likely an image is erased at random (Zhong et al., arXiv 1708.04896): a rectangle becomes noise.
         whole: batches then hold `view` (B, 3, 3) float32, which moves points as seen by `whole` onto `image`.
         background: red, green and blue, 0..255, behind what is transparent.
+        masks: whether batches hold `mask`, where the images have some.
     """
 
     def __init__(
@@ -106,10 +108,12 @@ class StreamSet(Dataset):
         erasing: float = 0.0,
         whole: CentralView | None = None,
         background: tuple[int, int, int] = WHITE,
+        masks: bool = False,
     ) -> None:
         from torchvision.transforms import RandomErasing
 
         self.files, self.view, self.seed, self.whole, self.background = files, view, seed, whole, background
+        self.masks = masks and files.masks is not None
         self.erase = RandomErasing(erasing, value="random", inplace=True) if erasing else None
         mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
         self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
@@ -147,6 +151,8 @@ class StreamSet(Dataset):
             item["box"] = move_box(files.boxes[position], from_file, self.view.side)
         if files.parts is not None:
             item["parts"] = move_parts(files.parts[position], from_file, self.view.side)
+        if self.masks:
+            item["mask"] = seen_mask(files.mask_path(position), from_file, self.view.side, picture.stored_size)
         if self.whole is not None:
             item["view"] = joined([np.linalg.inv(self.whole.matrix(*picture.size)), *steps]).astype(np.float32)
         return item

@@ -1,27 +1,76 @@
-"""Does a map point at the object? Scores of maps against ground-truth boxes and part points, and control maps.
+"""Does a map point at the object? Scores of maps against boxes, masks and part points, and control maps.
 
 A map (B, 1, H, W) covers the image evenly: each of its cells is a rectangle of width / W x height / H pixels.
-Its mass is the sum of its values, which are at least 0; a map that is 0 everywhere counts as uniform. A box without
-area (the object was cropped away) scores 0, and so does an image without visible parts: callers leave those out.
+Its mass is the sum of its values, which are at least 0; a map that is 0 everywhere counts as uniform. An object without
+area (a box that was cropped away, an empty mask, no visible part) scores 0: callers leave such images out.
 """
-
-import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-Size = int | Sequence[int]  # of images in pixels: the side of squares, or height and width
-POINTS = 64  # at least so many sample points a side stand for a map's area where discs are concerned
+from zoomexp.metrics.targets import Size, Target, box_target, part_target
+
+RADIUS = 0.1  # of the discs around parts, as a share of the image's shorter side
+
+
+def pointing(maps: Tensor, target: Target) -> Tensor:
+    """Pointing game (Zhang et al. 2016, arXiv 1608.00507): is the map's highest cell inside the object?
+
+    A cell is inside if its centre is. Several highest cells count with the share that is inside, so that a flat map
+    scores the object's share of the image and not the luck of the first cell.
+
+    Args:
+        maps: (B, 1, H, W).
+        target: The object on the maps' grid.
+
+    Returns:
+        (B,) in [0, 1].
+    """
+    highest = maps == maps.amax(dim=(2, 3), keepdim=True)
+    return (highest & target.inside).sum(dim=(1, 2, 3)) / highest.sum(dim=(1, 2, 3))
+
+
+def energy(maps: Tensor, target: Target) -> Tensor:
+    """Share of the map's mass inside the object (Wang et al. 2020, arXiv 1910.01279: energy-based pointing game).
+
+    A cell that the object cuts counts with the share of its area that is inside. A flat map scores the object's share
+    of the image.
+
+    Args:
+        maps: (B, 1, H, W), at least 0.
+        target: The object on the maps' grid.
+
+    Returns:
+        (B,) in [0, 1].
+    """
+    return (mass(maps) * target.covered).sum(dim=(1, 2, 3))
+
+
+def overlap(maps: Tensor, target: Target) -> Tensor:
+    """Intersection over union of the object with the cells of at least t, for the best t of each image.
+
+    On the cell grid, with exact areas: nothing is interpolated, and a cell that the object cuts adds the share that is
+    inside to the intersection. Cells of one value go together, so a flat map scores the object's share of the image.
+
+    Args:
+        maps: (B, 1, H, W).
+        target: The object on the maps' grid.
+
+    Returns:
+        (B,) in [0, 1].
+    """
+    covered = target.covered.flatten(1)
+    values, order = maps.flatten(1).sort(dim=1, descending=True)
+    intersection = covered.gather(1, order).cumsum(1)
+    chosen = torch.arange(1, values.shape[1] + 1, device=values.device)
+    iou = intersection / (chosen + covered.sum(1, keepdim=True) - intersection)
+    iou[:, :-1].masked_fill_(values[:, :-1] == values[:, 1:], 0)  # only at the last of equal values
+    return iou.amax(1)
 
 
 def hits(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
-    """Pointing game (Zhang et al. 2016, arXiv 1608.00507): is the map's highest cell inside the box?
-
-    A cell is inside if its centre is. Several highest cells count with the share that is inside, so that a flat map
-    scores the box's share of the image and not the luck of the first cell.
+    """`pointing` at boxes.
 
     Args:
         maps: (B, 1, H, W).
@@ -35,16 +84,11 @@ def hits(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
     >>> hits(cells, torch.tensor([[16.0, 0.0, 32.0, 16.0]]), image_size=32)
     tensor([1.])
     """
-    highest = maps == maps.amax(dim=(2, 3), keepdim=True)
-    inside = _inside(boxes, maps.shape[2], maps.shape[3], image_size)
-    return (highest & inside).sum(dim=(1, 2, 3)) / highest.sum(dim=(1, 2, 3))
+    return pointing(maps, box_target(boxes, tuple(maps.shape[2:]), image_size))
 
 
 def energy_in_box(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
-    """Share of the map's mass inside the box (Wang et al. 2020, arXiv 1910.01279: energy-based pointing game).
-
-    A cell that the box cuts counts with the share of its area that is inside. A flat map scores the box's share of
-    the image.
+    """`energy` in boxes.
 
     Args:
         maps: (B, 1, H, W), at least 0.
@@ -58,14 +102,11 @@ def energy_in_box(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
     >>> energy_in_box(cells, torch.tensor([[0.0, 0.0, 24.0, 16.0]]), image_size=32)  # 1 + 3 / 2 of 4
     tensor([0.6250])
     """
-    return (mass(maps) * _covered(boxes, maps.shape[2], maps.shape[3], image_size)).sum(dim=(1, 2, 3))
+    return energy(maps, box_target(boxes, tuple(maps.shape[2:]), image_size))
 
 
 def best_iou(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
-    """Intersection over union of the box with the cells of at least t, for the best t of each image.
-
-    On the cell grid, with exact areas: nothing is interpolated, and a cell that the box cuts adds the share that is
-    inside to the intersection. Cells of one value go together, so a flat map scores the box's share of the image.
+    """`overlap` with boxes.
 
     Args:
         maps: (B, 1, H, W).
@@ -79,17 +120,11 @@ def best_iou(maps: Tensor, boxes: Tensor, image_size: Size) -> Tensor:
     >>> best_iou(cells, torch.tensor([[0.0, 0.0, 32.0, 16.0]]), image_size=32)  # the upper two cells
     tensor([1.])
     """
-    covered = _covered(boxes, maps.shape[2], maps.shape[3], image_size).flatten(1)
-    values, order = maps.flatten(1).sort(dim=1, descending=True)
-    intersection = covered.gather(1, order).cumsum(1)
-    chosen = torch.arange(1, values.shape[1] + 1, device=values.device)
-    iou = intersection / (chosen + covered.sum(1, keepdim=True) - intersection)
-    iou[:, :-1].masked_fill_(values[:, :-1] == values[:, 1:], 0)  # only at the last of equal values
-    return iou.amax(1)
+    return overlap(maps, box_target(boxes, tuple(maps.shape[2:]), image_size))
 
 
-def mass_near_parts(maps: Tensor, parts: Tensor, image_size: Size, radius: float = 0.1) -> Tensor:
-    """Share of the map's mass within a distance of a visible part.
+def mass_near_parts(maps: Tensor, parts: Tensor, image_size: Size, radius: float = RADIUS) -> Tensor:
+    """`energy` within a distance of a visible part.
 
     Args:
         maps: (B, 1, H, W), at least 0.
@@ -105,15 +140,7 @@ def mass_near_parts(maps: Tensor, parts: Tensor, image_size: Size, radius: float
     >>> mass_near_parts(cells, parts, image_size=32, radius=0.25).round(decimals=2)  # 3/4 of pi/4
     tensor([0.5900])
     """
-    rows, cols = maps.shape[2:]
-    finer = math.ceil(POINTS / min(rows, cols))
-    height, width = sides(image_size)
-    x, y = _centres(cols * finer, width, maps.device), _centres(rows * finer, height, maps.device)
-    near = torch.zeros(len(maps), len(y), len(x), dtype=torch.bool, device=maps.device)
-    for part_x, part_y, visible in parts.permute(1, 2, 0):
-        distance = (x - part_x[:, None])[:, None, :] ** 2 + (y - part_y[:, None])[:, :, None] ** 2
-        near |= (distance <= (radius * min(height, width)) ** 2) & (visible > 0)[:, None, None]
-    return (mass(maps) * F.avg_pool2d(near[:, None].float(), finer)).sum(dim=(1, 2, 3))
+    return energy(maps, part_target(parts, tuple(maps.shape[2:]), image_size, radius))
 
 
 def mass(maps: Tensor) -> Tensor:
@@ -121,39 +148,6 @@ def mass(maps: Tensor) -> Tensor:
     maps = maps.float()
     total = maps.sum(dim=(2, 3), keepdim=True)
     return torch.where(total > 0, maps / total.clamp(min=torch.finfo(torch.float32).tiny), 1 / maps[0].numel())
-
-
-def _inside(boxes: Tensor, rows: int, cols: int, image_size: Size) -> Tensor:
-    """Which cell centres lie in each box: (B, 1, rows, cols) bool."""
-    height, width = sides(image_size)
-    x, y = _centres(cols, width, boxes.device), _centres(rows, height, boxes.device)
-    x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
-    in_x, in_y = (x0 <= x) & (x < x1), (y0 <= y) & (y < y1)
-    return (in_y[:, :, None] & in_x[:, None, :])[:, None]
-
-
-def _covered(boxes: Tensor, rows: int, cols: int, image_size: Size) -> Tensor:
-    """Share of each cell's area that lies in the box: (B, 1, rows, cols) in [0, 1]."""
-    x0, y0, x1, y1 = (side[:, None].float() for side in boxes.unbind(1))
-    x, y = (torch.arange(count, device=boxes.device) for count in (cols, rows))
-    height, width = sides(image_size)
-    across = (torch.minimum(x1 * cols / width, x + 1) - torch.maximum(x0 * cols / width, x)).clamp(min=0)
-    down = (torch.minimum(y1 * rows / height, y + 1) - torch.maximum(y0 * rows / height, y)).clamp(min=0)
-    return (down[:, :, None] * across[:, None, :])[:, None]
-
-
-def _centres(count: int, side: int, device: torch.device) -> Tensor:
-    """Where the centres of `count` cells lie along a side, in pixels."""
-    return (torch.arange(count, device=device) + 0.5) * side / count
-
-
-def sides(image_size: Size) -> tuple[int, int]:
-    """Height and width of images that are squares of that side, or have both.
-
-    >>> sides(32), sides((6, 8))
-    ((32, 32), (6, 8))
-    """
-    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
 
 
 def centre_prior(maps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from zoomexp import protocols
 from zoomexp.metrics.cost import macs, macs_over, parameters
-from zoomexp.metrics.localisation import sides
+from zoomexp.metrics.targets import sides
 from zoomexp.results.provenance import processor
 from zoomexp.run.denormals import flushes_denormals
 

@@ -28,7 +28,7 @@ class MapScores(nn.Module):
 
         Args:
             maps: (B, 1, H, W) each, at least 0, by name; nothing is done if there are none.
-            batch: has `image` and `index`, and maybe `box` and `parts`.
+            batch: has `image` and `index`, and maybe `box`, `parts` and `mask`.
         """
         if not maps:
             return
@@ -37,7 +37,8 @@ class MapScores(nn.Module):
         for name, value in {**maps, **controls}.items():
             if name not in self.metrics:
                 self.metrics[name] = Localisation().to(like.device)
-            self.metrics[name].update(value, batch.get("box"), batch["image"].shape[-2:], batch.get("parts"))
+            objects = {"parts": batch.get("parts"), "masks": batch.get("mask")}
+            self.metrics[name].update(value, batch.get("box"), batch["image"].shape[-2:], **objects)
 
     def compute(self, counted: tuple[str, ...] | None = None) -> dict[str, Tensor]:
         """All scores by their full names; `counted` None: every name but the controls."""
