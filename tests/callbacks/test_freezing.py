@@ -60,6 +60,33 @@ def test_everything_from_an_epoch_on():
     assert found == set(net.state_dict())
 
 
+class Normed(nn.Module):
+    """A module with a batch norm of its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+def test_fixed_batch_norms_of_the_host_learn_their_scales_alone():
+    net = network(attention=Normed)
+    found = changed_by(Freezing("all", batch_norms="fixed"), net)
+    everything = set(net.state_dict())
+    statistics = {name for name in everything if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    own = {name for name in statistics if "inserted" in name}
+    assert own and statistics - own
+    assert found == everything - (statistics - own)
+
+
+def test_fixed_batch_norms_of_the_part_that_is_trained():
+    found = changed_by(Freezing("last_blocks", blocks=2, batch_norms="fixed"), network())
+    block = {f"layer3.{i}.{name}" for i in (1, 2) for name, _ in network().layer3[1].named_parameters()}
+    assert found == MODULE | HEAD | block
+
+
 def test_one_more_block_every_second_epoch():
     net = network()
     freezing = Freezing("head", unfreeze_every=2)
@@ -99,7 +126,8 @@ def test_what_a_module_keeps_fixed_stays_fixed():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "tail"}, r"train\.part='tail' must be one of head, module, module_and_head, last_blocks"),
+        ({"part": "tail"}, r"train\.part='tail' must be one of all, head, module, module_and_head, last_blocks"),
+        ({"part": "all", "batch_norms": "off"}, r"train\.batch_norms='off' must be one of trained, fixed"),
         ({"part": "last_blocks"}, r"train\.blocks=0 must be a whole number, at least 1"),
         ({"part": "head", "all_from": 0}, r"train\.all_from=0 must be a whole number, at least 1"),
         ({"part": "head", "all_from": 1, "unfreeze_every": 1}, r"only one of them can be given"),

@@ -91,9 +91,15 @@ def test_a_class_that_only_checks_more_leaves_a_run_where_it_is():
     assert one != other and config_hash(one) == config_hash(other)
 
 
+def test_where_features_are_kept_is_not_part_of_a_run():
+    for probe in ("task=probe", "callbacks=[default,probe_first]"):
+        assert config_hash(resolved(probe)) == config_hash(resolved(probe, "output_dir=elsewhere"))
+
+
 def test_fields_that_are_left_out_exist_somewhere():
     known = leaves(resolved("logger=wandb"))
     optional = {"dataset.num_workers", "trainer.enable_progress_bar"}  # of streaming data sets; of Lightning
+    optional |= {"task.cache", "callbacks.probe_first.cache"}  # of a probe
     for field in set(NOT_SCIENCE) - optional:
         assert any(path == field or path.startswith(f"{field}.") for path in known), field
 

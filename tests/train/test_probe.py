@@ -41,3 +41,31 @@ def test_what_cannot_be_probed(train):
     assert ended.code == 2 and "task=probe: needs mixing=none" in ended.err
     ended = train(*PROBE, "task.penalties=[0]", base=())
     assert ended.code == 2 and "task.penalties=[0] must be at least one number above 0" in ended.err
+
+
+def test_a_run_may_begin_with_the_probe(train, folders):
+    """What does not train after it has the probe's own last layer, and shares its features."""
+    still = ("optimizer.lr=1e-30", "optimizer.weight_decay=0", "trainer.max_epochs=1", "evaluate=last")
+    assert train(*PROBE, base=()).code == 0
+    ended = train(*PROBE[1:], *still, "callbacks=[default,probe_first]", base=())
+    assert ended.code == 0, ended.err
+    assert "probe_first: training begins with a linear layer fitted to the features, " in ended.err
+    assert "features of" not in ended.err.replace("to the features", "")  # computed by the probe, and kept
+    probed, begun = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in sorted(
+            (one for one in folders() if one.parent.name.startswith("resnet20")), key=lambda one: one.stat().st_ctime)
+    )  # fmt: skip
+    for name in ("model.fc.weight", "model.fc.bias"):
+        torch.testing.assert_close(begun[name], probed[name], rtol=0, atol=0)
+
+
+def test_a_run_that_has_a_last_layer_or_cannot_fit_one_says_so(train, folders):
+    words = (*PROBE[1:], "trainer.max_epochs=1", "dataset.train_size=128", "callbacks=[default,probe_first]")
+    assert train(*words, base=()).code == 0
+    (first,) = folders()
+    ended = train(*words, f"checkpoint={first}/checkpoints/last.ckpt", base=())
+    assert (
+        ended.code == 0 and f"probe_first: left out, for {first}/checkpoints/last.ckpt has the last layer" in ended.err
+    )
+    ended = train(*words, "callbacks.probe_first.penalties=[0]", base=())
+    assert ended.code == 2 and "callbacks.probe_first.penalties=[0] must be at least one number above 0" in ended.err

@@ -88,15 +88,33 @@ def test_tokens_take_a_plain_transformer_unless_told_otherwise(tokens):
     assert (named["backbone"], named["attention"]) == ("deit_t", "cbam")
 
 
-@pytest.mark.parametrize("kind", ["cnn", "swin", "vit"])
-def test_fine_tuning_ones_own_images_takes_the_recipe_of_pretrained_hosts(kind):
+FEW = ("scheduler.warmup=0.1", "loss.label_smoothing=0.1", "trainer.max_epochs=4", "evaluate=last")
+FEW_IMAGES = {
+    "cnn": ("train=last_blocks", "optimizer.lr=3e-5", *FEW),
+    "swin": ("callbacks=[default,early_stopping,probe_first]",),
+    "vit": ("train=last_blocks", *FEW),
+}
+
+
+@pytest.mark.parametrize("kind", FEW_IMAGES)
+def test_fine_tuning_ones_own_images_takes_the_recipe_of_pretrained_hosts_for_few_images(kind):
     experiment = compose_run([f"experiment=finetune/{kind}", "dataset.folder=birds"])
     host = f"backbone={experiment.choices['backbone']}"
     words = [host, "backbone.pretrained=true", "attention=none", "dataset=image_folder", "dataset.folder=birds"]
-    plain = compose_run([*words, "dataset.train_scale=[0.5,1.0]"])
+    plain = compose_run([*words, "dataset.train_scale=[0.5,1.0]", *FEW_IMAGES[kind]])
     assert plain.choices["recipe"] == f"finetune_{kind}" and plain.config == experiment.config
     loupe = compose_run([f"experiment=finetune/{kind}", "attention=loupe"])
     assert loupe.choices["loss"] == "sparse_gate"
+
+
+@pytest.mark.parametrize(("host", "train"), [("resnet50", "fixed_norms"), ("deit_s", "all")])
+def test_a_pretrained_host_begins_with_a_probe(host, train):
+    run = compose_run([f"backbone={host}", "backbone.pretrained=true", "attention=none"])
+    assert "probe_first" in run.config["callbacks"] and run.choices["train"] == train
+    without = compose_run([f"backbone={host}", "backbone.pretrained=true", "callbacks=[default]"])
+    assert "probe_first" not in without.config["callbacks"] and without.choices["train"] == train
+    scratch = compose_run([f"backbone={host}", "backbone.pretrained=false"])
+    assert "probe_first" not in scratch.config["callbacks"] and scratch.choices["train"] == "all"
 
 
 IMPOSSIBLE = {

@@ -17,22 +17,32 @@ class Freezing(NoBatchHooks, pl.Callback):
     """Trains a part, at first or throughout. What is frozen gets no gradients, no decay and no new batch statistics.
 
     Args:
-        part: What is trained: "head", "module" (the inserted ones, and what a token method brings along),
+        part: What is trained: "all", "head", "module" (the inserted ones, and what a token method brings along),
             "module_and_head" or "last_blocks" (with the modules and the head).
         blocks: How many, of "last_blocks".
         all_from: The epoch, counted from 0, from which everything is trained; None: never. Training the head first
             keeps features from being distorted by a random head's gradients (Kumar et al., arXiv 2202.10054).
         unfreeze_every: Epochs after each of which one more block is trained, from the last one on, as in ULMFiT
             (Howard and Ruder, arXiv 1801.06146); None: no block.
+        batch_norms: "trained": they normalise by each batch of training images where their part is trained; "fixed":
+            those of the host normalise by the statistics of the weights it came with, in training as in the test, and
+            only their scales and shifts learn. A last layer that suits the features in the test suits them in training
+            only so, and small batches have noisy statistics. Inserted modules' are always trained with them.
 
     Raises:
         InputError: A value out of its range.
     """
 
     def __init__(
-        self, part: str, blocks: int = 0, all_from: int | None = None, unfreeze_every: int | None = None
+        self,
+        part: str,
+        blocks: int = 0,
+        all_from: int | None = None,
+        unfreeze_every: int | None = None,
+        batch_norms: str = "trained",
     ) -> None:
-        one_of("train.part", part, PARTS[1:])
+        one_of("train.part", part, PARTS)
+        one_of("train.batch_norms", batch_norms, ("trained", "fixed"))
         integer("train.blocks", blocks, 1 if part == "last_blocks" else 0)
         for name, value in {"all_from": all_from, "unfreeze_every": unfreeze_every}.items():
             if value is not None:
@@ -40,6 +50,7 @@ class Freezing(NoBatchHooks, pl.Callback):
         if all_from is not None and unfreeze_every is not None:
             raise InputError("train.all_from and train.unfreeze_every: only one of them can be given")
         self.part, self.blocks, self.all_from, self.unfreeze_every = part, blocks, all_from, unfreeze_every
+        self.batch_norms = batch_norms
 
     def prepare(self, net: nn.Module) -> None:
         """Freeze what is never trained, before the optimizer looks for what is.
@@ -88,7 +99,8 @@ class Freezing(NoBatchHooks, pl.Callback):
                 parameter.grad = None
         for path, module in net.named_modules():
             if isinstance(module, _BatchNorm):
-                module.train(net.training and not frozen_norm(net, path))
+                fixed = self.batch_norms == "fixed" and "inserted" not in path.split(".")
+                module.train(net.training and not fixed and not frozen_norm(net, path))
 
 
 def frozen_norm(net: nn.Module, path: str) -> bool:

@@ -48,6 +48,7 @@ NOT_SCIENCE = (
     "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.flush_denormal", "trainer.profiler",
     "callbacks.progress",
     "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "recipe",
+    "task.cache", "callbacks.probe_first.cache",
 )  # fmt: skip
 HYDRA_KEYS = ("_partial_", "_convert_", "_recursive_")  # how a target is called
 TIMM, HOST = "timm", ("backbone", "attention", "insertion")

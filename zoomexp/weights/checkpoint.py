@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.errors import InputError
 from zoomexp.weights.fitting import head_names, some
 from zoomexp.weights.starting import say
@@ -33,7 +34,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def load_weights(
     net: nn.Module, checkpoint: str | Path | None, num_classes: int | None = None, new_head: bool = False
 ) -> None:
-    """Start from the weights of a checkpoint of the same network.
+    """Start from the weights of a checkpoint of the same network; its `start_weights` then says so.
 
     Args:
         net: Changed in place.
@@ -73,6 +74,7 @@ def load_weights(
             f"for example {min(differing)}"
         )
     net.load_state_dict(weights | {name: own[name] for name in anew})
+    net.start_weights = StartWeights(str(checkpoint), classifier=not anew)
     if anew:
         before = "others" if new_head else f"{next(iter(anew.values()))} there"
         say(f"checkpoint {checkpoint}: classes are {before}, {num_classes} here; new {some(sorted(anew))}")
