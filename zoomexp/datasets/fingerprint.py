@@ -22,7 +22,7 @@ def data_fingerprint(data: Any) -> dict[str, str] | None:
     Beside them stands the `kind`: "files" or "arrays".
 
     Args:
-        data: a data module with `part` (see `protocols.ListsImages`), or with `scenes` where images have many objects.
+        data: a data module with `part` or, where images have several objects, `scenes` (see `data_protocols`).
     """
     split_of = getattr(data, "part", None) or getattr(data, "scenes", None)
     if split_of is None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from zoomexp.arguments import integer
+from zoomexp.data_protocols import lists_scenes
 from zoomexp.errors import InputError
-from zoomexp.protocols import lists_scenes
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
 from zoomexp.relevance.host import grid_side
 from zoomexp.relevance.store import MapReader

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from zoomexp import protocols
+from zoomexp import data_protocols
 from zoomexp.callbacks.effects import Effects
 from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.datasets.image_files import ImageFiles
@@ -45,7 +45,7 @@ def fit_and_test(
     """
     with placed(trainer), named_errors(trainer, task):
         started, trainer.loggers = time.perf_counter(), loggers
-        if lists_images := protocols.lists_images(data):
+        if lists_images := data_protocols.lists_images(data):
             keep_inventory(data, record)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from zoomexp.data_protocols import lists_images
 from zoomexp.processes import first_process
-from zoomexp.protocols import lists_images
 from zoomexp.results.identity import chosen_name
 from zoomexp.results.record import RunRecord
 from zoomexp.results.summary import from_here

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp import protocols
+from zoomexp import data_protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.errors import InputError
 from zoomexp.run.denormals import flush_denormals
@@ -55,12 +55,12 @@ def check_ready(
         InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
             there, batches that cannot be made, or scores of validation that there will not be.
     """
-    listed = protocols.lists_images(data)
-    if getattr(task, "logit_classes", None) is not None and protocols.lists_scenes(data):
+    listed = data_protocols.lists_images(data)
+    if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
     anew = listed and evaluate != "start" and other_classes(checkpoint, data.classes)
     load_weights(task.model, checkpoint, data.num_classes if listed else None, new_head=anew)
-    if "map" in task.inputs and not protocols.has_maps(data):
+    if "map" in task.inputs and not data_protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
     if hasattr(task.loss, "weigh"):
         task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())

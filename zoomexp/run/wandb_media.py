@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
+from zoomexp.data_protocols import lists_images
 from zoomexp.metrics.calibration import calibration_curve
-from zoomexp.protocols import lists_images
 from zoomexp.results.prediction_table import worst
 from zoomexp.results.predictions import FILE, Predictions
 from zoomexp.results.record import RunRecord
