@@ -1,5 +1,7 @@
 """Claimed orders: judged by paired tests on images or seeds, in words."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -28,8 +30,27 @@ def test_accuracies_are_compared_on_the_same_images(shares, verdict):
     sides = [runs(share, seeds=3) for share in shares]
     test = paired_bootstrap(*([run.predictions["acc1"] for run in side] for side in sides))
     said = str(judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True))))
-    expected = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f}), {verdict}."
+    expected = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f}), {verdict}"
+    said, _, needed = said.removesuffix(".").partition("; ")
     assert said == f"Claimed order: 'ours' above 'plain' in test/acc1: {expected}"
+    assert bool(needed) is (verdict == "undecided")
+
+
+def test_what_is_undecided_says_how_many_images_would_decide():
+    sides = [runs(share, seeds=3) for share in (0.72, 0.7)]
+    gain = np.subtract(*(np.mean([run.predictions["acc1"] for run in side], axis=0) for side in sides))
+    expected = (2.80159 * gain.std() / gain.mean()) ** 2  # 1.95996 + 0.84162
+    said = str(judged(CLAIM, dict(zip(("ours", "plain"), sides, strict=True))))
+    counted = re.search(r"so small a difference takes ([\d,]+) test images\.$", said)[1]
+    assert int(counted.replace(",", "")) == pytest.approx(expected, rel=0.1)  # the interval is a bootstrap's
+
+
+def test_what_is_undecided_says_how_many_seeds_would_decide():
+    values = [3.0, -3.0, 1.0]
+    one = [RunResult({"test/mean": 50 + value}, {}, seed) for seed, value in enumerate(values)]
+    other = [RunResult({"test/mean": 50.0}, {}, seed) for seed in range(3)]
+    said = str(judged(Claim("ours", "plain", "test/mean"), {"ours": one, "plain": other}))
+    assert said.endswith("takes 660 seeds.")  # (2.80159 * 3.0551 / 0.3333)^2 = 659.4
 
 
 def test_one_seed_each_is_mcnemars_test():
@@ -49,7 +70,8 @@ def test_other_quantities_are_compared_seed_by_seed(values, verdict):
     interval = mean_interval(values)
     low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
     said = str(judged(Claim("ours", "plain", "test/mean"), {"ours": one, "plain": other}))
-    assert said.endswith(f"{interval.mean:+.2f} (95 % {low:+.2f} to {high:+.2f}) over 3 seeds, {verdict}.")
+    needed = "; at a power of 80 % so small a difference takes 660 seeds" if verdict == "undecided" else ""
+    assert said.endswith(f"{interval.mean:+.2f} (95 % {low:+.2f} to {high:+.2f}) over 3 seeds, {verdict}{needed}.")
 
 
 def test_what_was_not_run_is_said():

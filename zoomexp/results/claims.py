@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from scipy import stats
+
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
-from zoomexp.results.statistics import mean_interval, p_text
+from zoomexp.results.statistics import mean_interval, p_text, size_needed
 
 if TYPE_CHECKING:
     from zoomexp.results.table import Table
 
 HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED = "holds", "the opposite holds", "undecided", "not measured"
+MOST = 1_000_000  # images or seeds that are counted
 NO_PAIR = "not measured with two seeds of both"
 
 
@@ -40,6 +43,7 @@ class Judgement:
         high: upper end.
         p_value: of the paired test on images.
         seeds: how many seeds decide; 0 where the test images do.
+        needed: where it is undecided, what a difference of the measured size would take, in words.
     """
 
     claim: Claim
@@ -51,6 +55,7 @@ class Judgement:
     high: float | None = None
     p_value: float | None = None
     seeds: int = 0
+    needed: str = ""
 
     @property
     def unit(self) -> str:
@@ -78,7 +83,9 @@ class Judgement:
         said = f"Claimed order: {claim.better!r} {self.order} {claim.than!r} in {claim.column}: "
         over = f" over {self.seeds} seeds" if self.seeds else ""
         test = f" ({p_text(self.p_value)})" if self.low is None and self.p_value is not None else ""
-        return said + (f"{self.measured}{over}, " if self.measured else "") + f"{self.verdict}{test}."
+        measured = f"{self.measured}{over}, " if self.measured else ""
+        needed = f"; {self.needed}" if self.needed else ""
+        return f"{said}{measured}{self.verdict}{test}{needed}."
 
 
 def judged(claim: Claim, runs: Mapping[str, Sequence], reported: float | None = None) -> Judgement:
@@ -101,9 +108,10 @@ def judged(claim: Claim, runs: Mapping[str, Sequence], reported: float | None = 
     if test is None:
         return _by_seeds(unknown, one, other)
     verdict = _verdict(unknown, test.difference, test.p_value < 0.05)
-    return replace(
+    found = replace(
         unknown, verdict=verdict, difference=test.difference, low=test.low, high=test.high, p_value=test.p_value
     )
+    return replace(found, needed=_needed(found, one[0].predictions.images, stats.norm.ppf(0.975), "test images"))
 
 
 def claims_of(table: "Table") -> list[tuple[Claim, float | None]]:
@@ -142,7 +150,25 @@ def _by_seeds(unknown: Judgement, one: Sequence, other: Sequence) -> Judgement:
     interval = mean_interval(differences)
     low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
     verdict = _verdict(unknown, interval.mean, low * high > 0)
-    return replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
+    found = replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
+    return replace(found, needed=_needed(found, found.seeds, stats.t.ppf(0.975, found.seeds - 1), "seeds"))
+
+
+def _needed(found: Judgement, now: int, quantile: float, what: str) -> str:
+    """What it would take to decide: the interval says how much one image, or one seed, varies.
+
+    Args:
+        found: what became of the claim.
+        now: how many images or seeds its interval is made of.
+        quantile: half of the interval in standard errors.
+        what: that is counted.
+    """
+    if found.verdict != UNDECIDED or found.low is None or not found.difference:
+        return ""
+    deviation = (found.high - found.low) / 2 / quantile * now**0.5
+    count = max(now + 1, size_needed(found.difference, deviation))
+    told = f"{count:,}" if count <= MOST else f"more than {MOST:,}"
+    return f"at a power of 80 % so small a difference takes {told} {what}"
 
 
 def _verdict(unknown: Judgement, difference: float, significant: bool) -> str:

@@ -58,6 +58,22 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, float(quantile * values.std(ddof=1) / np.sqrt(n)), n)
 
 
+def size_needed(difference: float, deviation: float, power: float = 0.8, confidence: float = 0.95) -> int:
+    """How many pairs it takes to tell their mean difference from nothing, by the normal approximation.
+
+    Args:
+        difference: the mean difference that there is, not 0.
+        deviation: standard deviation of one pair's difference, in the same unit, at least 0.
+        power: the chance of a p value below 1 - `confidence`.
+        confidence: of the two-sided test.
+
+    >>> size_needed(0.5, 1.0), size_needed(0.2, 1.0)  # 7.849 / 0.25 and / 0.04
+    (32, 197)
+    """
+    reach = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power)
+    return max(2, int(np.ceil((reach * deviation / difference) ** 2)))
+
+
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
     """McNemar's exact test: a binomial test on the images that exactly one of two networks gets right.
 
