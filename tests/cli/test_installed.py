@@ -72,7 +72,7 @@ def test_the_commands_are_listed_and_a_wrong_one_is_one_line(tmp_path, words, co
     if words != ["report", "--help"]:
         assert all(name in text for name in COMMANDS)
     if code:
-        assert text == f"error: trian: no such command; allowed: {', '.join(COMMANDS)}\n"
+        assert text == f"error: trian: no such command; allowed: {', '.join(COMMANDS)}; did you mean train?\n"
 
 
 def test_the_other_processes_of_a_run_find_their_command(tmp_path, monkeypatch):

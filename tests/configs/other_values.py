@@ -15,7 +15,7 @@ OTHER: dict[str, Any] = {
     "backbone.blocks": 4, "backbone.global_pool": "token", "backbone.num_heads": 2, "backbone.depth": 2,
     "tokens.rates": {"prune_kept_num": [37, 30, 20, 10], "merge_kept_num": [37, 28, 18, 9]}, "tokens.order": "score",
     "tokens.locations": [2], "tokens.samples": 20, "tokens.package": "sum", "tokens.select": "rate",
-    "tokens.bsm_blocks": "none", "tokens.thresholds": 1.0, "tokens.embedding": "resize", "tokens.mean": [0.4],
+    "tokens.bsm_blocks": "none", "tokens.thresholds": 8.0, "tokens.embedding": "resize", "tokens.mean": [0.4],
     "tokens.std": [0.1],
     "tokens.eta": 2, "tokens.alpha": 0.3, "tokens.alpha_range": [0.1, 0.2], "tokens.test_alpha": 0.6,
     "tokens.coverage": "paper", "tokens.budget": 3, "tokens.positions": "sinusoid_2d", "tokens.zfe": "none",
@@ -115,5 +115,5 @@ ELSEWHERE: dict[str, str] = {
     # of training images, which there are none of
     **{f"imagenet_a: dataset.{name}": "tests/datasets/test_imagenet_a.py::test_a_model_is_tested_and_cannot_be_trained"
        for name in ("batch_size", "drop_last", "augment", "train_scale", "flip", "sampler", "on_duplicate", "seed",
-                    "fold", "folds")},
+                    "fold", "folds", "erasing", "repeats")},
 }  # fmt: skip

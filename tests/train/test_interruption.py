@@ -232,7 +232,7 @@ def test_ctrl_c_in_a_sweep_shows_what_is_done(start, tmp_path):
     assert process.returncode == 130
     assert re.search(r"stopped by Ctrl-C: give the command again, and it goes on at epoch \d+ of 400", err)
     table = out[out.index("job ") :]  # the first run's own table comes before
-    assert [line[0] for line in table.splitlines() if line[:1].isdigit()] == ["0", "1"]
+    assert [line[0] for line in table.splitlines() if line[:1].isdigit()] == ["1", "2"]
     assert {"finished", "interrupted:", "SIGINT"} <= set(table.split())
     assert "Traceback" not in err
 

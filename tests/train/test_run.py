@@ -134,7 +134,7 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert {name: metrics[name] for name in hand} == pytest.approx(hand, abs=1e-3)
 
     predictions = np.load(folder / "predictions.npz")
-    kept = ["confidence", "label_confidence", "acc1", "acc5", "nll"]
+    kept = ["confidence", "label_confidence", "acc1", "acc5", "nll", "brier"]
     assert list(predictions.files) == ["index", "label", "top1", *kept]
     table = pd.read_csv(folder / "predictions.csv")
     assert list(table) == ["index", "label", "class", "top1", "predicted", "right", *kept]

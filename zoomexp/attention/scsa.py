@@ -49,8 +49,9 @@ class SCSA(SpatialMap):
     >>> module = SCSA(4)
     >>> with torch.no_grad():
     ...     _ = [p.zero_() for p in module.parameters()]  # all gates are sigmoid(0) = 1/2
-    ...     module(torch.full((1, 4, 1, 2), 8.0))[0, 0]
-    tensor([[1., 1.]])
+    ...     module(torch.full((1, 4, 2, 2), 8.0))[0, 0]
+    tensor([[1., 1.],
+            [1., 1.]])
     """
 
     default_at = "every_stage"

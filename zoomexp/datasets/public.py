@@ -61,10 +61,10 @@ def told_download(error: BaseException) -> str:
     """Why a download failed, on one line: the reason beneath what the libraries wrap it in.
 
     >>> told_download(OSError("[Errno -2] Name or service not known"))
-    'OSError: [Errno -2] Name or service not known'
+    '[Errno -2] Name or service not known'
     """
     reason = getattr(error, "reason", None)  # of urllib's
-    return " ".join(f"{type(error).__name__}: {reason or error}".split())
+    return " ".join(str(reason or error).split()) or type(error).__name__
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Tokens on a host that they do not fit: said before what else of them is missing."""
 
-from hydra.utils import get_class
+from hydra.utils import get_object
 from omegaconf import DictConfig
 
 
@@ -17,8 +17,9 @@ def check_fit(cfg: DictConfig) -> None:
     from zoomexp.tokens.host import check_host
     from zoomexp.tokens.zoomvit import ZoomViT
 
-    kind = (cfg.get("tokens") or {}).get("_target_")
-    if kind is None or not issubclass(get_class(kind), ZoomViT) or "_target_" not in (cfg.get("backbone") or {}):
+    named = (cfg.get("tokens") or {}).get("_target_")
+    kind = get_object(named) if named else None  # a class, or a function
+    if not (isinstance(kind, type) and issubclass(kind, ZoomViT)) or "_target_" not in (cfg.get("backbone") or {}):
         return
     backbone = cfg.backbone.copy()
     for name, without in (("pretrained", False), ("weights", None)):

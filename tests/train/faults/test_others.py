@@ -30,7 +30,7 @@ def test_job_of_a_sweep_crashes(train, stored, tmp_path, row):
     assert [stored(run=f"seed{seed}-*")["status"].split(":")[:2] for seed in (0, 1, 2)] == [
         ["finished"], ["failed", " IsADirectoryError"], ["finished"],
     ]  # fmt: skip
-    assert "job 1 failed: IsADirectoryError" in ended.err
+    assert "job 2 failed: IsADirectoryError" in ended.err
     left = "the others are done; the job's file and record say why"
     row("job of a sweep crashes", "a folder in the place of a file", ended.code, ended.err.splitlines()[-1], left)
 
