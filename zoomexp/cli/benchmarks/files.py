@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from zoomexp.cli.benchmarks.data import drain
 from zoomexp.cli.benchmarks.machine import pick_device
@@ -83,21 +83,8 @@ def torchvision_loader(data: Any, workers: int) -> DataLoader:
         transforms.RandomResizedCrop(data.image_size, scale=data.train_scale), transforms.RandomHorizontalFlip(),
         transforms.ToTensor(), transforms.Normalize(data.mean, data.std),
     ])  # fmt: skip
-    images = Chosen(datasets.ImageFolder(data.part("train").root, look), len(data.part("train")))
+    images = Subset(datasets.ImageFolder(data.part("train").root, look), range(len(data.part("train"))))  # as many
     return DataLoader(images, data.batch_size, shuffle=True, drop_last=True, num_workers=workers)
-
-
-class Chosen(torch.utils.data.Dataset):
-    """The first images of a data set: as many as the other sides have."""
-
-    def __init__(self, images: Any, count: int) -> None:
-        self.images, self.count = images, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, place: int) -> Any:
-        return self.images[place]
 
 
 def decoders(data: Any, workers: int) -> dict[str, Callable[[], None]]:
