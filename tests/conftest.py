@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallel torch processes with two threads each starve one another
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,27 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("real data: set ZOOMEXP_DATA_DIR to a folder that holds it")
     return Path(folder)
+
+
+@pytest.fixture
+def own_modules(tmp_path, monkeypatch) -> Iterator[Path]:
+    """`tmp_path`, whose modules the test can import; forgotten after it, as the next test's may have the same names."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget(tmp_path)
+    yield tmp_path
+    forget(tmp_path)
+
+
+def forget(folder: Path) -> None:
+    from zoomexp.results import sources
+
+    for name, module in list(sys.modules.items()):
+        spec = vars(module).get("__spec__")  # not by getattr: some of torch's answer to any name
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        if any(str(place).startswith(f"{folder}{os.sep}") for place in places):
+            del sys.modules[name]
+    sources.file_of.cache_clear()
+    sources._is_followed.cache_clear()
 
 
 @pytest.fixture

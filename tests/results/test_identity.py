@@ -6,7 +6,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -192,16 +191,14 @@ class Moved(cbam.CBAM):
 
 
 @pytest.fixture
-def moved(tmp_path, monkeypatch) -> list[str]:
+def moved(own_modules, monkeypatch) -> list[str]:
     """CBAM lies in another file and has one more option; returns the overrides that its yaml would now stand for."""
-    (tmp_path / "elsewhere.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    (own_modules / "elsewhere.py").write_text(MODULE)
     monkeypatch.setitem(identity.MOVED, "zoomexp.attention.cbam.CBAM", "between.CBAM")
     monkeypatch.setitem(identity.MOVED, "between.CBAM", "elsewhere.Moved")
     identity._hash_of.cache_clear()
     yield ["attention._target_=elsewhere.Moved", "+attention.temperature=1.0", "+trainer.benchmark=null"]
     identity._hash_of.cache_clear()
-    sys.modules.pop("elsewhere", None)
 
 
 def test_an_old_record_is_found_after_a_file_has_moved_and_options_were_added(outputs, moved):

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,20 +13,15 @@ CONFIG = {"attention": {"_target_": "birds.gates.Gate"}, "loss": [{"_target_": "
 
 
 @pytest.fixture
-def birds(tmp_path, monkeypatch):
+def birds(own_modules) -> Path:
     """A user's package: `birds.gates` imports a neighbour, relatively, and that one zoomexp's Loupe."""
-    folder = tmp_path / "birds"
+    folder = own_modules / "birds"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "gates.py").write_text("from .inner import half\n\n\nclass Gate:\n    value = half(4)\n")
     (folder / "inner.py").write_text("from zoomexp.attention import loupe\n\n\ndef half(x):\n    return x / 2\n")
     (folder / "unused.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    clear()
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "birds"]:
-        del sys.modules[name]
-    clear()
+    return folder
 
 
 def clear():

@@ -1,7 +1,6 @@
 """Other loggers than W&B, several at once, one of a user's own, and what cannot be."""
 
 import csv
-import sys
 
 import pandas as pd
 import pytest
@@ -50,13 +49,11 @@ def test_a_list_of_loggers_each_get_all_numbers(train, folders, facts, offline_r
     assert [row[2:4] for row in mistakes["data"]] == [[int(row["class"]), int(row["predicted"])] for row in wrong]
 
 
-def test_a_logger_of_ones_own_needs_nothing_of_w_and_b(train, folders, tmp_path, monkeypatch):
-    (tmp_path / "own" / "logger").mkdir(parents=True)
-    (tmp_path / "own" / "logger" / "notes.yaml").write_text("_target_: own_notes.Notes\ncolour: red\n")
-    (tmp_path / "own_notes.py").write_text(OWN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    ended = train(f"--config-dir={tmp_path / 'own'}", "attention=none", "logger=notes", base=BASE)
-    sys.modules.pop("own_notes", None)
+def test_a_logger_of_ones_own_needs_nothing_of_w_and_b(train, folders, own_modules):
+    (own_modules / "own" / "logger").mkdir(parents=True)
+    (own_modules / "own" / "logger" / "notes.yaml").write_text("_target_: own_notes.Notes\ncolour: red\n")
+    (own_modules / "own_notes.py").write_text(OWN)
+    ended = train(f"--config-dir={own_modules / 'own'}", "attention=none", "logger=notes", base=BASE)
     assert ended.code == 0, ended.err
     (folder,) = folders()
     assert "test/acc1" in last_values(folder / "red" / "metrics.csv")

@@ -58,14 +58,13 @@ rows: [{name: plain, overrides: [b=1]}, {name: gate, overrides: [b=2]}]
 
 
 @pytest.fixture
-def runs(train, folders, tmp_path, monkeypatch):
+def runs(train, folders, own_modules):
     """Two runs of the task, what the first one printed, and their records."""
-    (tmp_path / "mine.py").write_text(MINE)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    (own_modules / "mine.py").write_text(MINE)
     first = train("task._target_=mine.Mine", "attention=none")
     assert first.code == 0, first.err
     assert train("task._target_=mine.Mine", "attention=cbam").code == 0
-    return first, sorted(folders(), key=str), tmp_path
+    return first, sorted(folders(), key=str), own_modules
 
 
 def test_a_metric_in_one_file_shows_everywhere(runs):
@@ -106,9 +105,8 @@ def test_a_table_tests_it_as_it_declares(runs):
     assert "| F1 (%) |" in markdown(filled) and "| Negative log-likelihood (nats) |" in markdown(filled)
 
 
-def test_a_sweep_of_it_is_about_its_main_quantity(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(MINE)
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_a_sweep_of_it_is_about_its_main_quantity(own_modules):
+    (own_modules / "mine.py").write_text(MINE)
     file = ROOT / "configs/sweep/loupe_lambda.yaml"
     with configs():
         emitted = sweep_file(file, ["backbone=resnet20", "task._target_=mine.Mine"])

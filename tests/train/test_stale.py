@@ -1,14 +1,12 @@
 """A finished run whose data, files or code have changed since is not shown as if it were true."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zoomexp.results import sources
 from zoomexp.results.collect import finished_run
 
 FOLDER = (
@@ -71,19 +69,12 @@ def test_resuming_onto_changed_data_is_refused(train, facts, folders, images):
 
 
 @pytest.fixture
-def gate(tmp_path, monkeypatch):
+def gate(own_modules) -> Path:
     """A user's module, in a package of theirs."""
-    (tmp_path / "mine").mkdir()
-    path = tmp_path / "mine" / "gate.py"
+    path = own_modules / "mine" / "gate.py"
+    path.parent.mkdir()
     path.write_text("from torch import nn\n\n\ndef gate(channels):\n    return nn.Identity()\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    sources.file_of.cache_clear()
-    sources._is_followed.cache_clear()
-    yield path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
-        del sys.modules[name]
-    sources.file_of.cache_clear()
-    sources._is_followed.cache_clear()
+    return path
 
 
 def test_code_that_changed(train, facts, gate):
