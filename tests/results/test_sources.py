@@ -44,6 +44,7 @@ def test_what_counts(birds):
     [
         ("from zoomexp.attention import loupe\n\n\ndef half(x):\n    return x / 3\n", True),
         ("# a comment\nfrom zoomexp.attention import loupe\ndef half(x):\n    '''Half.'''\n    return x/2\n", False),
+        ("from zoomexp.attention import loupe\n\n\ndef half(x: float) -> float:\n    return x / 2\n", False),
         ("def half(x:\n", True),
         (None, True),
     ],

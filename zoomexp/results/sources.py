@@ -2,7 +2,7 @@
 
 Followed are zoomexp and whatever is not installed as a library, so a user's own packages. What only watches, tells or
 stores (WATCHERS) is left out, and so are libraries, whose versions stand in the record. A module counts as what Python
-does with it: comments, docstrings and the layout of the text do not.
+does with it: comments, docstrings, the annotations of functions and the layout of the text do not.
 """
 
 import ast
@@ -40,7 +40,7 @@ class Source:
 
     Attributes:
         text: digest of the file.
-        meaning: digest of its syntax tree without docstrings.
+        meaning: digest of its syntax tree without docstrings and the annotations of functions.
         imports: the dotted names it imports: modules, and what may be one or a name in one.
     """
 
@@ -174,6 +174,10 @@ def _meaning(content: bytes, tree: ast.AST | None = None) -> str:
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
     return _digest(ast.dump(tree).encode())
 
 
