@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data test-slurm test-gpu lint format docs lock clean
+.PHONY: help demo test test-slow test-data test-slurm test-gpu lint types format docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ lint: .venv/installed  ## formatting and lint
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 
+types: .venv/installed  ## every annotation of the package, checked strictly by mypy
+	$(BIN)/python -m mypy
+
 format: .venv/installed  ## format and mend what can be mended
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
@@ -63,4 +66,4 @@ lock: .venv/installed  ## requirements.lock: every version that is tested here, 
 	scripts/dev/licences.sh $(BIN) > docs/licences.md
 
 clean:  ## remove the environment and caches, keep outputs
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
