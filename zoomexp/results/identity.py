@@ -96,6 +96,8 @@ def config_hash(config: Mapping[str, Any], outputs: Path | None = None) -> str:
 
     >>> config_hash({"seed": 0, "data_dir": "here"}) == config_hash({"seed": 0, "data_dir": "there"})
     True
+    >>> config_hash({"w": "a/b/w.pth", "data_dir": "a/b"}) == config_hash({"w": "data/w.pth", "data_dir": "data"})
+    True
     >>> config_hash({"seed": 0, "tokens": {}}) == config_hash({"seed": 0})
     True
     >>> config_hash({"seed": 0}) == config_hash({"seed": 1})
@@ -120,7 +122,8 @@ def _hash_of(folder: Path, written: int) -> str:
 def science(config: Mapping[str, Any], outputs: Path | None = None) -> dict[str, Any]:
     """The part of a resolved config that decides the numbers, in one form for all configs that mean the same."""
     root = config.get("output_dir")
-    node = _named_runs(json.loads(json.dumps(config, default=str)), root, outputs or Path(root or "."))
+    node = _named_files(json.loads(json.dumps(config, default=str)), config.get("data_dir"))
+    node = _named_runs(node, root, outputs or Path(root or "."))
     for dotted in NOT_SCIENCE:
         *parents, key = dotted.split(".")
         parent = node
@@ -153,6 +156,16 @@ def new_name(target: str) -> str:
     while target in MOVED:
         target = MOVED[target]
     return target
+
+
+def _named_files(node: Any, root: str | None) -> Any:
+    """`node` with the paths of what lies in the data folder `root` (weights, a table of images) as in any other's."""
+    if isinstance(node, dict):
+        return {key: _named_files(value, root) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_named_files(value, root) for value in node]
+    inside = isinstance(node, str) and root and node.startswith(f"{root}/")
+    return f"data{node.removeprefix(root)}" if inside else node
 
 
 def _named_runs(node: Any, root: str | None, outputs: Path) -> Any:
