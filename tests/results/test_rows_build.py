@@ -152,7 +152,7 @@ def built(parts: str, pretrained: bool, **shape: int) -> torch.nn.Module:
 def without_weights(node: Any) -> Any:
     """A config that loads no weights."""
     if isinstance(node, dict):
-        empty = {"pretrained": False, "checkpoint": None}
+        empty = {"pretrained": False, "weights": None, "checkpoint": None}
         return {key: empty.get(key, without_weights(value)) for key, value in node.items()}
     return node
 

@@ -53,7 +53,7 @@ def test_every_named_table_is_there():
         "cnntention": "cifar10 mnist tuning reduction convergence heads residual gamma placement "
         "parallel within_between",
         "attzoom": "cifar100 tiny_imagenet threshold insertion components",
-        "loupe": "v1_headline v2_headline v1_ablation lambda insertion controls",
+        "loupe": "v1_headline v2_headline v1_ablation lambda insertion controls cub10",
     }
     assert {f"{paper}/{name}" for paper, names in named.items() for name in names.split()} <= set(table_names(TABLES))
 
@@ -71,7 +71,7 @@ def test_every_row_composes_with_keys_its_targets_know(table, row):
 def test_every_scale_composes_and_shortens(table, scale):
     row = next(row for row in table.rows if not row.unavailable)
     full, short = composed(table.overrides_of(row)), composed(table.overrides_of(row, scale))
-    if scale == "small" and any("digits" in override for override in table.overrides):
+    if scale == "small" and full.trainer.max_epochs == short.trainer.max_epochs <= 20:
         return  # small as it is
     if scale == "small":
         assert short.trainer.max_epochs < full.trainer.max_epochs / 5 or short.evaluate == "start"

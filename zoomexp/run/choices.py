@@ -24,8 +24,11 @@ def choices_told(overrides: Sequence[str], configs: Path) -> dict[str, str]:
 
     >>> choices_told(["experiment=nowhere", "dataset=digits", "backbone=resnet20", "dataset=mnist"], Path("configs"))
     {'dataset': 'mnist', 'backbone': 'resnet20'}
+    >>> choices_told(["attention=parallel", "attention@attention.branches.first=none"], Path("configs"))
+    {'attention': 'parallel'}
     """
-    typed = {key_of(word): word.partition("=")[2] for word in overrides}
+    of_the_root = [word for word in overrides if "@" not in word.partition("=")[0]]
+    typed = {key_of(word): word.partition("=")[2] for word in of_the_root}
     found = _of_experiment(typed["experiment"], configs) if "experiment" in typed else {}
     found = found | typed
     return {group: found[group] for group in GROUPS if re.fullmatch(r"\w+", found.get(group) or "")}
