@@ -28,7 +28,7 @@ demo: .venv/installed  ## install, train on the embedded data (two to four minut
 test: lint  ## install, run every check: formatting, lint, tests
 	$(PYTEST) -m "not slow and not gpu and not slurm"
 
-test-slow: .venv/installed  ## the tests that take longer
+test-slow: .venv/notebook  ## the tests that take longer, the notebook among them
 	$(PYTEST) -m "slow and not gpu and not slurm"
 
 test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DATA_DIR=...
@@ -51,6 +51,10 @@ format: .venv/installed  ## format and mend what can be mended
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
+.venv/notebook: pyproject.toml | .venv/installed
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[notebook]'
+	@touch $@
+
 .venv/docs: pyproject.toml | .venv/installed
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[docs]'
 	@touch $@
@@ -59,10 +63,10 @@ docs: .venv/docs  ## the documentation as a site, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: .venv/installed  ## requirements.lock: every version that is tested here, with its hashes; docs/licences.md: their licences
-	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[dashboard,data,detection,dev,docs,onnx,sweep]'
-	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/tested.txt
+	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[dashboard,data,detection,dev,docs,notebook,onnx,sweep]'
+	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > requirements.lock  # uv keeps to it where all Pythons can
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --all-extras --constraint .venv/tested.txt --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	  --all-extras --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	scripts/dev/licences.sh $(BIN) > docs/licences.md
 
 clean:  ## remove the environment and caches, keep outputs

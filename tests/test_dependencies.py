@@ -28,7 +28,7 @@ BY_NAME = {  # what is used without an import: where it is named
     "onnxscript": ("zoomexp/export/formats.py", '"onnxscript"'),
     "hydra-joblib-launcher": ("docs/cluster.md", "hydra/launcher=joblib"),
 }
-TOOLS = {"dev", "docs"}  # extras of programs, not of modules
+TOOLS = {"dev", "docs", "notebook"}  # extras of programs, not of modules
 
 
 def name_of(requirement: str) -> str:

@@ -1,9 +1,10 @@
 """A hook of MkDocs (mkdocs.yml): the pages of the reference, made as the site is built, and their places in the menu.
 
 Code: a page for each room of the house, its modules with what their docstrings say. They are read, never imported.
-Options: a page for each config group (config_pages.py).
+Options: a page for each config group (config_pages.py). The notebook is a page as well, without what it would print.
 """
 
+import json
 from pathlib import Path
 
 from config_pages import ConfigFile, group_page, groups, root_page
@@ -11,6 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "docs/tutorials/quickstart.ipynb"
+NOTEBOOK_PAGE = "tutorials/notebook.md"  # which mkdocs.yml has in the menu
 
 
 def pages() -> dict[str, dict[str, str]]:
@@ -39,6 +42,16 @@ def code_page(room: str) -> str:
     return "\n\n".join([*parts, *(f"::: {name}.{module}" for module in modules)]) + "\n"
 
 
+def notebook_page(notebook: Path) -> str:
+    """The cells of a notebook as a page, and where to get it."""
+    text = [
+        "".join(cell["source"]) if cell["cell_type"] == "markdown" else f"```python\n{''.join(cell['source'])}\n```"
+        for cell in json.loads(notebook.read_text())["cells"]
+    ]
+    title, *others = text
+    return "\n\n".join([title, f"[Download it as a notebook]({notebook.name}).", *others]) + "\n"
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages into the menu, below Reference."""
     reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
@@ -48,6 +61,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages to the site's files."""
+    files.append(File.generated(config, NOTEBOOK_PAGE, content=notebook_page(NOTEBOOK)))
     for made in pages().values():
         for path, text in made.items():
             files.append(File.generated(config, path, content=text))

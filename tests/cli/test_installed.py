@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -33,21 +35,83 @@ def own(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
-def test_a_wheel_runs_in_an_empty_folder_with_the_users_own_configs_and_modules(own, tmp_path_factory):
-    built, site = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(built), str(ROOT)]
-    subprocess.run(pip, check=True, capture_output=True, timeout=200)
+def called(words: list[str | Path], **options) -> subprocess.CompletedProcess:
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=250, **options)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the sdist, and the wheel that is made of nothing but it."""
+    tools, folder = tmp_path_factory.mktemp("tools"), tmp_path_factory.mktemp("built")
+    called([sys.executable, "-m", "pip", "install", "-q", "--target", tools, "hatchling"])
+    environment = os.environ | {"PYTHONPATH": str(tools)}
+    called([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, env=environment)
+    (sdist,) = folder.glob("*.tar.gz")
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, sdist]
+    called(pip, env=environment)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory) -> Path:
+    """`bin/` of an environment of its own with the wheel in it; torch and the other libraries are this one's."""
+    place = tmp_path_factory.mktemp("empty")
+    called([sys.executable, "-m", "venv", place])
+    (site,) = place.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(
+        f"{sysconfig.get_path('purelib')}\n"
+    )  # its .pth files, and so ours, are not read
     (wheel,) = built.glob("*.whl")
+    called([place / "bin/pip", "install", "-q", "--no-deps", "--no-index", "--force-reinstall", wheel])
+    return place / "bin"
+
+
+def zoomexp_of(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """`zoomexp ...` in `folder`; nothing of this checkout can be found from there."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    words = [str(installed / "zoomexp"), *arguments]
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+
+
+@pytest.mark.slow
+def test_sdist_and_wheel_have_what_they_should(built):
+    (sdist,), (wheel,) = built.glob("*.tar.gz"), built.glob("*.whl")
+    assert f"-{zoomexp.__version__}-" in wheel.name and sdist.name.endswith(f"-{zoomexp.__version__}.tar.gz")
     with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(site)
-    done = command(site, own, "train", "--config-dir", "settings", "attention=mine", *SMOKE)
+        names = set(packed.namelist())
+    with tarfile.open(sdist) as packed:
+        sources = {name.partition("/")[2] for name in packed.getnames()}
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "zoomexp").rglob("*.py")}
+    assert {f"zoomexp/{name}" for name in configs} | code | {"zoomexp/py.typed"} <= names
+    assert {Path(name).parts[0] for name in names} == {"zoomexp", f"zoomexp-{zoomexp.__version__}.dist-info"}
+    assert any(name.endswith("licenses/NOTICE") for name in names)
+    assert (
+        configs | code | {"LICENSE", "NOTICE", "CITATION.cff", "README.md", "train.py", "tests/conftest.py"} <= sources
+    )
+    assert not {"outputs", ".venv", "site"} & {name.partition("/")[0] for name in sources}
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_in_an_empty_folder_with_the_users_own_configs_and_modules(own, installed):
+    called([installed / "pip", "check"], env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    where = called([installed / "python", "-c", "import zoomexp; print(zoomexp.__file__)"], cwd=own, env={"PATH": ""})
+    assert Path(where.stdout.strip()).is_relative_to(installed.parent)
+    done = zoomexp_of(installed, own, "train", "--config-dir", "settings", "attention=mine", *SMOKE)
     assert done.returncode == 0, done.stderr
     (path,) = own.glob("outputs/runs/digits/resnet20-mine-default/*/metrics.json")
     facts = json.loads(path.read_text())
     assert facts["status"] == "finished" and facts["git"] == {"sha": None, "dirty": None}
-    listed = command(site, own, "reproduce", "--config-dir", "settings", "table=nothing")
-    assert (listed.returncode, listed.stderr.count("\n")) == (2, 1) and "cnntention/mnist" in listed.stderr
+    plain = zoomexp_of(installed, own, "train", "trainer=smoke")
+    assert plain.returncode == 0 and len(list(own.glob("outputs/runs/cluttered_digits/*/*/metrics.json"))) == 1, (
+        plain.stderr
+    )
+    listed = zoomexp_of(installed, own, "reproduce", "--list")
+    assert listed.returncode == 0 and "cnntention/mnist" in listed.stdout
+    refused = zoomexp_of(installed, own, "reproduce", "--config-dir", "settings", "table=nothing")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "cnntention/mnist" in refused.stderr
 
 
 def test_without_metadata_versions_are_null_and_nothing_fails(monkeypatch):

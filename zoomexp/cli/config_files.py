@@ -1,5 +1,7 @@
 """Where the config files lie: beside the package in a checkout, inside it in a wheel; and in a user's own folder."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,3 +58,13 @@ def config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 def _parted(argument: str) -> list[str]:
     name, _, value = argument.partition("=")
     return [name, value] if name == "--config-dir" else [argument]
+
+
+def find_own_modules() -> None:
+    """Let `_target_` name a user's modules in the current folder, also in the processes that are started from here."""
+    own = str(Path.cwd())
+    if own not in sys.path:
+        sys.path.append(own)
+    places = [os.environ.get("PYTHONPATH", ""), str(CHECKOUT or ""), own]
+    known = dict.fromkeys(place for joined in places for place in joined.split(os.pathsep) if place)
+    os.environ["PYTHONPATH"] = os.pathsep.join(known)

@@ -4,10 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 from zoomexp.cli.command_line import reported, run_command
-from zoomexp.cli.config_files import CHECKOUT, config_dir, configs
+from zoomexp.cli.config_files import config_dir, configs, find_own_modules
 from zoomexp.errors import InputError
 from zoomexp.near import did_you_mean
 
@@ -71,13 +70,3 @@ def run(command: str, arguments: Sequence[str] | None = None) -> None:
         folder, words = config_dir(words)
         with configs(folder):
             import_module(f"zoomexp.cli.{command}").main(words)
-
-
-def find_own_modules() -> None:
-    """Let `_target_` name a user's modules in the current folder, also in the processes that are started from here."""
-    own = str(Path.cwd())
-    if own not in sys.path:
-        sys.path.append(own)
-    places = [os.environ.get("PYTHONPATH", ""), str(CHECKOUT or ""), own]
-    known = dict.fromkeys(place for joined in places for place in joined.split(os.pathsep) if place)
-    os.environ["PYTHONPATH"] = os.pathsep.join(known)
