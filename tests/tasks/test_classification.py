@@ -127,8 +127,31 @@ def test_test_metrics_and_predictions(tmp_path):
 def test_validation_metrics(tmp_path):
     task, parts = classifier(), batches((5, 5, 3))
     (found,) = trainer(tmp_path).validate(task, loader(parts), verbose=False)
+    found.pop("val/temperature", None)  # see below
     expected = scores(task.model, parts)[1]
     assert found == pytest.approx({f"val/{name}": value for name, value in expected.items()}, abs=1e-4)
+
+
+def test_a_temperature_goes_with_the_weights_it_was_fitted_to(tmp_path):
+    task, val, test = classifier(), batches((300, 200)), batches((40, 13), seed=1)
+    for batch in val:  # labels as of logits half as large
+        batch["label"] = torch.multinomial((task(batch["image"]) / 2).softmax(1), 1)[:, 0]
+    first = trainer(tmp_path)
+    (before,) = first.test(task, loader(test), verbose=False)
+    assert "test/nll_t" not in before
+    (found,) = first.validate(task, loader(val), verbose=False)
+    assert found["val/temperature"] == pytest.approx(task.fitted) and 1.2 < task.fitted < 4
+    first.save_checkpoint(tmp_path / "kept.ckpt")
+    (after,) = trainer(tmp_path).test(
+        classifier(Tiny()), loader(test), ckpt_path=tmp_path / "kept.ckpt", weights_only=True, verbose=False
+    )
+    logits = torch.cat([task(batch["image"]) for batch in test]).double().detach() / task.fitted
+    labels = torch.cat([batch["label"] for batch in test])
+    assert after["test/nll_t"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-5)
+    squares = (logits.softmax(1) - nn.functional.one_hot(labels, CLASSES)).square().sum(1)
+    assert after["test/brier_t"] == pytest.approx(float(squares.mean()), abs=1e-5)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {f"test/{name}" for name in ("temperature", "nll_t", "ece_t", "brier_t")}
 
 
 @pytest.mark.parametrize(("boxes", "with_map"), [(True, True), (True, False), (False, True)])

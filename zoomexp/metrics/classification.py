@@ -31,6 +31,12 @@ def scores(num_classes: int) -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)
 
 
+def scaled_scores() -> MetricCollection:
+    """What a temperature changes, of logits that were divided by it: as `scores`, the keys with `_t`."""
+    return MetricCollection({"nll_t": LogLikelihood(), "ece_t": CalibrationError(), "brier_t": Brier()},
+                            compute_groups=False)  # fmt: skip
+
+
 def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """What is kept of each test image.
 

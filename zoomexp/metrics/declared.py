@@ -25,6 +25,10 @@ AURC = Quantity(
     "aurc", "area under the risk-coverage curve", "%", False, bounds=(0.0, 100.0), test="bootstrap",
     measure="zoomexp.metrics.selection.of_predictions",
 )  # fmt: skip
+TEMPERATURE = Quantity("temperature", "temperature that suits held-out images best", decimals=2, bounds=(0.0, None))
+NLL_T = Quantity("nll_t", "negative log-likelihood at that temperature", "nats", False, 3, (0.0, None), short="nll T")
+ECE_T = _share("ece_t", "calibration error at that temperature", higher_is_better=False, short="ece T")
+BRIER_T = Quantity("brier_t", "Brier score at that temperature", "", False, 4, (0.0, 2.0), short="brier T")
 BALANCED = _score("balanced_acc", "balanced accuracy", short="balanced", shown=True)
 MACRO_F1 = _score("macro_f1", "macro F1", shown=True)
 TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
@@ -51,7 +55,9 @@ PERTURBATION = (
     _score("insertion", "area under the insertion curve"),
     _share("deletion", "area under the deletion curve", higher_is_better=False),
 )
-CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, LOSS, TOKENS, *LOCALISATION, *PERTURBATION)
+SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
+CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, *SCALED, LOSS, TOKENS, *LOCALISATION,
+                  *PERTURBATION)  # fmt: skip
 
 ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
 ACC1_OVER = _score("acc1_over_alpha", "top-1 accuracy over thresholds")

@@ -13,8 +13,9 @@ from zoomexp.arguments import one_of
 from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
-from zoomexp.metrics.classification import outcomes, scores
-from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TOKENS
+from zoomexp.metrics.classification import outcomes, scaled_scores, scores
+from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TEMPERATURE, TOKENS
+from zoomexp.metrics.temperature import Temperature
 from zoomexp.protocols import (
     compares_boxes,
     compares_maps,
@@ -39,7 +40,9 @@ class Classifier(TrainedModel):
     `/acc1`, `/acc5` (top min(5, K)), `/nll`, `/ece`; where modules have maps the scores of `metrics.map_scores`, for
     example `test/pointing_game` (mean over the sites), `test/pointing_game/<site>` and the controls
     `test/pointing_game/centre_prior` and `/random_prior`; where a model chooses its tokens `test/tokens`, their mean
-    number an image (and block, where blocks see different numbers).
+    number an image (and block, where blocks see different numbers). Each validation fits a temperature to its images,
+    `val/temperature`, which checkpoints keep; a test of such weights also has `test/nll_t`, `/ece_t` and `/brier_t` of
+    logits divided by it.
 
     Args:
         model: Images (B, C, H, W) to logits (B, num_classes).
@@ -67,6 +70,8 @@ class Classifier(TrainedModel):
         self.mixing = None if mixing is None else Mixing(mixing, self.num_classes)
         kinds = scores(self.num_classes)
         self.scores = nn.ModuleDict({f"{split}_scores": kinds.clone() for split in ("val", "test")})
+        self.temperature, self.scaled_scores = Temperature(), scaled_scores()
+        self.fitted: float | None = None  # the temperature of the last validation, or of the weights that were loaded
         self.tokens = MeanMetric()
         self.map_scores = MapScores()
 
@@ -146,7 +151,11 @@ class Classifier(TrainedModel):
     def score(self, split: str, outputs: Tensor, targets: Tensor, batch: Batch) -> None:
         """Add a batch to the split's scores; in the test to those of the maps, and to the tokens, too."""
         self.scores[f"{split}_scores"].update(outputs, targets)
+        if split == "val":
+            self.temperature.update(outputs, targets)
         if split == "test":
+            if self.fitted is not None:
+                self.scaled_scores.update(outputs.float() / self.fitted, targets)
             self.map_scores.update(maps_of(self.model), batch)
             if (tokens := mean_tokens(self.model, self.device)) is not None:
                 self.tokens.update(tokens)
@@ -156,10 +165,33 @@ class Classifier(TrainedModel):
         kept = self.scores[f"{split}_scores"]
         found = {f"{split}/{key}": self.in_its_unit(key, value) for key, value in kept.compute().items()}
         kept.reset()
+        if split == "val":
+            fitted = self.temperature.compute()
+            self.fitted = float(fitted) if fitted.isfinite() else None
+            self.temperature.reset()
+        if self.fitted is not None:
+            found |= self._scaled(split)
         if split == "test":
             found |= self.map_scores.compute()
             found |= {f"test/{TOKENS.key}": self.tokens.compute()} if self.tokens.update_called else {}
         return found
+
+    def _scaled(self, split: str) -> dict[str, Tensor]:
+        """The temperature, and in the test the scores at it."""
+        found = {f"{split}/{TEMPERATURE.key}": torch.tensor(self.fitted)}
+        if split == "test":
+            kept = self.scaled_scores
+            found |= {f"test/{key}": self.in_its_unit(key, value) for key, value in kept.compute().items()}
+            kept.reset()
+        return found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the temperature with the weights that it was fitted to."""
+        checkpoint[TEMPERATURE.key] = self.fitted
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the temperature of these weights; None of those that were saved without one."""
+        self.fitted = checkpoint.get(TEMPERATURE.key)
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The labels, and what `metrics.classification.outcomes` keeps: (B,) each."""
