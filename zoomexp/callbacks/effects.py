@@ -2,14 +2,11 @@
 
 import sys
 
-import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.strategies import FSDPStrategy
-from torch import Tensor
 
 from zoomexp.analysis.module_effect import module_effects
 from zoomexp.arguments import integer
-from zoomexp.processes import first_process
+from zoomexp.callbacks.still_images import as_tested, still_images
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -17,7 +14,7 @@ class Effects(NoBatchHooks, pl.Callback):
     """One line a module, on the screen; kept in `found` as `start/<site>/features`, `/logits` and `/classes`.
 
     Done at the beginning of a run that trains and has inserted modules, on training images that are seen as test images
-    are. Left out where the network reads more than images, or the data module gives no `plain_batches`.
+    are (`still_images`, which says where it is left out).
 
     Args:
         images: How many.
@@ -31,22 +28,12 @@ class Effects(NoBatchHooks, pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, and say it."""
         net = pl_module.model
-        reads = tuple(getattr(net, "inputs", ("image",)))
-        if trainer.global_step or reads != ("image",) or not getattr(net, "insertion_sites", ()):
+        images = None if trainer.global_step else still_images(trainer, net, self.images)
+        if images is None:
             return
-        if not first_process() or isinstance(trainer.strategy, FSDPStrategy):  # no process there has all weights
-            return
-        if not hasattr(trainer.datamodule, "plain_batches"):  # images of several objects, or a user's own
-            return
-        images = some_images(trainer.datamodule, self.images).to(pl_module.device)
-        modes = {module: module.training for module in net.modules()}
-        net.eval()
-        try:
-            with trainer.precision_plugin.forward_context():
-                effects = module_effects(net, lambda: net.forward(images))
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        shown = images.to(pl_module.device)
+        with as_tested(trainer, net):
+            effects = module_effects(net, lambda: net.forward(shown))
         for effect in effects:
             sys.stderr.write(f"{effect.told()}\n")
             measured = {"features": effect.features, "logits": effect.logits, "classes": effect.classes}
@@ -59,9 +46,3 @@ class Effects(NoBatchHooks, pl.Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Take over what an interrupted run found."""
         self.found = dict(state_dict)
-
-
-def some_images(data: pl.LightningDataModule, count: int) -> Tensor:
-    """Training images (B, C, S, S), evenly spread over the split."""
-    positions = np.unique(np.linspace(0, len(data.part("train")) - 1, count).astype(int))
-    return next(iter(data.plain_batches("train", positions, len(positions))))["image"]

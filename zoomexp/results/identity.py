@@ -47,7 +47,7 @@ NOT_SCIENCE = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.on_oom", "trainer.graph", "trainer.flush_denormal", "trainer.profiler",
     "callbacks.progress",
-    "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "recipe",
+    "callbacks.gates", "callbacks.history", "callbacks.pictures", "callbacks.effects", "callbacks.dynamics", "recipe",
     "task.cache", "callbacks.probe_first.cache",
 )  # fmt: skip
 HYDRA_KEYS = ("_partial_", "_convert_", "_recursive_")  # how a target is called

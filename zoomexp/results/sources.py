@@ -25,7 +25,7 @@ LOOP = ("zoomexp.run.build", "zoomexp.run.fit")
 WATCHERS = tuple(
     f"zoomexp.{name}"
     for name in (
-        "analysis", "arguments", "atomic_file", "callbacks.effects", "callbacks.gate_monitor",
+        "analysis", "arguments", "atomic_file", "callbacks.dynamics", "callbacks.effects", "callbacks.gate_monitor",
         "callbacks.history", "callbacks.pictures", "callbacks.progress", "cli", "errors", "health", "processes",
         "results", "run.cost", "run.explain", "run.faults", "run.interruption", "run.labels", "run.logger",
         "run.opening", "run.shown_profiler", "run.shown_results", "run.stopping", "run.sweep_agent",
