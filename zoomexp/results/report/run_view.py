@@ -9,6 +9,7 @@ import pandas as pd
 
 from zoomexp.health.findings import told
 from zoomexp.results.recorded_quantities import main_of, meaning
+from zoomexp.results.report.dynamics import dynamics_curves
 from zoomexp.results.report.figures import Picture, pictures
 from zoomexp.results.report.found import story
 from zoomexp.results.report.learning import run_curves
@@ -68,7 +69,7 @@ def view(run: RecordedRun, skipped: list[str]) -> RunView:
         run=run,
         sentences=story(run) if run.state == "finished" else _unfinished(run.facts),
         scores=_scores(run.facts),
-        plots=run_curves(run),
+        plots=[*run_curves(run), *dynamics_curves(run)],
         pictures=pictures(run, skipped),
         mistakes=_mistakes(run),
         confusions=_frame(confusions if square else _commonest(confusions)),
