@@ -95,7 +95,7 @@ class AttZoom(SpatialMap):
         self.enhance = None
         if enhance == "conv":
             self.enhance = nn.Conv2d(channels, channels, enhance_kernel_size, padding=enhance_kernel_size // 2)
-            nn.init.normal_(self.enhance.weight, std=(2 / self._enhance_fan_in()) ** 0.5)
+            nn.init.normal_(self.enhance.weight, std=(2 / self._enhance_fan_in(self.enhance)) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate and enlarge x `(B, C, H, W)`."""
@@ -121,9 +121,9 @@ class AttZoom(SpatialMap):
             return above.to(s.dtype) + (s - s.detach())
         return torch.where(above, torch.ones_like(s), s)
 
-    def _enhance_fan_in(self) -> float:
+    def _enhance_fan_in(self, enhance: nn.Conv2d) -> float:
         """How many of the values under W_E are not zeros that the enlargement put there, on average."""
-        channels, _, size, _ = self.enhance.weight.shape
+        channels, _, size, _ = enhance.weight.shape
         if self.upsample != "zeros":
             return channels * size**2
         if self.keep_size:
@@ -137,7 +137,7 @@ def interleave(x: Tensor, zoom: int) -> Tensor:
     return cells.flatten(4, 5).flatten(2, 3)
 
 
-def convolve_interleaved(x: Tensor, weight: Tensor, bias: Tensor, zoom: int, keep_size: bool) -> Tensor:
+def convolve_interleaved(x: Tensor, weight: Tensor, bias: Tensor | None, zoom: int, keep_size: bool) -> Tensor:
     """Convolve `interleave(x, zoom)` with an odd kernel, stride `zoom` if `keep_size`, without building it."""
     padding = weight.shape[-1] // 2
     if keep_size or zoom == 1:

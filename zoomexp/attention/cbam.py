@@ -82,6 +82,7 @@ class CBAM(SpatialMap):
         if start == "identity":
             nn.init.zeros_(self.expand.weight)
             nn.init.zeros_(self.spatial.weight)
+            assert self.spatial.bias is not None
             nn.init.constant_(self.spatial.bias, SHUT)
         self.residual = residual
 
@@ -94,4 +95,5 @@ class CBAM(SpatialMap):
         return gated + x if self.residual else gated
 
     def _mlp(self, pooled: Tensor) -> Tensor:
-        return self.expand(torch.relu(self.squeeze(pooled)))
+        expanded: Tensor = self.expand(torch.relu(self.squeeze(pooled)))
+        return expanded

@@ -15,12 +15,14 @@ from zoomexp.errors import InputError
 
 def heads_last(x: Tensor, heads: int) -> Tensor:
     """Split channels into heads: `(B, h*D, H, W) -> (B, h, N, D)`, contiguous as the fused kernels demand."""
-    return x.flatten(2).unflatten(1, (heads, -1)).transpose(2, 3).contiguous()
+    split: Tensor = x.flatten(2).unflatten(1, (heads, -1))
+    return split.transpose(2, 3).contiguous()
 
 
 def channels_first(y: Tensor, height: int, width: int) -> Tensor:
     """Undo `heads_last`: `(B, h, N, D) -> (B, h*D, H, W)`."""
-    return y.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
+    joined: Tensor = y.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
+    return joined
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -42,7 +44,8 @@ def explicit_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
 def received(weights: Tensor, height: int, width: int) -> Tensor:
     """The attention each position receives, `(B, 1, H, W)`: column mean of P over heads and queries, maximum 1."""
     column = weights.mean((1, 2))
-    return (column / column.amax(1, keepdim=True)).unflatten(1, (1, height, width))
+    share: Tensor = (column / column.amax(1, keepdim=True)).unflatten(1, (1, height, width))
+    return share
 
 
 def branch_weight(gamma: str | float, residual: bool) -> nn.Parameter | float:

@@ -14,6 +14,7 @@ them (`feat_size`). timm 1.0 cannot build ge with its perceptron, only with use_
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class FromTimm(SpatialMap):
     def forward(self, x: Tensor) -> Tensor:
         """Attend to x `(B, C, H, W)`."""
         _check_size(self.name, self.layer, *x.shape[2:])
-        y = self.layer(x).to(x.dtype)  # under autocast norms give single precision
+        y: Tensor = self.layer(x).to(x.dtype)  # under autocast norms give single precision
         values = [value for gate in self.gates for value in gate.taken()]
         if self.name in CHANNEL_GATES:
             self.opening = values[0].detach().float().mean()
@@ -108,7 +109,7 @@ class _Watched(Transient, nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        value = self.activation(x)
+        value: Tensor = self.activation(x)
         self.values = (*self.values, value)
         return value
 
@@ -121,9 +122,10 @@ def _watched(layer: nn.Module) -> list[_Watched]:
     """Watch all gates of a layer: what timm calls so."""
     gates = []
     for module in list(layer.modules()):
-        if isinstance(getattr(module, "gate", None), nn.Module):
-            module.gate = _Watched(module.gate)
-            gates.append(module.gate)
+        gate = getattr(module, "gate", None)
+        if isinstance(gate, nn.Module):
+            module.gate = watched = _Watched(gate)
+            gates.append(watched)
     return gates
 
 
@@ -134,7 +136,7 @@ def _built(name: str, channels: int, options: dict[str, Any]) -> nn.Module:
             allowed = ", ".join(known) or "none"
             raise InputError(f"attention.{option}: timm's {name} has no such option here; allowed: {allowed}")
     try:
-        return create_attn(name, channels, **options)
+        layer: nn.Module = create_attn(name, channels, **options)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         given = "".join(f", attention.{option}={value}" for option, value in options.items())
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -142,6 +144,7 @@ def _built(name: str, channels: int, options: dict[str, Any]) -> nn.Module:
             f"attention.name={name}{given}: timm cannot build it for {channels} channels ({reason}); "
             f"it can build {', '.join(_buildable(channels))}"
         ) from error
+    return layer
 
 
 def _options(name: str) -> list[str]:
@@ -153,7 +156,7 @@ def _options(name: str) -> list[str]:
 
 def _buildable(channels: int) -> list[str]:
     """The names that timm can build for so many channels without further options."""
-    return [name for name in NAMES if _can(lambda name=name: create_attn(name, channels))]
+    return [name for name in NAMES if _can(partial(create_attn, name, channels))]
 
 
 def _can(build: Callable[[], object]) -> bool:
@@ -164,7 +167,7 @@ def _can(build: Callable[[], object]) -> bool:
     return True
 
 
-def _check_size(name: str, layer: nn.Module, height: int, width: int) -> None:
+def _check_size(name: str, layer: Any, height: int, width: int) -> None:
     """Refuse a map that timm's own assertions would stop at without a word."""
     if name == "bottleneck" and (height, width) != (layer.pos_embed.height, layer.pos_embed.width):
         raise InputError(f"attention.feat_size must be [{height},{width}], the map's size at this place")

@@ -61,6 +61,7 @@ class Loupe(SpatialMap):
             [6., 6.]])
     """
 
+    tile: Tensor  # of mask=random
     default_at = "stage2"
     zoom_factor = 1
 
@@ -96,9 +97,11 @@ class Loupe(SpatialMap):
             hidden = max(1, channels // reduction)
             self.squeeze = nn.Conv2d(channels, hidden, 3, padding=1)
             self.expand = nn.Conv2d(hidden, channels if mask == "none" else 1, 1)
+            assert self.expand.bias is not None
             with torch.no_grad():
                 self.expand.bias += bias
         if start == "identity":
+            assert self.expand.bias is not None
             nn.init.zeros_(self.expand.weight)
             nn.init.constant_(self.expand.bias, 0.0 if mask == "none" else OPEN)
 
@@ -110,7 +113,8 @@ class Loupe(SpatialMap):
         return x * self.map
 
     def _layers(self, x: Tensor) -> Tensor:
-        return self.expand(torch.relu(self.squeeze(x)))
+        expanded: Tensor = self.expand(torch.relu(self.squeeze(x)))
+        return expanded
 
     def _mask(self, x: Tensor) -> Tensor:
         """M `(B, 1, H, W)` for x `(B, C, H, W)`."""

@@ -102,6 +102,7 @@ class MultiHead(SpatialMap):
         """Mix the positions of x `(B, C, H, W)`."""
         height, width = x.shape[2:]
         q, k, v = (heads_last(layer(x), self.heads) for layer in (self.query, self.key, self.value))
+        y: Tensor
         if self.keep_map:
             weights = explicit_weights(q, k, self.score_scale)
             self.map = received(weights, height, width)

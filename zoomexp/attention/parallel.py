@@ -74,8 +74,8 @@ class Parallel(SpatialMap):
     def forward(self, x: Tensor) -> Tensor:
         """Attend to x `(B, C, H, W)`."""
         y = self._series(x) if self.combine == "series" else self._joined(x)
-        maps = [protocols.own_map(branch) for branch in self.branches.values()]
-        maps = [found for found in maps if found is not None]
+        found = [protocols.own_map(branch) for branch in self.branches.values()]
+        maps = [each for each in found if each is not None]
         self.map = torch.stack(maps).mean(0) if maps else None
         return y
 
@@ -90,10 +90,11 @@ class Parallel(SpatialMap):
         if self.combine in ("concat", "split"):
             together = torch.cat(outputs, 1)
             return together if self.join is None else self.join(together)
-        if self.combine == "gated":
+        if self.weights is not None:
             shares = torch.softmax(self.weights, 0)
-            return sum(share * output for share, output in zip(shares, outputs, strict=True))
-        total = sum(outputs)
+            weighted: Tensor = sum(share * output for share, output in zip(shares, outputs, strict=True))
+            return weighted
+        total: Tensor = sum(outputs)
         return total / len(outputs) if self.combine == "mean" else total
 
 
@@ -114,6 +115,7 @@ def _branch(name: str, make: Callable[[int], nn.Module] | None, channels: int) -
 def _mean_of(count: int, channels: int) -> nn.Conv2d:
     """The 1 x 1 convolution that starts as the mean of so many maps."""
     join = nn.Conv2d(count * channels, channels, 1)
+    assert join.bias is not None
     with torch.no_grad():
         join.weight.copy_((torch.eye(channels) / count).repeat(1, count)[:, :, None, None])
         join.bias.zero_()

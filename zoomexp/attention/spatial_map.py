@@ -15,4 +15,4 @@ class SpatialMap(Transient, nn.Module):
     """
 
     map: Tensor | None = None
-    transient = ("map",)
+    transient: tuple[str, ...] = ("map",)

@@ -8,7 +8,7 @@ from torch import nn
 
 from zoomexp.arguments import boolean
 from zoomexp.backbones.drop_path import level_drop_path
-from zoomexp.backbones.start_weights import StartWeights
+from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.errors import InputError
 from zoomexp.upstream.timm_filter import create_with_filter
 from zoomexp.weights.starting import start_from
@@ -50,7 +50,7 @@ def from_timm(
     boolean("backbone.drop_path_ramp", drop_path_ramp)
     default = timm.get_pretrained_cfg(name)
     fixed = default is not None and default.fixed_input_size
-    if fixed and image_size is None:
+    if default is not None and fixed and image_size is None:
         raise InputError(
             f"backbone.image_size: {name} is built for one input size, so it must be a number of pixels, "
             f"for example {default.input_size[-1]}"
@@ -65,15 +65,16 @@ def from_timm(
     return net
 
 
-def _said(net: nn.Module) -> nn.Module:
-    """Have a network of timm's weights say which they are."""
+def _said(net: Any) -> nn.Module:
+    """Have a network of timm's weights say which they are; each of timm's has `pretrained_cfg` and `num_classes`."""
     weights = net.pretrained_cfg
     source = ".".join(part for part in (weights["architecture"], weights["tag"]) if part)
-    net.start_weights = StartWeights(f"timm/{source}", weights["num_classes"] == net.num_classes)
-    return net
+    network: nn.Module = net
+    say_start_weights(network, StartWeights(f"timm/{source}", weights["num_classes"] == net.num_classes))
+    return network
 
 
-def _checkpoint(net: nn.Module, name: str) -> None:
+def _checkpoint(net: Any, name: str) -> None:
     try:
         net.set_grad_checkpointing(True)
     except (AssertionError, AttributeError) as error:

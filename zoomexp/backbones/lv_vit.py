@@ -55,7 +55,7 @@ class ConvolutionalEmbed(PatchEmbed):
 
     def __init__(self, *, in_chans: int, embed_dim: int, patch_size: int, **options: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, patch_size=patch_size, **options)
-        self.proj = Convolutions(in_chans, embed_dim, patch_size)
+        self.proj = Convolutions(in_chans, embed_dim, patch_size)  # type: ignore[assignment]  # timm has one
 
 
 class Halved(nn.Module):
@@ -99,7 +99,7 @@ class LVViT(Transient, VisionTransformer):
         y = super().forward_head(x, pre_logits)
         if pre_logits:
             return y
-        patches = self.aux_head(x[:, self.num_prefix_tokens :])
+        patches: Tensor = self.aux_head(x[:, self.num_prefix_tokens :])
         if not self.training:
             self.auxiliary_logits = None
             return y + self.token_weight * patches.amax(1)

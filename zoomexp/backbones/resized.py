@@ -1,5 +1,7 @@
 """A network for images of another size than it was built for."""
 
+from typing import Any, cast
+
 from torch import nn
 
 from zoomexp.errors import InputError
@@ -28,7 +30,7 @@ def resize(net: nn.Module, image_size: int) -> None:
             f"backbone.image_size={image_size}: the inserted module counts on {size[0]} pixels; leave it out"
         )
     try:
-        net.set_input_size(img_size=image_size)
+        cast(Any, net).set_input_size(img_size=image_size)  # timm's transformers of one input size have it
     except (AttributeError, AssertionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"backbone.image_size={image_size}: {type(net).__name__} is built for {size[0]} pixels"

@@ -13,6 +13,8 @@ Deviation: the zero channels are put half before and half after the existing one
 (arXiv 2412.11657) has it.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,7 +50,8 @@ class BasicBlock(nn.Module):
         """Map (B, C, H, W) to (B, width, H / stride, W / stride)."""
         y = self.act(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.act(y + self.shortcut(x))
+        out: Tensor = self.act(y + self.shortcut(x))
+        return out
 
 
 class ResNet20(nn.Module):
@@ -56,6 +59,10 @@ class ResNet20(nn.Module):
 
     `feature_info` lists its three stages in timm's form.
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3) -> None:
         super().__init__()
@@ -87,11 +94,13 @@ class ResNet20(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to features (B, 64, H / 4, W / 4)."""
         x = self.act1(self.bn1(self.conv1(x)))
-        return self.layer3(self.layer2(self.layer1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to logits (B, num_classes)."""
-        return self.fc(torch.flatten(self.global_pool(self.forward_features(x)), 1))
+        logits: Tensor = self.fc(torch.flatten(self.global_pool(self.forward_features(x)), 1))
+        return logits
 
 
 def resnet20(
@@ -99,7 +108,7 @@ def resnet20(
     pretrained: bool = False,
     image_size: int | None = None,
     weights: str | None = None,
-    **kwargs: int,
+    **kwargs: Any,
 ) -> nn.Module:
     """Build a ResNet-20 with the signature that all backbones share.
 

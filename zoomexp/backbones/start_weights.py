@@ -4,6 +4,7 @@ A backbone that loads weights says so in an attribute `start_weights`; `build_mo
 """
 
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from torch import nn
 
@@ -26,6 +27,17 @@ class StartWeights:
 
     source: str
     classifier: bool
+
+
+class SaysStartWeights(Protocol):
+    """A network that says where its weights are from."""
+
+    start_weights: StartWeights | None
+
+
+def say_start_weights(net: nn.Module, weights: StartWeights | None) -> None:
+    """Have a network say where its weights are from."""
+    cast(SaysStartWeights, net).start_weights = weights
 
 
 def check_weights(net: nn.Module, checkpoint: object) -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from zoomexp.arguments import one_of
 from zoomexp.backbones.resized import resize
-from zoomexp.backbones.start_weights import StartWeights
+from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.stored_run import restored
 
@@ -29,7 +29,8 @@ def trained(
     one_of("backbone.name", name, ("trained",))
     net = restored(run, "backbone.run", new_classes=num_classes, in_chans=in_chans)
     facts = finished_facts(run, "backbone.run")
-    net.start_weights = StartWeights(str(run), classifier=facts["shape"]["num_classes"] == num_classes)
+    say_start_weights(net, StartWeights(str(run), classifier=facts["shape"]["num_classes"] == num_classes))
     if image_size is not None:
         resize(net, image_size)
-    return net.requires_grad_(True).train()
+    network: nn.Module = net.requires_grad_(True).train()
+    return network

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,8 @@ def write(net: nn.Module, format_name: str, path: Path, example: Tensor) -> None
             if format_name == "pt2":
                 torch.export.save(torch.export.export(net, (example,), dynamic_shapes=({0: batch},)), path)
             else:
-                names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: batch},)}
+                names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+                names["dynamic_shapes"] = ({0: batch},)
                 torch.onnx.export(net, (example,), path, dynamo=True, external_data=False, verbose=False, **names)
     except Exception as error:  # of tracing and translating, of many types
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

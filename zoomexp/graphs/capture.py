@@ -9,7 +9,7 @@ import contextlib
 import random
 import warnings
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -93,6 +93,7 @@ class CudaRecorder:
 
     def replay(self) -> None:
         """See `Recorder`."""
+        assert self.graph is not None  # a step has been captured
         self.graph.replay()
 
 
@@ -178,5 +179,5 @@ def host_numbers(module: nn.Module) -> dict[str, object]:
 
 def host_draws() -> int:
     """A number that changes where Python's or numpy's global generator is drawn from."""
-    state = np.random.get_state()
+    state: Any = np.random.get_state()
     return hash((random.getstate(), state[1].tobytes(), state[2]))

@@ -3,7 +3,7 @@
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,9 +15,10 @@ from zoomexp.errors import InputError
 from zoomexp.graphs.capture import Captured, CudaRecorder, Recorder
 from zoomexp.graphs.obstacles import obstacle, on_one
 from zoomexp.graphs.rates import DeviceRates, steps_on_device, steps_on_host
-from zoomexp.graphs.source import CopiedSource, CutSource
+from zoomexp.graphs.source import CopiedSource, CutSource, Source
 from zoomexp.graphs.step import TrainingStep
 from zoomexp.run.out_of_memory import out_of_memory
+from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -40,7 +41,7 @@ class ReplayedSteps(_AutomaticOptimization):
         self.optim_progress, self.usual = usual.optim_progress, usual
         self.step, self.captured, self.rates = step, captured, rates
 
-    def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
+    def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> dict[str, Any]:
         """Do the step of one batch; returns its loss, which the next replay overwrites."""
         if not self.step.source.takes(kwargs["batch"]):
             if self.captured.done == 0:
@@ -88,12 +89,17 @@ class StepGraphs(NoBatchHooks, pl.Callback):
             return self._say(reason)
         if trainer.num_training_batches == float("inf"):
             return self._say("nobody knows how many batches an epoch has")
-        return self._install(trainer, pl_module, optimizer, rates)
+        assert rates is not None  # an optimizer without them is an obstacle
+        return self._install(trainer, cast(TrainedModel, pl_module), optimizer, rates)
 
-    def _install(self, trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer, rates: DeviceRates) -> None:
+    def _install(self, trainer: pl.Trainer, task: TrainedModel, optimizer: Optimizer, rates: DeviceRates) -> None:
         loader, device = trainer.train_dataloader, trainer.strategy.root_device
-        source = CutSource(loader) if type(loader) is ArrayLoader else CopiedSource(trainer.datamodule.batch_size)
-        self.step = TrainingStep(trainer, task, optimizer, source, trainer.num_training_batches, device)
+        source: Source
+        if type(loader) is ArrayLoader:
+            source = CutSource(loader)
+        else:
+            source = CopiedSource(cast(Any, trainer).datamodule.batch_size)
+        self.step = TrainingStep(trainer, task, optimizer, source, int(trainer.num_training_batches), device)
         modules = torch.nn.ModuleDict({"model": task.model, "loss": task.loss})
         captured = Captured(self.step, self.recorder(device), modules, self._say, out_of_memory)
         task.meter.records = self.step.records
@@ -117,9 +123,9 @@ class StepGraphs(NoBatchHooks, pl.Callback):
         if self.step is None:
             return
         loop = trainer.fit_loop.epoch_loop
-        loop.automatic_optimization = loop.automatic_optimization.usual
+        loop.automatic_optimization = cast(ReplayedSteps, loop.automatic_optimization).usual
         self.step.source.release()
-        task.meter.records = self.step = None
+        cast(TrainedModel, task).meter.records = self.step = None
 
     def _say(self, reason: str | None) -> None:
         if reason is not None and self.wanted is True:

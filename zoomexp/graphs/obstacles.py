@@ -1,6 +1,6 @@
 """Why a run's training steps cannot be captured, as far as it shows before the first of them."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -40,11 +40,12 @@ def obstacle(trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer
     if not steps_on_device(optimizer):
         known = ", ".join(kind.__name__ for kind in FUSED)
         return f"optimizer {type(optimizer).__name__} steps on the host; those with a fused form do not: {known}"
-    if waits_for_host(task.loss):
-        return f"loss={type(task.loss).__name__} works on the CPU in between"
+    loss = cast(TrainedModel, task).loss
+    if waits_for_host(loss):
+        return f"loss={type(loss).__name__} works on the CPU in between"
     if getattr(task, "mixing", None) is not None:
         return "mixing draws random numbers on the host"
-    return _own_step(task) or _hook_inside(task, trainer.callbacks)
+    return _own_step(task) or _hook_inside(task, cast(Any, trainer).callbacks)
 
 
 def _own_step(task: pl.LightningModule) -> str | None:

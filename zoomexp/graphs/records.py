@@ -62,7 +62,7 @@ class Records:
 
     def take(self) -> Found | None:
         """What was written since the last time, which waits for the device; None: nothing."""
-        if self.read == self.written:
+        if self.read == self.written or self.names is None:
             return None
         rows, names = slice(self.read, self.written), self.names
         values, counts = self.values[rows].cpu().numpy(), self.counts[rows].sum(0).tolist()

@@ -17,11 +17,12 @@ class Placed:
     """
 
     def __init__(self, make: Callable[[], Mapping[str, Tensor]]) -> None:
-        self.make, self.made = make, None
+        self.make = make
+        self.made: Mapping[str, Tensor] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
-        self.made = self.make() if self.made is None else self.made
-        return self.made[name]
+        made = self.made = self.make() if self.made is None else self.made
+        return made[name]
 
     def to(self, *_: Any, **__: Any) -> "Placed":
         """Stay: it is on the device already."""
@@ -38,6 +39,9 @@ class Source(Protocol):
 
     def batch(self) -> Mapping[str, Tensor]:
         """The batch, made on the device."""
+
+    def release(self) -> None:
+        """Let go of it, and of whatever made it."""
 
 
 class CutSource:
@@ -70,7 +74,8 @@ class CutSource:
 
     def _seen(self, number: int) -> Mapping[str, Tensor]:
         """The epoch's batch of that number, made outside of a step."""
-        return self.loader.batch(self.plan, self.plan.order[number * self.size : (number + 1) * self.size])
+        plan = self._plan()
+        return self.loader.batch(plan, plan.order[number * self.size : (number + 1) * self.size])
 
     def takes(self, batch: Any) -> bool:
         """See `Source`."""
@@ -78,20 +83,26 @@ class CutSource:
 
     def batch(self) -> Mapping[str, Tensor]:
         """See `Source`; goes on by one batch."""
-        chosen = self.plan.order.index_select(0, self.rows)
+        plan = self._plan()
+        chosen = plan.order.index_select(0, self.rows)
         self.rows.add_(self.size)
-        return self.loader.batch(self.plan, chosen)
+        return self.loader.batch(plan, chosen)
 
     def release(self) -> None:
         """Let the loader make its batches itself again."""
         self.loader.hand_over = None
+
+    def _plan(self) -> EpochPlan:
+        assert self.plan is not None  # an epoch has begun
+        return self.plan
 
 
 class CopiedSource:
     """Takes the batches of any loader, as long as they look like the first: tensors of the same shapes and types."""
 
     def __init__(self, size: int) -> None:
-        self.size, self.held = size, {}
+        self.size = size
+        self.held: dict[str, Tensor] = {}
 
     def takes(self, batch: Any) -> bool:
         """See `Source`."""

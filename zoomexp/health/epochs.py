@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -9,13 +10,15 @@ from torch import Tensor
 
 from zoomexp.health.judging import Classes, Split
 from zoomexp.run.epochs import metrics_of
+from zoomexp.tasks.contract import Task
 
 
 class EpochFacts:
     """Gathers them. `lr` is the rate at the epoch's start, `spread` that of the outputs in the latest validation."""
 
     def __init__(self) -> None:
-        self.lr, self.spread = 0.0, None
+        self.lr = 0.0
+        self.spread: float | None = None
         self._counts: Tensor | None = None  # labels of the validation images by class
         self._closed = False
 
@@ -50,7 +53,7 @@ class EpochFacts:
 
     def splits(self, trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, Split]:
         """The accuracies of the epoch, of the splits that have one."""
-        images = {"train": task.meter.images * trainer.world_size}
+        images: dict[str, int] = {"train": cast(Task, task).meter.images * trainer.world_size}
         images |= {"val": int(self._counts.sum())} if self._counts is not None else {}
         metrics = metrics_of(trainer)
         return {
@@ -67,4 +70,4 @@ class EpochFacts:
 
     def rate_rises(self, trainer: pl.Trainer) -> bool:
         """Whether the schedule has raised the rate at the end of the epoch: it is a warm-up."""
-        return trainer.optimizers[0].param_groups[0]["lr"] > self.lr
+        return bool(trainer.optimizers[0].param_groups[0]["lr"] > self.lr)

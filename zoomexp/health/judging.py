@@ -37,7 +37,7 @@ def judge_module(state: Mapping[str, float], learned_gate: bool, threshold: floa
         untouched = change is not None and change < UNTOUCHED
         extreme = opening < SHUT or opening > OPEN
         if not extreme or passed is not None:
-            found["shut"] = (opening < SHUT and passed < PASSES if extreme else False, opening)
+            found["shut"] = (opening < SHUT and passed < PASSES if extreme and passed is not None else False, opening)
             found["bypassed"] = (opening < SHUT and untouched, opening)
             found["open"] = (opening > OPEN and untouched, opening)
     if learned_gate and "gamma" in state:

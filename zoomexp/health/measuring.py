@@ -56,4 +56,5 @@ def output_spread(output: Tensor) -> Tensor:
     (tensor(0.), tensor(1.))
     """
     output = output.detach().float()
-    return (output - output.mean(0, keepdim=True)).norm() / output.norm().clamp_min(1e-12)
+    spread: Tensor = (output - output.mean(0, keepdim=True)).norm() / output.norm().clamp_min(1e-12)
+    return spread

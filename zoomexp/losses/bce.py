@@ -27,7 +27,7 @@ class BCE(CrossEntropy):
         self.term = BinaryCrossEntropy(smoothing=label_smoothing)
 
     def forward(
-        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float = 0.0
+        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float | Tensor = 0.0
     ) -> dict[str, Tensor]:
         """Logits (B, K) and targets (B,) int64 or (B, K) in [0, 1] to {"bce": scalar}."""
         return {"bce": self.term(logits, target)}

@@ -49,7 +49,7 @@ class Prediction:
 
         The entropy is that of the map's mass, 1 for a flat map (`metrics.map_shape`).
         """
-        found = {}
+        found: dict[str, float] = {}
         for site, heat in self.maps.items():
             row, column = divmod(int(heat.argmax()), heat.shape[1])
             found |= {
@@ -110,13 +110,17 @@ class Predictor:
         Raises:
             InputError: One of them cannot be read.
         """
-        single = isinstance(images, ImageLike)
+        if isinstance(images, ImageLike):
+            return self._all_of([images], top, batch_size)[0]
+        return self._all_of(images, top, batch_size)
+
+    def _all_of(self, images: Iterable[ImageLike], top: int, batch_size: int) -> list[Prediction]:
         found = []
-        for one in self.predict([images] if single else images, top, batch_size):
+        for one in self.predict(images, top, batch_size):
             if isinstance(one, LeftOut):
                 raise InputError(one.reason)
             found.append(one)
-        return found[0] if single else found
+        return found
 
     def predict(
         self, images: Iterable[ImageLike], top: int = 5, batch_size: int = 32

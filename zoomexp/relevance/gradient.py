@@ -8,7 +8,7 @@ A_B ... A_2 A_1. Only that row is ever computed: a chain of vector-matrix produc
 import torch
 from torch import Tensor, nn
 
-from zoomexp.relevance.host import check, patch_map, readout, unread_tokens_skipped
+from zoomexp.relevance.host import attentions, check, patch_map, readout, unread_tokens_skipped
 from zoomexp.relevance.recorder import Recording, recorded, undisturbed
 
 
@@ -26,15 +26,15 @@ def grad_attn(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: See `host.check`.
     """
-    check(model, images, targets)
-    attentions = [block.attn for block in model.blocks]
-    with undisturbed(model), unread_tokens_skipped(model), recorded(attentions) as recording:
-        gradients = logit_gradients(model, images, targets, recording)
+    host = check(model, images, targets)
+    layers = attentions(host)
+    with undisturbed(host), unread_tokens_skipped(host), recorded(layers) as recording:
+        gradients = logit_gradients(host, images, targets, recording)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        row = readout(model, gradients[0])
-        for block, gradient in reversed(list(zip(model.blocks, gradients, strict=True))):
-            row = through_block(row, gradient, recording.attention(block.attn))
-    return patch_map(model, row)
+        row = readout(host, gradients[0])
+        for layer, gradient in reversed(list(zip(layers, gradients, strict=True))):
+            row = through_block(row, gradient, recording.attention(layer))
+    return patch_map(host, row)
 
 
 def logit_gradients(model: nn.Module, images: Tensor, targets: Tensor, recording: Recording) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from timm.layers import Attention, Mlp
@@ -17,8 +18,8 @@ POOLS = ("token", "avg")
 FEWEST_TOKENS = 16  # a matrix product of fewer rows takes another kernel, which would round by the size of the batch
 
 
-def check(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-    """Refuse what no map can be made of.
+def check(model: nn.Module, images: Tensor, targets: Tensor) -> VisionTransformer:
+    """Refuse what no map can be made of; returns the model, as what it is.
 
     Raises:
         InputError: a backbone that is no `VisionTransformer`, images that do not fit its patch grid, a grid that is
@@ -37,6 +38,12 @@ def check(model: nn.Module, images: Tensor, targets: Tensor) -> None:
         raise InputError(f"relevance: targets must be {len(images)} class numbers, got shape {tuple(targets.shape)}")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
         raise InputError(f"relevance: targets must lie in 0..{classes - 1}, got {targets.min()}..{targets.max()}")
+    return model
+
+
+def attentions(model: VisionTransformer) -> list[nn.Module]:
+    """The attention modules of a host's blocks, in order."""
+    return [block.get_submodule("attn") for block in model.blocks]
 
 
 def check_rules(model: VisionTransformer) -> None:
@@ -80,16 +87,16 @@ def unread_tokens_skipped(model: VisionTransformer) -> Iterator[None]:
     last, lengths = model.blocks[-1], []
     count = max(_read_tokens(model), FEWEST_TOKENS)  # all of them where there are fewer
 
-    def narrow(module: nn.Module, args: tuple) -> tuple:
+    def narrow(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         lengths.append(args[0].shape[1])
         return (args[0][:, :count],)
 
-    def widen(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    def widen(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         return F.pad(output, (0, 0, 0, lengths.pop() - output.shape[1]))
 
     with ExitStack() as stack:
         if model.global_pool == "token" and type(last) is Block and not protocols.inserted(model):
-            for module in (last.attn.proj, last.mlp):
+            for module in (last.get_submodule("attn.proj"), last.get_submodule("mlp")):
                 stack.callback(module.register_forward_pre_hook(narrow).remove)
                 stack.callback(module.register_forward_hook(widen).remove)
         yield
@@ -99,7 +106,8 @@ def patch_map(model: VisionTransformer, row: Tensor) -> Tensor:
     """The patches' part of a row over tokens: (B, N) to (B, S, S)."""
     patches = row[:, model.num_prefix_tokens :]
     side = round(patches.shape[1] ** 0.5)
-    return patches.unflatten(1, (side, side))
+    grid: Tensor = patches.unflatten(1, (side, side))
+    return grid
 
 
 def grid_side(model: nn.Module, image_size: int) -> int:
@@ -112,7 +120,8 @@ def grid_side(model: nn.Module, image_size: int) -> int:
         name = type(model).__name__
         raise InputError(f"relevance: {name} has no attention maps; allowed: timm's VisionTransformer (deit, vit)")
     _check_grid(model, torch.empty(1, 3, image_size, image_size, device="meta"))
-    return image_size // model.patch_embed.patch_size[0]
+    side: int = model.patch_embed.patch_size[0]
+    return image_size // side
 
 
 def _read_tokens(model: VisionTransformer) -> int:

@@ -13,14 +13,35 @@ is the `mean` rule, and the readout row is the mean over the patch tokens. A dis
 the `add` rule, and read from both tokens alike.
 """
 
+from typing import Protocol, cast
+
 import torch
-from timm.models.vision_transformer import Block
+from timm.layers import Attention
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.relevance import rules
 from zoomexp.relevance.gradient import logit_gradients, through_block
 from zoomexp.relevance.host import check, check_rules, patch_map, readout, unread_tokens_skipped
 from zoomexp.relevance.recorder import Recording, recorded, undisturbed
+
+
+class PlainMlp(Protocol):
+    """The layers of an MLP that there are rules for."""
+
+    fc1: nn.Linear
+    fc2: nn.Linear
+
+
+class PlainBlock(Protocol):
+    """The parts of a block that there are rules for, as `host.check_rules` lets them through."""
+
+    norm1: nn.Module
+    attn: Attention
+    drop_path1: nn.Module
+    norm2: nn.Module
+    mlp: PlainMlp
+    drop_path2: nn.Module
 
 
 def lrp(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -37,34 +58,39 @@ def lrp(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: See `host.check` and `host.check_rules`.
     """
-    check(model, images, targets)
-    check_rules(model)
-    attentions, inputs, outputs = _watched(model)
-    with undisturbed(model), unread_tokens_skipped(model), recorded(attentions, inputs, outputs) as recording:
-        gradients = logit_gradients(model, images, targets, recording)
+    host = check(model, images, targets)
+    check_rules(host)
+    attentions, inputs, outputs = _watched(host)
+    with undisturbed(host), unread_tokens_skipped(host), recorded(attentions, inputs, outputs) as recording:
+        gradients = logit_gradients(host, images, targets, recording)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        relevance = _through_head(model, recording, targets)
-        row = readout(model, gradients[0])
-        for index, block in reversed(list(enumerate(model.blocks))):
+        relevance = _through_head(host, recording, targets)
+        row = readout(host, gradients[0])
+        for index, block in reversed(list(enumerate(_blocks(host)))):
             of_attention, relevance = _through_block(block, recording, relevance, to_input=index > 0)
             row = through_block(row, gradients.pop(), of_attention)
-    return patch_map(model, row)
+    return patch_map(host, row)
 
 
-def _watched(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+def _blocks(model: VisionTransformer) -> list[PlainBlock]:
+    return cast(list[PlainBlock], list(model.blocks))
+
+
+def _watched(model: VisionTransformer) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
     """Attention modules, modules whose input the rules need, modules whose output they need."""
-    blocks = list(model.blocks)
+    blocks = _blocks(model)
     linears = [layer for b in blocks for layer in (b.attn.qkv, b.attn.proj, b.mlp.fc1, b.mlp.fc2)]
     norms = [norm for b in blocks for norm in (b.norm1, b.norm2)]
     others = [m for b in blocks for m in (b.attn.q_norm, b.attn.k_norm, b.drop_path1, b.drop_path2)]
     return [b.attn for b in blocks], [*linears, *norms, *_heads(model)], [*linears, *others, *_heads(model), model.norm]
 
 
-def _heads(model: nn.Module) -> list[nn.Linear]:
-    return [model.head, model.head_dist] if hasattr(model, "head_dist") else [model.head]
+def _heads(model: VisionTransformer) -> list[nn.Linear]:
+    heads = [model.head, model.head_dist] if hasattr(model, "head_dist") else [model.head]
+    return cast(list[nn.Linear], heads)
 
 
-def _through_head(model: nn.Module, recording: Recording, targets: Tensor) -> Tensor:
+def _through_head(model: VisionTransformer, recording: Recording, targets: Tensor) -> Tensor:
     """Start with 1 at each sample's target class; return the relevance of the last block's tokens (B, N, D)."""
     heads, tokens = _heads(model), recording.output(model.norm)
     start = nn.functional.one_hot(targets.to(tokens.device), model.num_classes).to(tokens.dtype)
@@ -79,7 +105,7 @@ def _through_head(model: nn.Module, recording: Recording, targets: Tensor) -> Te
     return relevance
 
 
-def _through_block(block: Block, recording: Recording, relevance: Tensor, to_input: bool) -> tuple[Tensor, Tensor]:
+def _through_block(block: PlainBlock, recording: Recording, relevance: Tensor, to_input: bool) -> tuple[Tensor, Tensor]:
     """Relevance of the block's output (B, N, D) to that of its softmax map (B, h, N, N) and of its input.
 
     Without `to_input` the latter is not computed, and nothing is.
@@ -89,12 +115,12 @@ def _through_block(block: Block, recording: Recording, relevance: Tensor, to_inp
     branch = _linear(block.mlp.fc1, recording, _linear(block.mlp.fc2, recording, branch))
     relevance = rules.clone(direct, _all_tokens(branch, direct))
     direct, branch = rules.add(relevance, recording.input(block.norm1), recording.output(block.drop_path1))
-    of_attention, branch = _through_attention(block.attn, recording, branch, to_input)
-    return of_attention, rules.clone(direct, branch) if to_input else direct
+    of_attention, of_input = _through_attention(block.attn, recording, branch, to_input)
+    return of_attention, direct if of_input is None else rules.clone(direct, of_input)
 
 
 def _through_attention(
-    attn: nn.Module, recording: Recording, relevance: Tensor, to_input: bool
+    attn: Attention, recording: Recording, relevance: Tensor, to_input: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Relevance of the output (B, N, D) to that of the softmax map (B, h, N, N) and of the input (B, N, D)."""
     heads = (-1, attn.num_heads, attn.head_dim)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,8 @@ class Recording:
             return None
         return output.detach() if layer.bias is None else output.detach() - layer.bias.detach()
 
-    def _attention_hook(self, attention: nn.Module) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
-        def hook(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    def _attention_hook(self, attention: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             first = next(iter(self.attentions), attention) is attention
             self.attentions[attention] = output.detach().requires_grad_() if first else output
             return self.attentions[attention]
@@ -61,7 +62,7 @@ def recorded(
     recording = Recording()
     with ExitStack() as stack:
         for attention in attentions:
-            handle = attention.attn_drop.register_forward_hook(recording._attention_hook(attention))
+            handle = attention.get_submodule("attn_drop").register_forward_hook(recording._attention_hook(attention))
             stack.callback(handle.remove)
         for module in inputs:
             handle = module.register_forward_pre_hook(lambda m, args: recording._inputs.__setitem__(m, args[0]))
@@ -75,6 +76,7 @@ def recorded(
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Run the host in eval mode, parameters frozen, attention unfused and nothing checkpointed; then as it was."""
+    settings: list[tuple[nn.Module | nn.Parameter, str, bool]]
     settings = [(module, "training", False) for module in model.modules()]
     settings += [(module, "fused_attn", False) for module in model.modules() if hasattr(module, "fused_attn")]
     settings += [(parameter, "requires_grad", False) for parameter in model.parameters()]

@@ -5,10 +5,11 @@
 """
 
 import torch
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.errors import InputError
-from zoomexp.relevance.host import check, patch_map, readout
+from zoomexp.relevance.host import attentions, check, patch_map, readout
 from zoomexp.relevance.recorder import recorded, undisturbed
 
 
@@ -26,11 +27,11 @@ def rollout(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: See `host.check`.
     """
-    matrices = _attentions(model, images, targets)
-    row = readout(model, matrices[0])
+    host, matrices = _attentions(model, images, targets)
+    row = readout(host, matrices[0])
     for matrix in reversed(matrices):
         row = (row + _row_through(row, matrix)) / 2
-    return patch_map(model, row)
+    return patch_map(host, row)
 
 
 def attention(model: nn.Module, images: Tensor, targets: Tensor, blocks: str = "last") -> Tensor:
@@ -50,10 +51,10 @@ def attention(model: nn.Module, images: Tensor, targets: Tensor, blocks: str = "
     """
     if blocks not in ("last", "mean"):
         raise InputError(f"relevance.blocks must be last or mean, got {blocks!r}")
-    matrices = _attentions(model, images, targets)
-    row = readout(model, matrices[0])
+    host, matrices = _attentions(model, images, targets)
+    row = readout(host, matrices[0])
     chosen = matrices[-1:] if blocks == "last" else matrices
-    return patch_map(model, torch.stack([_row_through(row, matrix) for matrix in chosen]).mean(0))
+    return patch_map(host, torch.stack([_row_through(row, matrix) for matrix in chosen]).mean(0))
 
 
 def _row_through(row: Tensor, matrix: Tensor) -> Tensor:
@@ -62,10 +63,10 @@ def _row_through(row: Tensor, matrix: Tensor) -> Tensor:
         return (row[:, None] @ matrix.mean(1))[:, 0]
 
 
-def _attentions(model: nn.Module, images: Tensor, targets: Tensor) -> list[Tensor]:
-    """The attention matrices (B, h, N, N) of one forward, by block."""
-    check(model, images, targets)
-    attentions = [block.attn for block in model.blocks]
-    with undisturbed(model), torch.no_grad(), recorded(attentions) as recording:
-        model(images)
-    return [recording.attention(module) for module in attentions]
+def _attentions(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[VisionTransformer, list[Tensor]]:
+    """The model, checked, and the attention matrices (B, h, N, N) of one forward, by block."""
+    host = check(model, images, targets)
+    layers = attentions(host)
+    with undisturbed(host), torch.no_grad(), recorded(layers) as recording:
+        host(images)
+    return host, [recording.attention(layer) for layer in layers]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from zoomexp.atomic_file import write_text
 from zoomexp.errors import InputError
+
+Mode = Literal["r", "r+"]  # to read, or to read and write
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _create(path: Path, facts: dict) -> None:
+def _create(path: Path, facts: dict[str, Any]) -> None:
     """Make the files, filled with zeros; the JSON last, since it says that the others are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (facts["images"], facts["side"], facts["side"])
@@ -133,23 +136,23 @@ def _create(path: Path, facts: dict) -> None:
     write_text(_beside(path, ".json"), json.dumps(facts, indent=2) + "\n")
 
 
-def _facts(path: Path) -> dict:
+def _facts(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(_beside(path, ".json").read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"maps: {_beside(path, '.json')} is damaged; delete it and extract the maps again") from error
 
 
-def _refuse_other(path: Path, facts: dict, wanted: dict) -> None:
+def _refuse_other(path: Path, facts: dict[str, Any], wanted: dict[str, Any]) -> None:
     for field, value in wanted.items():
         if facts.get(field) != value:
             raise InputError(f"maps: {path} has {field} {facts.get(field)!r}, wanted {value!r}; take another file")
 
 
-def _maps(path: Path, facts: dict, mode: str) -> np.memmap:
+def _maps(path: Path, facts: dict[str, Any], mode: Mode) -> np.memmap:
     shape = (facts["images"], facts["side"], facts["side"])
     try:
-        maps = np.load(path, mmap_mode=mode, allow_pickle=False)
+        maps: np.memmap = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"maps: {path} is missing or damaged; delete its .json and extract the maps again") from error
     if maps.shape != shape or maps.dtype != np.float16:
@@ -157,7 +160,7 @@ def _maps(path: Path, facts: dict, mode: str) -> np.memmap:
     return maps
 
 
-def _done(path: Path, facts: dict, mode: str) -> np.memmap:
+def _done(path: Path, facts: dict[str, Any], mode: Mode) -> np.memmap:
     marker = _beside(path, ".done")
     if not marker.exists() or marker.stat().st_size != facts["images"]:
         raise InputError(f"maps: {marker} is missing or damaged; delete the .json and extract the maps again")

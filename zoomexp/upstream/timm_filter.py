@@ -14,7 +14,7 @@ import timm
 import timm.models._builder as builder
 from torch import Tensor, nn
 
-Filter = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
+Filter = Callable[[dict[str, Tensor], Any], dict[str, Tensor]]
 
 
 def create_with_filter(name: str, **options: Any) -> tuple[nn.Module, Filter]:

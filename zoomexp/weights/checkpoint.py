@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomexp.backbones.start_weights import StartWeights
+from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.errors import InputError
 from zoomexp.weights.fitting import head_names, some
 from zoomexp.weights.starting import say
@@ -28,7 +28,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as parts:
         if damaged := parts.testzip():  # torch does not compare the checksums
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
 
 
 def load_weights(
@@ -63,7 +64,7 @@ def load_weights(
         ) from error
     own = net.state_dict()
     weights = {key.removeprefix("model."): value for key, value in stored.items() if key.startswith("model.")}
-    anew = class_rows(own, weights, num_classes)
+    anew: dict[str, int | None] = {**class_rows(own, weights, num_classes)}
     if new_head:
         anew |= {name: num_classes for name in own if name.rpartition(".")[0] in head_names(net)}
     differing = [key for key in (own.keys() | weights.keys()) - anew.keys()
@@ -74,7 +75,7 @@ def load_weights(
             f"for example {min(differing)}"
         )
     net.load_state_dict(weights | {name: own[name] for name in anew})
-    net.start_weights = StartWeights(str(checkpoint), classifier=not anew)
+    say_start_weights(net, StartWeights(str(checkpoint), classifier=not anew))
     if anew:
         before = "others" if new_head else f"{next(iter(anew.values()))} there"
         say(f"checkpoint {checkpoint}: classes are {before}, {num_classes} here; new {some(sorted(anew))}")
@@ -92,7 +93,7 @@ def class_rows(own: dict[str, Tensor], stored: dict[str, Tensor], num_classes: i
     for name, value in own.items():
         given = stored.get(name)
         alike = given is not None and given.dim() == value.dim() > 0 and given.shape[1:] == value.shape[1:]
-        if num_classes and alike and len(value) == num_classes and len(given) != num_classes:
+        if num_classes and given is not None and alike and len(value) == num_classes != len(given):
             found[name] = len(given)
     return found if len(set(found.values())) == 1 else {}  # one number of classes, or it is another network
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ def _read_file(path: Path, source: str, option: str) -> Weights:
 
 
 def _loaded(path: Path, source: str, option: str) -> Any:
+    read: Callable[[Path], Any]
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -153,7 +154,7 @@ def _code(path: Path) -> list[str]:
 
 def _unwrapped(found: Any) -> tuple[dict[str, Tensor], str]:
     """The tensors of a checkpoint, and under which names it keeps them."""
-    path = []
+    path: list[str] = []
     while isinstance(found, Mapping):
         tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
         inner = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)

@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from zoomexp.backbones.start_weights import StartWeights
+from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.errors import InputError
 from zoomexp.processes import first_process
 from zoomexp.upstream.timm_filter import Filter, unchanged
@@ -42,7 +42,7 @@ def start_from(net: nn.Module, source: str, filter_fn: Filter = unchanged, optio
     say(f"weights: {weights.name}{kept_as}: {best.told()}")
     heads = head_names(net)
     classifier = bool(heads) and not any(name.rpartition(".")[0] in heads for name in best.new)
-    net.start_weights = StartWeights(source, classifier)
+    say_start_weights(net, StartWeights(source, classifier))
 
 
 def readings(tensors: dict[str, Tensor], names: set[str]) -> list[dict[str, Tensor]]:
