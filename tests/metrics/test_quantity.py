@@ -44,6 +44,16 @@ def test_a_full_name_finds_its_declaration(full, title, mode):
     assert (found.title, found.mode) == (title, mode)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (0.004321, "0.0043"), (0.43, "0.43"), (7, "7"), (7.04, "7.0"), (9.94, "9.9"), (9.96, "10"),
+     (1234.4, "1,234"), (-0.52, "-0.52"), (1e-9, "0")],
+)  # fmt: skip
+def test_small_numbers_keep_two_digits_where_no_decimals_are_declared(value, said):
+    assert package.SPEED.number(value) == said
+    assert package.ACC1.number(value) == f"{value:,.2f}"
+
+
 @pytest.mark.parametrize("full", ["test/acc9", "test/acc1/", "acc1_at_x", "gate/layer2/unknown", "test"])
 def test_nobody_means_nothing(full):
     assert declared(full) is None

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from zoomexp.arguments import integer
-from zoomexp.metrics.declared import LOSS
+from zoomexp.metrics.declared import LOSS, SPEED
 from zoomexp.metrics.quantity import key_of
 from zoomexp.run.epochs import metrics_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
@@ -43,13 +43,13 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         self.started, self.first_step, self.images = time.perf_counter(), trainer.global_step, 0
         self.total = trainer.estimated_stepping_batches
         if self.enabled and self.console.is_terminal:
-            text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]:.0f} img/s")
+            text = TextColumn("epoch {task.fields[epoch]}  {task.fields[state]}  {task.fields[speed]} img/s")
             eta = TextColumn("left")
             columns = (BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn(), eta)
             self.bar = Progress(*columns, console=self.console, refresh_per_second=2)  # each takes milliseconds
             self.bar.start()
             self.row = self.bar.add_task(
-                "", total=self.total, completed=trainer.global_step, epoch="", state="", speed=0
+                "", total=self.total, completed=trainer.global_step, epoch="", state="", speed="0"
             )
 
     def on_train_batch_end(
@@ -63,7 +63,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
                 state=_shown(pl_module, running),
-                speed=(self.images + pl_module.meter.images) / (time.perf_counter() - self.started),
+                speed=SPEED.number((self.images + pl_module.meter.images) / (time.perf_counter() - self.started)),
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -80,7 +80,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
         left = elapsed / max(1, done) * (self.total - trainer.global_step)
         self.console.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {scores}  "
-            f"{self.images / elapsed:.0f} img/s  {left // 60:.0f}:{left % 60:02.0f} left",
+            f"{SPEED.number(self.images / elapsed)} img/s  {left // 60:.0f}:{left % 60:02.0f} left",
             highlight=False,
             soft_wrap=True,
         )

@@ -5,12 +5,14 @@ while training), gate (the inserted modules), start (the same before the first s
 torch: reports read declarations, too.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 SPLITS = ("train", "val", "test", "step", "gate", "start", "cost")
 TESTS = ("mcnemar", "paired_t", "bootstrap")
+SMALL = 9.95  # where a number has two digits without decimals
 BEST = "_best"  # `val/acc1_best`: the value of the best epoch
 
 
@@ -23,7 +25,7 @@ class Quantity:
         name: in words: "top-1 accuracy".
         unit: "%", "s", ...; "" for none. Shares are given in percent.
         higher_is_better: None where neither is.
-        decimals: how many are shown, at least 0.
+        decimals: how many are shown; where none are, a small number that is not whole still has two digits.
         bounds: least and largest value there can be; None where there is no bound.
         per_image: whether it is the mean over the test images of an outcome that `predictions.npz` holds under its
             key, (N,): true or false (then in percent), or numbers in its unit.
@@ -78,7 +80,18 @@ class Quantity:
 
     def number(self, value: float) -> str:
         """A value as it is shown, without its unit."""
-        return f"{value:,.{self.decimals}f}"
+        return f"{value:,.{self.places(value)}f}"
+
+    def places(self, value: float) -> int:
+        """How many decimals a value is shown with.
+
+        >>> speed = Quantity("img_per_s", "training speed", "images/s", decimals=0)
+        >>> [speed.number(value) for value in (1234.5, 9.6, 8.36, 3.0, 0.0432)]
+        ['1,234', '9.6', '8.4', '3', '0.043']
+        """
+        if self.decimals or float(value).is_integer() or not 1e-6 < abs(value) < SMALL:
+            return self.decimals
+        return 1 - math.floor(math.log10(abs(value)))
 
     def text(self, value: float) -> str:
         """A value as it is shown, with its unit."""

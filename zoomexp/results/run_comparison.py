@@ -55,7 +55,7 @@ def score_table(one: RecordedRun, other: RecordedRun) -> Table:
         if values == [None, None]:
             continue
         texts = ["-" if value is None else quantity.number(value) for value in values]
-        apart = "" if None in values else f"{values[1] - values[0]:+,.{quantity.decimals}f}"
+        apart = "" if None in values else f"{values[1] - values[0]:+,.{quantity.places(values[1])}f}"
         table.add_row(escape(quantity.title), *texts, apart, paired_text(full, one, other))
     return table
 

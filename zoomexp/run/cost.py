@@ -33,7 +33,7 @@ def run_cost(
         **count_macs(task, data),
         "insertion_sites": task.model.insertion_sites,
         "train_s": round(seconds, 3),
-        "img_per_s": round(images / seconds, 1) if seconds else None,
+        "img_per_s": round(images / seconds, 3) if seconds else None,
         "batch": data.batch_size,
         "effective_batch": data.batch_size * trainer.accumulate_grad_batches,
         "dtype": str(trainer.precision),

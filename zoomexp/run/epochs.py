@@ -43,7 +43,7 @@ class Epochs(NoBatchHooks, pl.Callback):
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
                 "epoch_s": round(seconds, 3),
-                "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 1),
+                "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 3),
                 "lr": self.lr,
                 **{name: float(value) for name, value in sorted(metrics_of(trainer).items())},
             }

@@ -64,7 +64,7 @@ def fit_and_test(
             tables, further = task.tables(predictions, data.classes)
             record.save_tables(tables)
             metrics |= further
-        speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 1)}
+        speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 3)}
         cost = run_cost(trainer, task, data, history) | speed | {"session_s": round(time.perf_counter() - started, 3)}
         if (begun := getattr(task.model, "start_weights", None)) is not None:
             record.facts["start_weights"] = begun.source

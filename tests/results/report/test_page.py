@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from zoomexp.results.filling import fill
-from zoomexp.results.report.page import Facts
+from zoomexp.results.report.page import Facts, _environment
 from zoomexp.results.report.runs import read_runs
 from zoomexp.results.report.site import write_site
 from zoomexp.results.statistics import paired_bootstrap
@@ -167,7 +167,35 @@ def test_a_run_has_its_own_page(six, parse):
         "--share: 75.0%", "--share: 25.0%", "--share: 33.3%", "--share: 66.7%",
     ]  # fmt: skip
     assert "train_size: 100" in shown.all("pre")[0][1]
+    assert "visualize.py" not in (written(root) / f"pages/{folder.relative_to(root / 'runs')}.html").read_text()
     assert [text for _, text in shown.all("a")].count("seed 1") == 1
+
+
+def test_a_page_says_how_pictures_that_are_missing_are_drawn(six, parse, monkeypatch):
+    root, _ = six
+    monkeypatch.chdir(root)
+    folder = next(root.glob("runs/digits/*none*/seed0*")).relative_to(root)
+    facts = json.loads((folder / "metrics.json").read_text()) | {"weights": "checkpoints/best.ckpt"}
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    pd.DataFrame({"index": [4], "predicted": ["b"], "right": [False], "confidence": [0.5]}).to_csv(
+        folder / "predictions.csv", index=False
+    )
+    command = f"python scripts/visualize.py run={folder}"
+
+    def said() -> tuple[list[str], list[str]]:
+        shown = parse((written(root) / f"pages/{folder.relative_to('runs')}.html").read_text())
+        links = [a["href"] for a, _ in shown.all("a") if a["href"].startswith("#")]
+        assert {link[1:] for link in links} <= {a.get("id") for _, a, _ in shown.elements}
+        return [text for _, text in shown.all("code") if "visualize" in text], links
+
+    commands, links = said()
+    assert commands == [command, f"{command} images=worst"] and "#pictures" in links
+    (folder / "figures").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "figures" / "contact_sheet.png")
+    assert said()[0] == [f"{command} images=worst"]
+    Image.new("RGB", (8, 8)).save(folder / "figures" / "worst_mistakes.png")
+    commands, links = said()
+    assert commands == [] and "#worst_mistakes.png" in links
 
 
 def test_many_classes_are_shown_by_their_commonest_confusions(six, parse):
@@ -231,10 +259,12 @@ addEventListener("load", async () => {
     save = (name, suffix, url) => kinds.push(`${suffix} ${url.slice(0, suffix === "svg" ? 5 : 15)}`);
     await drawing.picture("svg"); await drawing.picture("png");
     seen.push(kinds, csv(drawing.rows()).split("\\n")[0]);
+    const rows = () => [...document.querySelectorAll("#runs tbody tr")];
+    seen.push(rows().length, document.querySelector("#all-runs .more").textContent);
     const filter = document.getElementById("filter");
     filter.value = "NONE seed1"; filter.dispatchEvent(new Event("input"));
     seen.push(document.getElementById("matching").textContent);
-    seen.push([...document.querySelectorAll("#runs tbody tr")].filter((row) => row.offsetParent).length);
+    seen.push(rows().filter((row) => row.offsetParent).length, rows().length);
     seen.push(document.documentElement.scrollWidth <= innerWidth);
   }
   document.body.textContent = "STEPS" + JSON.stringify(seen) + "END";
@@ -259,13 +289,30 @@ def steps(page: Path, profile: Path) -> list:
     return json.loads(unescape(re.search("STEPS(.*)END", shown.stdout, re.S)[1]))
 
 
+@pytest.fixture
+def few_rows(monkeypatch):
+    """Four rows at once, as if six were many."""
+    monkeypatch.setattr("zoomexp.results.report.page.FIRST_ROWS", 4)
+    _environment.cache_clear()
+    yield
+    _environment.cache_clear()
+
+
+def test_without_scripts_further_rows_are_a_table_of_their_own(six, parse, few_rows):
+    page = rendered(six[0])
+    tables = parse(page).all("tbody")
+    whole = re.search("<noscript data-rows=.*?</noscript>", page, re.S)[0]
+    assert page.count("<noscript data-rows") == 1 and len(parse(whole).all("tr")) == 2
+    assert len(tables) >= 2
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_in_a_browser_plots_are_drawn_and_saved_and_runs_are_filtered(six):
+def test_in_a_browser_plots_are_drawn_and_saved_and_runs_are_filtered(six, few_rows):
     folder = written(six[0])
     assert steps(folder / "index.html", six[0] / "profile") == [
         2, ["svg blob:", "png data:image/png;"],
         "Series,System,MACs per image (M),Test top-1 accuracy (%),95 % from,to,Seeds,No.",
-        "1 runs", 1, True,
+        4, "Show all 6 rows", "1 runs", 1, 6, True,
     ]  # fmt: skip
 
 

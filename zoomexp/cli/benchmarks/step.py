@@ -15,6 +15,7 @@ from torch import nn
 from zoomexp.cli.benchmarks.machine import pick_device, where
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import SPEED
 from zoomexp.metrics.speed import clock
 from zoomexp.results.record import RunRecord
 from zoomexp.run.build import build, compile_network
@@ -112,7 +113,8 @@ class Stretches(NoBatchHooks, pl.Callback):
                "ratio": median(ratios), "least": min(ratios), "most": max(ratios),
                "overhead_us": 1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / self.steps,
                "overhead_of_the_best_us": 1e6 * (min(ours) - min(bare)) / self.steps}  # fmt: skip
-        print(f"{speeds[0]:.0f} img/s here, {speeds[1]:.0f} img/s bare loop, {self.precision}, batch {batch_size}, "
+        here, bare_loop = map(SPEED.number, speeds)
+        print(f"{here} img/s here, {bare_loop} img/s bare loop, {self.precision}, batch {batch_size}, "
               f"{where(pick_device())}")  # fmt: skip
         print(f"ratio {row['ratio']:.3f} (from {row['least']:.3f} to {row['most']:.3f}, {len(ours)} rounds of "
               f"{self.steps} steps)")  # fmt: skip

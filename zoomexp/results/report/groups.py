@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoomexp.results.derived import value_of
-from zoomexp.results.identity import NOT_SCIENCE, completed
+from zoomexp.results.identity import HOST, NOT_SCIENCE, chosen_name, completed
 from zoomexp.results.recorded_quantities import main_of
 from zoomexp.results.report.runs import RecordedRun
 from zoomexp.results.statistics import Interval, mean_interval
@@ -33,9 +33,7 @@ class SeedGroup:
     @property
     def name(self) -> str:
         """Backbone, module and place."""
-        backbone, attention, insertion = (
-            str(self.choices.get(key) or "none") for key in ("backbone", "attention", "insertion")
-        )
+        backbone, attention, insertion = (chosen_name(group, self.runs[0].config, self.choices) for group in HOST)
         if attention == "none":
             return backbone
         return f"{backbone} + {attention}" + (f" at {insertion}" if insertion != "default" else "")

@@ -24,10 +24,11 @@ from zoomexp.results.report.learning import group_curves
 from zoomexp.results.report.run_view import RunView
 from zoomexp.results.report.runs import RecordedRun
 from zoomexp.results.report.sweeps import find_sweeps
-from zoomexp.results.report.varied import varied
+from zoomexp.results.report.varied import chosen, varied
 from zoomexp.results.statistics import p_text
 
 SHOWN_COST = ("cost/params", "cost/macs_m", "cost/train_s", "cost/img_per_s")
+FIRST_ROWS = 100  # of a long table, shown at once
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -71,7 +72,7 @@ def index_page(
         comparisons=comparisons(panels),
         panels=[(panel, group_curves(panel)) for panel in panels],
         sweeps=common_axes(find_sweeps(groups)),
-        varied=varied(runs),
+        texts=chosen(runs) | varied(runs),
         skipped=skipped,
         facts=facts,
         columns=overview([run.facts for run in runs]) | {name: meaning(name) for name in SHOWN_COST},
@@ -139,7 +140,7 @@ def _environment(up: str) -> Environment:
     }
     made.policies["json.dumps_kwargs"] = {"sort_keys": False}  # columns keep their order
     made.globals |= {"REPRODUCED": REPRODUCED, "DIFFERS": DIFFERS, "HEADINGS": HEADINGS, "VERDICTS": VERDICTS}
-    made.globals |= {"held": held, "up": up, "TEX": TEX}
+    made.globals |= {"held": held, "up": up, "TEX": TEX, "FIRST_ROWS": FIRST_ROWS}
     return made
 
 

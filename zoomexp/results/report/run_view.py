@@ -1,6 +1,7 @@
 """What the page of one run shows of its folder."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from zoomexp.results.report.found import story
 from zoomexp.results.report.learning import run_curves
 from zoomexp.results.report.plots import Plot
 from zoomexp.results.report.runs import RecordedRun
+from zoomexp.results.summary import from_here
 
 WORST = 20  # mistakes shown
 SQUARE = 20  # classes up to which the confusions are shown as a square; of more the commonest ones
+WORST_SHEET = "worst_mistakes.png"  # what `scripts/visualize.py images=worst` draws
 KEPT = ("index", "file", "class", "predicted", "confidence", "label_confidence")
 NAMES = {"index": "Image", "file": "File", "class": "Class", "predicted": "Predicted", "confidence": "Confidence",
          "label_confidence": "Confidence in the class", "images": "Images", "accuracy": "Accuracy (%)",
@@ -59,6 +62,16 @@ class RunView:
     square: bool
     classes: Frame | None
     config: str
+
+    @property
+    def typed(self) -> str:
+        """The run as `scripts/visualize.py` is told it; nothing where it has no weights to look at."""
+        return shlex.join([f"run={from_here(self.run.folder)}"]) if self.run.facts.get("weights") else ""
+
+    @property
+    def seen(self) -> str | None:
+        """The picture of the mistakes, if it has been drawn."""
+        return next((one.name for one in self.pictures if one.name == WORST_SHEET), None)
 
 
 def view(run: RecordedRun, skipped: list[str]) -> RunView:

@@ -3,12 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoomexp.results.identity import NOT_SCIENCE
+from zoomexp.results.identity import NOT_SCIENCE, chosen_name
 from zoomexp.results.report.groups import shown
 from zoomexp.results.report.runs import RecordedRun
 
-OWN_COLUMN = ("dataset", "backbone", "attention", "insertion", "experiment", "seed")  # in every list of runs
+CHOSEN = {"dataset": "Data set", "backbone": "Backbone", "attention": "Module", "insertion": "Place",
+          "experiment": "Experiment", "recipe": "Recipe"}  # fmt: skip
+OWN_COLUMN = (*CHOSEN, "seed")  # in every list of runs
 NO_RESULT = ("sweep", "trainer")  # choices that say how and where runs are made
+
+
+def chosen(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
+    """Heading -> each run's choice, of the groups of `CHOSEN` that any run has a choice of."""
+    columns = {heading: [_choice(run, group) for run in runs] for group, heading in CHOSEN.items()}
+    return {heading: choices for heading, choices in columns.items() if any(choices)}
+
+
+def _choice(run: RecordedRun, group: str) -> str:
+    choices = run.facts["choices"]
+    return chosen_name(group, run.config, choices) if choices.get(group) else ""
 
 
 def varied(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:

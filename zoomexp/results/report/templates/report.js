@@ -2,7 +2,15 @@
 
 /* Tables: sort by a click on a heading, filter by words, the first rows at once and all of them when asked for. */
 
-const FIRST = 100;
+const FIRST = Number(document.body.dataset.first);
+const kept = new Map();  // table -> the text of its further rows, until it has them
+
+function complete(table) {
+  const further = document.createElement("template");
+  further.innerHTML = kept.get(table) ?? "";
+  kept.delete(table);
+  table.tBodies[0].append(...further.content.querySelectorAll("tr"));
+}
 
 function key(row, column) {
   const cell = row.cells[column];
@@ -21,6 +29,7 @@ function sort(table, head) {
     if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
   }
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  complete(table);
   const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: key(row, head.cellIndex) }));
   const unknown = rows.filter((entry) => entry.key === null);  // last, whichever the direction
   const known = rows.filter((entry) => entry.key !== null).sort((a, b) => compare(a.key, b.key));
@@ -30,6 +39,7 @@ function sort(table, head) {
 }
 
 function show(table) {
+  complete(table);
   const words = (table.dataset.words || "").split(/\s+/).filter(Boolean);
   let matching = 0;
   for (const row of table.tBodies[0].rows) {
@@ -44,20 +54,22 @@ function show(table) {
   return matching;
 }
 
-function addMore(table) {
-  const more = button(`Show all ${table.tBodies[0].rows.length} rows`, () => {
+function addMore(table, further) {
+  kept.set(table, further.textContent);
+  const more = button(`Show all ${further.dataset.rows} rows`, () => {
     table.dataset.whole = "yes";
     show(table);
   });
   more.className = "more";
-  table.parentElement.after(more);
+  further.replaceWith(more);
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
   for (const head of table.tHead.rows[0].cells) {
     head.querySelector("button")?.addEventListener("click", () => sort(table, head));
   }
-  if (table.tBodies[0].rows.length > FIRST) addMore(table);
+  const further = table.parentElement.nextElementSibling;
+  if (further?.matches("noscript")) addMore(table, further);
 }
 
 document.getElementById("filter")?.addEventListener("input", (event) => {
@@ -112,6 +124,7 @@ function text(node) {
 }
 
 function cells(table, exact) {
+  complete(table);
   const plain = /^-?[\d,]*\.?\d+$/;  // a number and nothing else: as it was measured
   const said = (cell) => (exact && cell.dataset.sort && plain.test(text(cell)) ? cell.dataset.sort : text(cell));
   const rows = [...table.tBodies[0].rows].filter((row) => row.dataset.fits !== "no");
