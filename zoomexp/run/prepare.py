@@ -13,7 +13,7 @@ from zoomexp.errors import InputError
 from zoomexp.run.denormals import flush_denormals
 from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.upstream.allocator import keep_memory
-from zoomexp.weights.checkpoint import load_weights, other_classes
+from zoomexp.weights.checkpoint import load_weights, other_classes, read_checkpoint
 
 
 def prepare(seed: int, evaluate: str, on_oom: str = "halve", flush_denormal: bool = True) -> None:
@@ -68,6 +68,8 @@ def check_ready(
     check_batches("test", trainer.limit_test_batches, data.test_dataloader())
     if evaluate == "start":
         check_weights(task.model, checkpoint)
+        if checkpoint is not None:
+            task.on_load_checkpoint(read_checkpoint(checkpoint))  # what the task keeps beside the weights
         return
     check_training(trainer, task, data)
     check_validation(trainer, data, evaluate)
