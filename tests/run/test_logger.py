@@ -9,7 +9,9 @@ from zoomexp.errors import InputError
 from zoomexp.results.record import RunRecord
 from zoomexp.run.compose import compose_run
 from zoomexp.run.labels import labels_of
+from zoomexp.run.logged_epochs import log_earlier
 from zoomexp.run.logger import made_loggers, named
+from zoomexp.run.wandb_run import WandbRun
 
 LOUPE = ("attention=loupe", "backbone=resnet20", "insertion=stage1")
 
@@ -85,6 +87,35 @@ def test_what_w_and_b_is_told(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "theirs")
         assert told(tmp_path).get(key) is None
         assert told(tmp_path, f"+logger.{key}=typed")[key] == "typed"  # and what is typed over both
+
+
+class Resumed(SimpleNamespace):
+    """A W&B run that goes on online, with what is logged to it."""
+
+    def __init__(self, **summary) -> None:
+        super().__init__(resumed=True, summary=summary, logged=[])
+
+    def log(self, values: dict) -> None:
+        self.logged.append(values)
+
+
+def epochs(first: int, last: int) -> list[dict[str, float]]:
+    return [{"epoch": e, "step": 10 * (e + 1), "epoch_s": 0.5, "val/acc1": 50.0 + e} for e in range(first, last)]
+
+
+def test_an_online_run_that_goes_on_gets_the_epochs_it_lacks():
+    logger = WandbRun()
+    logger._experiment = run = Resumed(epochs=3)  # the third was logged, and no checkpoint of it made
+    log_earlier([logger], epochs(0, 2))
+    for row in epochs(2, 5):
+        logger.log_metrics(row, row.pop("step"))
+    assert [row["epoch"] for row in run.logged] == [3, 4]
+    assert run.summary == {"epochs": 5}
+    logger = WandbRun()
+    logger._experiment = run = Resumed()
+    log_earlier([logger], epochs(0, 2))
+    assert [row["val/acc1"] for row in run.logged] == [50.0, 51.0]
+    assert [row["trainer/global_step"] for row in run.logged] == [10, 20]
 
 
 def test_a_run_may_have_no_logger(tmp_path):

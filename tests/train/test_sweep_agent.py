@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.train.conftest import ROOT, OfflineRun, read_offline
@@ -55,7 +57,7 @@ def agent(monkeypatch, tmp_path) -> Callable[..., int]:
         one._sweep_command = emitted["command"]
         args = {name: {"value": value} for name, value in job.items()}
         one._command_run({"run_id": run_id, "program": emitted["program"], "args": args})
-        return one._run_processes[run_id].wait(timeout=120)
+        return one._run_processes[run_id].wait(timeout=600)
 
     return run
 
@@ -112,6 +114,43 @@ def test_jobs_of_an_agent_fill_their_w_and_b_runs_whole(agent, tmp_path):
     assert all(any(name.startswith(file) for name in again.summary) for file in FILES)
     assert again.config == run.config
     assert (again.run.run_group, set(again.run.tags)) == (run.run.run_group, set(run.run.tags))
+
+
+KILL = """
+import os, signal
+from pathlib import Path
+import pytorch_lightning as pl
+
+class Kill(pl.Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        done = Path(trainer.default_root_dir) / "killed"
+        if trainer.current_epoch == 2 and not done.exists():
+            done.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_job_that_was_killed_and_is_handed_out_again_has_every_epoch_once(agent, tmp_path, monkeypatch):
+    (tmp_path / "own_kill.py").write_text(KILL)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    four = [word for word in SMALL if "epochs" not in word] + ["trainer.max_epochs=4", "seed=0"]
+    own = ["logger=[wandb,csv]", "logger.mode=offline", "+callbacks.kill._target_=own_kill.Kill", f"output_dir={tmp_path / 'out'}"]
+    with configs():
+        emitted = sweep_file(SWEEP, [*[word for word in four if word != "logger.mode=offline"], *own])
+    job = chosen(emitted["parameters"], sparsity=0.5)
+    assert agent(emitted, job, "killed") == -signal.SIGKILL
+    assert agent(emitted, job, "again") == 0
+    (folder,) = (path.parent for path in tmp_path.glob("out/runs/*/*/*/metrics.json"))
+    history, run = pd.read_csv(folder / "history.csv"), stored(tmp_path, "again")
+    by_epoch = [name for name in history if name not in ("epoch", "step")]
+    assert {"train/loss", "val/acc1", "lr", "epoch_s"} <= set(by_epoch)
+    for name in by_epoch:
+        curve = [(row["epoch"], row[name]) for row in run.rows if name in row]
+        assert curve == list(history[["epoch", name]].itertuples(index=False, name=None)), name
+    assert run.summary["val/acc1"]["max"] == history["val/acc1"].max()
+    assert run.summary["epochs"] == 4
+    file = pd.read_csv(folder / "csv" / "metrics.csv")
+    assert file["val/acc1"].dropna().tolist() == pytest.approx(history["val/acc1"].tolist())
 
 
 def test_a_sweep_of_ones_own_that_names_choices_at_the_top_keeps_the_config_nested(agent, tmp_path):

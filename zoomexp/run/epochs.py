@@ -4,7 +4,9 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 
+from zoomexp.run.logged_epochs import log_earlier
 from zoomexp.scheduler import base_rate
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
@@ -12,8 +14,8 @@ from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 class Epochs(NoBatchHooks, pl.Callback):
     """Rows of {epoch, step, epoch_s, img_per_s, lr, metrics}; one that was not validated has no `val/` metrics.
 
-    The rows travel with the checkpoint, so a resumed run's file has every epoch once. `epoch_s` is the time of the
-    training batches alone, without validation.
+    The rows travel with the checkpoint, so a resumed run's file and loggers have every epoch once. `epoch_s` is the
+    time of the training batches alone, without validation.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,13 @@ class Epochs(NoBatchHooks, pl.Callback):
                 **{name: float(value) for name, value in sorted(metrics_of(trainer).items())},
             }
         )
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Log the epochs before those that come now: most loggers begin anew."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            log_earlier(trainer.loggers, checkpoint["callbacks"].get(self.state_key, {"rows": []})["rows"])
 
     def state_dict(self) -> dict[str, Any]:
         """What the checkpoint keeps."""

@@ -13,6 +13,7 @@ from zoomexp.metrics.quantity import BEST, Quantity
 from zoomexp.processes import first_process
 from zoomexp.results.record import RunRecord
 from zoomexp.results.recorded_quantities import main_of, quantities_of
+from zoomexp.run.logged_epochs import log_epochs
 from zoomexp.run.wandb_media import figures, media
 from zoomexp.run.wandb_run import WandbRun
 
@@ -58,10 +59,7 @@ def replay(loggers: Iterable[Logger], record: RunRecord, data: pl.LightningDataM
     own = quantities_of(record.facts)
     found = {declaration(name, own) for row in rows for name in row if name.startswith(SERIES)} - {None}
     declare(loggers, found)
-    for row in rows:
-        series = {name: value for name, value in row.items() if name != "step"}
-        for logger in loggers:
-            logger.log_metrics(series, int(row["step"]))
+    log_epochs(loggers, rows)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary["health"] = told(record.facts) or "ok"

@@ -11,6 +11,7 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.quantity import BEST
 
 EPOCH, STEP = "epoch", "trainer/global_step"
+DONE = "epochs"  # of the summary: how many epochs are over
 BY_EPOCH = ("train/*", "val/*", "gate/*", "maps/*", "sheets/*", "lr", "epoch_s", "img_per_s")
 BY_STEP = ("step/*", "lr-*")  # running averages; Lightning's LearningRateMonitor
 ONCE = ("test/", "start/", "cost/")  # measured once: no series, but values of the run's summary
@@ -33,6 +34,7 @@ class WandbRun(WandbLogger):
             raise InputError(f"logger.log_model={log_model!r} must be true, false or all")
         super().__init__(save_dir=save_dir, log_model=log_model, **options)
         self._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns about it
+        self._epochs_before: int | None = None
 
     @property
     @rank_zero_experiment
@@ -59,9 +61,21 @@ class WandbRun(WandbLogger):
         for name, mode in best.items():
             self.experiment.define_metric(name, step_metric=EPOCH, summary=f"{mode},last")
 
+    @property
+    def epochs_before(self) -> int:
+        """How many epochs W&B has of this run from an earlier start; only online runs go on, others begin anew."""
+        if self._epochs_before is None:
+            run = self.experiment
+            self._epochs_before = int(run.summary.get(DONE, 0)) if run.resumed else 0
+        return self._epochs_before
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log series; what is measured once goes into the summary."""
+        """Log series, but for epochs that W&B has already; what is measured once goes into the summary."""
+        if metrics.get(EPOCH, self.epochs_before) < self.epochs_before:
+            return
+        if "epoch_s" in metrics:
+            self.experiment.summary[DONE] = int(metrics[EPOCH]) + 1
         once = {name: value for name, value in metrics.items() if is_once(name)}
         if once:
             self.experiment.summary.update({name: _plain(value) for name, value in once.items()})
@@ -76,7 +90,7 @@ def is_once(name: str) -> bool:
     >>> [is_once(name) for name in ("test/acc1", "val/acc1_best", "epochs", "val/acc1", "epoch", "lr")]
     [True, True, True, False, False, False]
     """
-    return name.startswith(ONCE) or name.endswith(BEST) or name == "epochs"
+    return name.startswith(ONCE) or name.endswith(BEST) or name == DONE
 
 
 def _plain(value: Any) -> Any:
