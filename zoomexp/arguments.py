@@ -7,6 +7,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from zoomexp.errors import InputError
 
@@ -17,23 +18,23 @@ def one_of(field: str, value: object, allowed: Sequence[object]) -> None:
     _refuse_unless(fits, field, value, f"one of {', '.join(map(str, allowed))}")
 
 
-def integer(field: str, value: object, low: int = 1, high: int | None = None) -> None:
+def integer(field: str, value: Any, low: int = 1, high: int | None = None) -> None:
     """Refuse anything but a whole number in [low, high]."""
     allowed = f"a whole number, at least {low}" if high is None else f"a whole number in {low}..{high}"
     _refuse_unless(_is_a(value, int) and low <= value and (high is None or value <= high), field, value, allowed)
 
 
-def odd(field: str, value: object) -> None:
+def odd(field: str, value: Any) -> None:
     """Refuse anything but an odd whole number above 0: other kernels have no centre tap."""
     _refuse_unless(_is_a(value, int) and value >= 1 and value % 2 == 1, field, value, "an odd whole number, at least 1")
 
 
-def multiple_of(field: str, value: object, of: int) -> None:
+def multiple_of(field: str, value: Any, of: int) -> None:
     """Refuse anything but a positive multiple of a whole number."""
     _refuse_unless(_is_a(value, int) and value >= of and value % of == 0, field, value, f"a positive multiple of {of}")
 
 
-def number(field: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
+def number(field: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Refuse anything but a finite number in [low, high].
 
     >>> number("loss.sparsity", "0.1", 0)
@@ -46,7 +47,7 @@ def number(field: str, value: object, low: float = -math.inf, high: float = math
     finite(field, value, lambda given: low <= given <= high, allowed)
 
 
-def finite(field: str, value: object, fits: Callable[[float], bool], allowed: str) -> None:
+def finite(field: str, value: Any, fits: Callable[[float], bool], allowed: str) -> None:
     """Refuse anything but a finite number that `fits`, where a bound is open; `allowed` says which fit."""
     finite = _is_a(value, (int, float)) and abs(value) <= sys.float_info.max  # isfinite() raises for a larger int
     _refuse_unless(finite and fits(value), field, value, allowed)
@@ -57,7 +58,7 @@ def boolean(field: str, value: object) -> None:
     _refuse_unless(isinstance(value, bool), field, value, "true or false")
 
 
-def list_of(field: str, value: object, of: type | tuple[type, ...], allowed: str) -> None:
+def list_of(field: str, value: Any, of: type | tuple[type, ...], allowed: str) -> None:
     """Refuse anything but a list of `of`; `allowed` says what may stand in it."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     _refuse_unless(is_list and all(_is_a(one, of) for one in value), field, value, f"a list of {allowed}")

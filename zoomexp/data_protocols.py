@@ -1,7 +1,31 @@
 """What data modules may say of themselves to others, written down; see `protocols` for networks and losses."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeGuard
+
+
+class RunData(Protocol):
+    """A data module that has been set up, as a run reads it; `trainer`, if it has one, says how images are shared.
+
+    `image_size` is a side in pixels, or height and width.
+    """
+
+    batch_size: int
+    eval_batch_size: int
+    drop_last: bool
+    num_classes: int
+    channels: int
+    image_size: int | tuple[int, int]
+    trainer: Any
+
+    def train_dataloader(self) -> Any:
+        """The shuffled batches of training images."""
+
+    def val_dataloader(self) -> Any:
+        """The batches of the images that validate; an empty list where there are none."""
+
+    def test_dataloader(self) -> Any:
+        """The batches of test images."""
 
 
 class HasMaps(Protocol):
@@ -15,34 +39,54 @@ def has_maps(data: object) -> bool:
     return getattr(data, "has_maps", False)
 
 
-class ListsImages(Protocol):
+class ListsImages(RunData, Protocol):
     """A data module of labelled images: what its splits hold is recorded, and files are named beside predictions.
 
     `part(split)` has the split's `labels` (N,) and `index` (N,), or is None; `classes` are their names.
     """
 
     classes: Sequence[str]
-    num_classes: int
 
     def part(self, split: str) -> Any:
         """The images of "train", "val" or "test"."""
 
 
-def lists_images(data: object) -> bool:
+def lists_images(data: object) -> TypeGuard[ListsImages]:
     """Whether a data module says what its splits hold."""
     return hasattr(data, "part")
 
 
-class ListsScenes(Protocol):
+class GivesPlainBatches(ListsImages, Protocol):
+    """A data module that also gives any of a split's images, seen as test images are."""
+
+    def plain_batches(self, part: str, positions: Any, batch_size: int) -> Iterable[Mapping[str, Any]]:
+        """Batches of the images at `positions` (N,) in the split, in that order."""
+
+
+class ShowsImages(GivesPlainBatches, Protocol):
+    """A data module that says how its images became inputs: `mean` and `std` per channel, and what was cut and filled.
+
+    `central_view`, and `background`, only where the images are files.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    background: tuple[int, int, int]
+    interpolation: str
+
+    def central_view(self) -> Any:
+        """How test images are cut and resized."""
+
+
+class ListsScenes(RunData, Protocol):
     """A data module of images with several objects: an image has no label of its own."""
 
     classes: Sequence[str]
-    num_classes: int
 
     def scenes(self, name: str) -> Any:
         """The images of "train", "val" or "test"; None where nothing validates."""
 
 
-def lists_scenes(data: object) -> bool:
+def lists_scenes(data: object) -> TypeGuard[ListsScenes]:
     """Whether a data module's images have several objects each."""
     return hasattr(data, "scenes")

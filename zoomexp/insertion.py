@@ -16,9 +16,9 @@ dict changes, pretrained weights load, and a deep copy (EMA) carries its own mod
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -120,13 +120,13 @@ def insert(
     for site in places:
         layout, channels = _layout(net, site, outputs[site.path])
         _put(net, site.path, make(channels), layout, behind)
-    if any(protocols.zoom_factor(module.module) != 1 for module in net.inserted.values()):
+    if any(protocols.zoom_factor(module.module) != 1 for module in protocols.inserted(net).values()):
         _allow_any_grid(net)
     _check_runs(net, example)
     return [site.path for site in places]
 
 
-def _put(net: nn.Module, path: str, module: nn.Module, layout: Layout, behind: bool) -> None:
+def _put(net: Any, path: str, module: nn.Module, layout: Layout, behind: bool) -> None:
     """Register and hook one module. The names of the host's own modules stay the same, whatever stands there."""
     host = _hooked(net.get_submodule(path))
     place = next(name for name, found in net.named_modules() if found is host)
@@ -284,12 +284,12 @@ def _token_layout(net: nn.Module, site: Site, output: Tensor) -> Layout:
 
 def _allow_any_grid(net: nn.Module) -> None:
     """Let windowed hosts (Swin) recompute their masks: behind a zoom their maps are larger than they were built for."""
-    for module in net.modules():
+    for module in cast(Iterable[Any], net.modules()):
         if hasattr(module, "dynamic_mask"):
             module.dynamic_mask = True
 
 
-def _check_runs(net: nn.Module, example: Tensor) -> None:
+def _check_runs(net: Any, example: Tensor) -> None:
     try:
         _dry_run(net, example)
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -8,6 +8,8 @@ Layer-wise decay as it is used to fine-tune vision transformers (Clark et al. 20
 where layer 0 is the stem, layer n what follows the last block, the classifier included.
 """
 
+from typing import Any, cast
+
 from torch import nn
 
 from zoomexp.arguments import finite
@@ -65,7 +67,7 @@ def layer_factors(host: nn.Module, names: list[str], layer_decay: float) -> dict
 
     if not hasattr(host, "group_matcher"):
         raise InputError(f"optimizer.layer_decay={layer_decay}: {type(host).__name__} lists no layers (group_matcher)")
-    layers = group_parameters(host, host.group_matcher(coarse=False), reverse=True)
+    layers = group_parameters(host, cast(Any, host).group_matcher(coarse=False), reverse=True)
     last = max(layers[name] for name in names)
     return {name: layer_decay ** (last - layers[name]) for name in names}
 
@@ -78,7 +80,7 @@ def head_of(host: nn.Module) -> list[str]:
     """
     if not hasattr(host, "get_classifier"):
         raise InputError(f"optimizer.head_factor: {type(host).__name__} names no classifier (get_classifier)")
-    heads = host.get_classifier()
+    heads = cast(Any, host).get_classifier()
     heads = heads if isinstance(heads, tuple | list) else (heads,)
     of_head = {id(parameter) for head in heads for parameter in head.parameters()}
     return [name for name, parameter in host.named_parameters() if id(parameter) in of_head]

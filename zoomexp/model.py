@@ -1,6 +1,7 @@
 """From a backbone and a module to one network; plain torch, for train.py and notebooks alike."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +45,7 @@ def build_model(
         InputError: If the host, the module and the place do not fit together, or one of the four builds nothing.
     """
     _check_builders(backbone=backbone, attention=attention, tokens=tokens, detector=detector)
-    net = backbone(num_classes=num_classes, in_chans=in_chans)
+    net: Any = backbone(num_classes=num_classes, in_chans=in_chans)
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
     example = torch.zeros(1, in_chans, *sides(image_size))
@@ -78,7 +79,7 @@ def _check_builders(**builders: object) -> None:
 
 def _check_size(net: nn.Module, image_size: int | tuple[int, int]) -> None:
     """Refuse a transformer that is built for images of another size, or of none; in a run it would do so itself."""
-    embed = getattr(net, "patch_embed", None)
+    embed: Any = getattr(net, "patch_embed", None)
     size = embed.img_size if getattr(embed, "strict_img_size", False) else None
     if size and 0 in embed.grid_size:
         raise InputError(f"backbone.image_size={size[0]} must be at least {embed.patch_size[0]}, a patch's side")

@@ -1,6 +1,7 @@
 """Which parameters belong to which part of a network: its head, its inserted modules, its last blocks."""
 
 import math
+from typing import Any, cast
 
 from timm.models import group_parameters
 from torch import nn
@@ -55,7 +56,7 @@ def _layers(net: nn.Module) -> dict[str, int]:
     prefix, host = host_of(net)
     if not hasattr(host, "group_matcher"):
         raise InputError(f"train: {type(host).__name__} does not say what its blocks are (group_matcher)")
-    found = group_parameters(host, host.group_matcher(coarse=False), reverse=True)
+    found = group_parameters(host, cast(Any, host).group_matcher(coarse=False), reverse=True)
     last = max(layer for layer in found.values() if layer < math.inf)
     layers = {f"{prefix}{name}": last if "inserted" in name.split(".") else layer for name, layer in found.items()}
     return {name: layers.get(name, last) for name, _ in net.named_parameters()}

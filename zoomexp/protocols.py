@@ -4,8 +4,8 @@ A network is an `nn.Module` whose forward takes the batch's images, or what `inp
 the functions at the end say what holds where it is missing. Shapes: B images, C channels, S x S patches, K classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -164,9 +164,10 @@ def chooses_tokens(network: nn.Module) -> bool:
 def mean_tokens(network: nn.Module, device: torch.device) -> Tensor | None:
     """Each image's number of tokens in the last forward, (B,), the mean over blocks; None where it is no choice."""
     if hasattr(network, "tokens_per_block"):
-        lengths = [block.to(device) for block in network.tokens_per_block]  # some are known on the CPU
+        blocks = cast(ChoosesTokens, network).tokens_per_block
+        lengths = [block.to(device) for block in blocks]  # some are known on the CPU
         return torch.stack(lengths).float().mean(0)
-    return network.lengths.float() if chooses_tokens(network) else None
+    return cast(ChoosesTokens, network).lengths.float() if chooses_tokens(network) else None
 
 
 def gives_scores(network: nn.Module) -> bool:
@@ -222,14 +223,14 @@ def inserted(network: nn.Module) -> nn.ModuleDict:
 def acting(network: nn.Module) -> dict[str, nn.Module]:
     """The inserted modules by place, and after each its branches by place/name."""
     found: dict[str, nn.Module] = {}
-    for place, one in inserted(network).items():
+    for place, one in cast(Iterable[tuple[str, Any]], inserted(network).items()):
         branches = getattr(one.module, "branches", {}).items()
         found |= {place: one.module}
         found |= {f"{place}/{name}": branch for name, branch in branches if not isinstance(branch, nn.Identity)}
     return found
 
 
-def own_map(module: nn.Module) -> Tensor | None:
+def own_map(module: object) -> Tensor | None:
     """The map of a module's last forward, if it has one."""
     return getattr(module, "map", None)
 
@@ -251,7 +252,7 @@ def further_logits(part: nn.Module) -> dict[str, tuple[float, Tensor]]:
     return getattr(part, "auxiliary_logits", None) or {}
 
 
-def zoom_factor(module: nn.Module) -> float:
+def zoom_factor(module: object) -> float:
     """By how much a module enlarges its feature; not at all unless it says so."""
     return getattr(module, "zoom_factor", 1)
 

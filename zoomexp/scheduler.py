@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -97,7 +98,7 @@ class StepCosine(LRScheduler):
             else:
                 group["lr"] = rate
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """The groups' rates at step `last_epoch`, as torch calls its counter."""
         rise = int(self.warmup * self.total_steps)
         if self.last_epoch < rise:

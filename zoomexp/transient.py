@@ -1,5 +1,7 @@
 """What a forward leaves in a module for those who come after it, and copies do not take along."""
 
+from typing import Any
+
 
 class Transient:
     """Comes before `nn.Module` among the bases of a module that leaves tensors of its last forward in attributes.
@@ -10,5 +12,5 @@ class Transient:
 
     transient: tuple[str, ...] = ("auxiliary_loss", "auxiliary_logits")
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self.transient}

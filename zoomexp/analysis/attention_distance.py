@@ -19,7 +19,7 @@ from zoomexp.errors import InputError
 from zoomexp.relevance.recorder import recorded, undisturbed
 
 
-def mean_distance(weights: Tensor, grid: tuple[int, int], image_size: int) -> Tensor:
+def mean_distance(weights: Tensor, grid: tuple[int, ...], image_size: int) -> Tensor:
     """Mean distance of each head.
 
     Args:

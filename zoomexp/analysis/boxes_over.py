@@ -33,7 +33,7 @@ def boxes_over(picture: Tensor, boxes: Tensor, words: Sequence[str], colour: tup
 
 
 def drawn_scene(
-    picture: Tensor, said: tuple[Tensor, Tensor, Tensor], there: Tensor, classes: Sequence[str], scale: float
+    picture: Tensor, said: tuple[Tensor, ...], there: Tensor, classes: Sequence[str], scale: float
 ) -> Tensor:
     """The objects of an image in green, and over them the boxes that are said with some certainty in yellow.
 

@@ -9,6 +9,7 @@ puts an identity there that sees them as (B, C, H, W) in every layout.
 """
 
 import copy
+from typing import Any
 
 import torch
 from pytorch_grad_cam import GradCAM
@@ -32,7 +33,7 @@ class ClassActivation:
     """
 
     def __init__(self, net: nn.Module, example: Tensor, at: str | int | None = None) -> None:
-        probed = copy.deepcopy(net).requires_grad_(True)
+        probed: Any = copy.deepcopy(net).requires_grad_(True)
         insert(probed, lambda channels: nn.Identity(), cam_place(net) if at is None else at, example, behind=True)
         self._library = GradCAM(probed, [list(probed.inserted.values())[-1].module])
 

@@ -4,7 +4,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -41,7 +43,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel]], columns: Sequence[str], path:
         path: Where the PNG is written.
     """
     figure = Figure(figsize=(CELL * len(columns), (CELL + 0.3) * len(rows) + 0.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    cast(Any, figure.get_layout_engine()).set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for number, (row, line) in enumerate(zip(rows, grid, strict=True)):
         for panel, column, axes in zip(row, columns, line, strict=True):
@@ -53,7 +55,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel]], columns: Sequence[str], path:
     return path
 
 
-def draw(panel: Panel, axes) -> None:
+def draw(panel: Panel, axes: Axes) -> None:
     """Draw one panel in the middle of a square; the axes' coordinates are the picture's pixel edges."""
     height, width = panel.picture.shape[1:]
     axes.imshow(panel.picture.permute(1, 2, 0).numpy(), extent=(0, width, height, 0))

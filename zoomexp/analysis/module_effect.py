@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def _effect(site: str, inserted: nn.Module, with_all: Tensor, run: Callable[[], 
         x = given[0]
         moved.append(relative(out, x) if out.shape == x.shape else None)
 
-    hook = inserted.module.register_forward_hook(note)
+    hook = cast(Any, inserted).module.register_forward_hook(note)
     try:
         run()
     finally:

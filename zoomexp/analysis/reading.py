@@ -1,14 +1,15 @@
 """Images to draw: of a data set's test split, seen as the test sees them, or any image file, seen the same way."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor
 
 from zoomexp.analysis.viewed import Viewed, to_look_at
+from zoomexp.data_protocols import ShowsImages
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.picture import open_picture
 from zoomexp.datasets.pixels import WHITE
@@ -19,7 +20,7 @@ MOST = 640  # pixels of an original's longer side; larger ones are shrunk, pictu
 GREY = (0.299, 0.587, 0.114)  # what red, green and blue give to a grey value
 
 
-def of_test_split(data: pl.LightningDataModule, number: int) -> Viewed:
+def of_test_split(data: ShowsImages, number: int) -> Viewed:
     """One image of the test split.
 
     Args:
@@ -43,7 +44,7 @@ def of_test_split(data: pl.LightningDataModule, number: int) -> Viewed:
     return Viewed(name, batch["image"][0], pixels, original, matrix, int(batch["label"][0]), box)
 
 
-def of_file(data: pl.LightningDataModule, path: Path) -> Viewed:
+def of_file(data: ShowsImages, path: Path) -> Viewed:
     """An image file, resized and normalised as the data set's test images are; the central square of array sets.
 
     Raises:
@@ -52,7 +53,9 @@ def of_file(data: pl.LightningDataModule, path: Path) -> Viewed:
     if not path.is_file():
         raise InputError(f"images={path}: no such file")
     own = hasattr(data, "central_view")
-    view = data.central_view() if own else CentralView(data.image_size, 1.0, interpolation=data.interpolation)
+    view = (
+        data.central_view() if own else CentralView(cast(int, data.image_size), 1.0, interpolation=data.interpolation)
+    )
     background = getattr(data, "background", WHITE)
     with open_picture(path, background) as picture:
         seen, _ = view(picture)

@@ -54,5 +54,5 @@ class Viewed:
 
 def to_look_at(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Undo the normalisation of an image (C, H, W), C = 1 or 3: (3, H, W) in [0, 1]."""
-    mean, std = (torch.tensor(values, dtype=image.dtype)[:, None, None] for values in (mean, std))
-    return (image * std + mean).clamp(0, 1).expand(3, -1, -1)
+    shift, scale = (torch.tensor(values, dtype=image.dtype)[:, None, None] for values in (mean, std))
+    return (image * scale + shift).clamp(0, 1).expand(3, -1, -1)

@@ -40,7 +40,8 @@ def warped(picture: Tensor, heat: Tensor, sigma: float = 1 / 6, even: float = 0.
     Returns:
         (3, H, W) in [0, 1].
     """
-    sources = sampling(heat, *picture.shape[1:], sigma, even)
+    height, width = picture.shape[1:]
+    sources = sampling(heat, height, width, sigma, even)
     bent = F.grid_sample(
         picture[None], (2 * sources - 1)[None], mode="bilinear", padding_mode="border", align_corners=False
     )[0]

@@ -1,7 +1,7 @@
 """The best checkpoint, in the run folder; the last one is `zoomexp.run.last_checkpoint`'s."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -62,7 +62,7 @@ class Checkpoints(NoBatchHooks, ModelCheckpoint):
         """Take back which is the best, as a file of the folder that the run has now."""
 
         def here(path: str) -> str:
-            return str(Path(self.dirpath) / Path(path).name) if path else path
+            return str(Path(cast(str, self.dirpath)) / Path(path).name) if path else path
 
         moved = {name: here(state_dict[name]) for name in PATHS if name in state_dict}
         best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}

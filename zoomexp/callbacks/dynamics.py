@@ -15,6 +15,7 @@ from zoomexp.callbacks.still_images import as_tested, still_images
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.map_shape import entropy
 from zoomexp.protocols import inserted
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 FILE = "dynamics.csv"
@@ -49,7 +50,7 @@ class Dynamics(NoBatchHooks, pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the images, and the maps before the first step."""
-        self.still = still_images(trainer, pl_module.model, self.images)
+        self.still = still_images(trainer, task_of(pl_module).model, self.images)
         if not trainer.global_step:
             self._look(trainer, pl_module)
 
@@ -77,7 +78,7 @@ class Dynamics(NoBatchHooks, pl.Callback):
         self.rows, self.maps = list(state_dict["rows"]), list(state_dict["maps"])
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shares = gradient_shares(pl_module.model)
+        shares = gradient_shares(task_of(pl_module).model)
         for site, maps in self._seen(trainer, pl_module).items():
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "site": site}
             self.rows.append(place | statistics(maps) | {"gradient": shares.get(site)})
@@ -87,7 +88,7 @@ class Dynamics(NoBatchHooks, pl.Callback):
         """The maps of the images now, by site, on the CPU."""
         if self.still is None:
             return {}
-        net = pl_module.model
+        net = task_of(pl_module).model
         with torch.no_grad(), as_tested(trainer, net):
             net.forward(self.still.to(pl_module.device))
         return {site: maps.detach().float().cpu() for site, maps in attention_maps(net).items()}

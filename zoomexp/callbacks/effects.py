@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from zoomexp.analysis.module_effect import module_effects
 from zoomexp.arguments import integer
 from zoomexp.callbacks.still_images import as_tested, still_images
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -27,7 +28,7 @@ class Effects(NoBatchHooks, pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, and say it."""
-        net = pl_module.model
+        net = task_of(pl_module).model
         images = None if trainer.global_step else still_images(trainer, net, self.images)
         if images is None:
             return

@@ -10,6 +10,7 @@ from zoomexp.arguments import integer, one_of
 from zoomexp.errors import InputError
 from zoomexp.parts import PARTS, block_count, part_parameters
 from zoomexp.processes import first_process
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -75,9 +76,10 @@ class Freezing(NoBatchHooks, pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freeze what this epoch does not train."""
-        before = trained_count(pl_module.model)
-        self._freeze(pl_module.model, trainer.current_epoch)
-        count, own = trained_count(pl_module.model), sum(p.numel() for p in pl_module.model.parameters())
+        net = task_of(pl_module).model
+        before = trained_count(net)
+        self._freeze(net, trainer.current_epoch)
+        count, own = trained_count(net), sum(p.numel() for p in net.parameters())
         if first_process() and (count != before or not trainer.global_step):
             sys.stderr.write(f"epoch {trainer.current_epoch + 1}: {count:,} of {own:,} parameters are trained\n")
 

@@ -12,12 +12,14 @@ from torch.utils.hooks import RemovableHandle
 from zoomexp import protocols
 from zoomexp.arguments import boolean, integer, number
 from zoomexp.health.epochs import EpochFacts
-from zoomexp.health.findings import recorded
+from zoomexp.health.findings import Finding, recorded
 from zoomexp.health.judging import judge_epoch, judge_module, suspicious
 from zoomexp.health.measuring import gate_state, output_spread, resting_state
 from zoomexp.health.streaks import Streaks
 from zoomexp.health.telling import end_if_dead, summarise, tell
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 LOOKS = 2  # in a row, after different steps, before a module or an output counts as dead
 PATIENCE = (3, 0.1)  # epochs at chance before the run does: so many, or this share of the schedule if that is longer
@@ -56,7 +58,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         self.outputs: list[Tensor] = []
 
     @property
-    def findings(self) -> list:
+    def findings(self) -> list[Finding]:
         """What was found so far (`health.findings.Finding`)."""
         return self.streaks.findings
 
@@ -76,7 +78,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         if self.hooks:
             self._judge_seen(trainer, pl_module)
         elif trainer.global_step % self.every == 0:
-            states = {site: resting_state(one) for site, one in protocols.acting(pl_module.model).items()}
+            states = {site: resting_state(one) for site, one in protocols.acting(task_of(pl_module).model).items()}
             if any(suspicious(state) for state in self._judge(trainer, pl_module, states).values()):
                 self._watch(pl_module)
 
@@ -87,7 +89,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         if batch_idx == 0 and not trainer.sanity_checking:
             self._look_away()
             self._watch(pl_module)
-            self.hooks.append(pl_module.model.register_forward_hook(self._keep_output))
+            self.hooks.append(task_of(pl_module).model.register_forward_hook(self._keep_output))
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Mapping[str, Tensor], *_: Any
@@ -141,7 +143,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
     def _watch(self, task: pl.LightningModule) -> None:
         torch.compiler.set_stance("force_eager")  # a compiled network would be compiled anew for the hooks
         self.seen, self.outputs = {}, []
-        modules = protocols.acting(task.model)
+        modules = protocols.acting(task_of(task).model)
         self.hooks += [one.register_forward_hook(self._look(site)) for site, one in modules.items()]
 
     def _look(self, site: str) -> Any:
@@ -172,7 +174,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         means = _means(trainer, states)
         new = []
         for site, state in means.items() if trainer.global_step >= FEWEST[0] else ():
-            module = protocols.acting(task.model)[site]
+            module = protocols.acting(task_of(task).model)[site]
             learned = isinstance(getattr(module, "gamma", None), nn.Parameter)
             verdicts = judge_module(state, learned, self.threshold)
             needed = dict.fromkeys(verdicts, LOOKS)
@@ -185,10 +187,12 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         """How much the outputs differ over a batch; None where they cannot: of one image, or of equal ones."""
         several = len(images) > 1 and bool((images[1:] != images[:1]).any())
         output = self.outputs[0] if self.outputs else None
-        told = several and output is not None and len(output) == len(images)
-        spread = output_spread(output) if told else images.new_ones(())
+        told = output if several and output is not None and len(output) == len(images) else None
+        spread = images.new_ones(()) if told is None else output_spread(told)
         self.outputs = []
-        return _means(trainer, {"": {"spread": spread}})[""]["spread"] if told or trainer.world_size > 1 else None
+        if told is None and trainer.world_size == 1:
+            return None
+        return _means(trainer, {"": {"spread": spread}})[""]["spread"]
 
 
 def patience(max_epochs: int | None) -> int:
@@ -203,7 +207,7 @@ def patience(max_epochs: int | None) -> int:
 
 def health_of(trainer: pl.Trainer) -> str | list[dict[str, Any]] | None:
     """The record's `health`: "ok", or what the monitor found; None where the run has no monitor."""
-    monitor = next((callback for callback in trainer.callbacks if isinstance(callback, GateMonitor)), None)
+    monitor = next((callback for callback in callbacks_of(trainer) if isinstance(callback, GateMonitor)), None)
     return None if monitor is None else recorded(monitor.findings)
 
 

@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 
 from zoomexp.errors import InputError
 from zoomexp.metrics.declared import declaration
+from zoomexp.tasks.contract import task_of
 
 MAIN, DECLARED = "main", "declared"  # `val/main`: the task's main quantity; `declared`: better as the quantity says
 MODES = ("max", "min", DECLARED)
@@ -41,7 +42,7 @@ def monitored(field: str, metric: str, mode: str, task: pl.LightningModule) -> t
         InputError: "declared", and nobody has declared which direction of the metric is better.
     """
     split, _, key = metric.rpartition("/")
-    metric = f"{split}/{task.main.key}" if key == MAIN else metric
+    metric = f"{split}/{task_of(task).main.key}" if key == MAIN else metric
     if mode != DECLARED:
         return metric, mode
     quantity = declaration(metric, tuple(getattr(task, "quantities", ())))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoomexp.arguments import integer
 from zoomexp.metrics.localisation import random_prior
 from zoomexp.metrics.perturbation import area, deletion_curve, insertion_curve
+from zoomexp.tasks.contract import task_of
 from zoomexp.tasks.localising import maps_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
@@ -54,8 +55,9 @@ class Perturbation(NoBatchHooks, pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch's images, if there are too few yet."""
-        model, count, classes = pl_module.model, min(self._left, len(batch["image"])), pl_module.explained(batch)
-        if count == 0 or classes is None or tuple(pl_module.inputs) != ("image",) or not maps_of(model):
+        task, count = task_of(pl_module), min(self._left, len(batch["image"]))
+        model, classes = task.model, task.explained(batch)
+        if count == 0 or classes is None or tuple(task.inputs) != ("image",) or not maps_of(model):
             return
         self._left -= count
         maps = {name: value[:count].clone() for name, value in maps_of(model).items()}  # the next forward makes others

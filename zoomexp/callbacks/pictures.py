@@ -10,7 +10,9 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from zoomexp.arguments import boolean, integer, list_of
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import data_of
 
 
 class Pictures(NoBatchHooks, pl.Callback):
@@ -51,7 +53,7 @@ class Pictures(NoBatchHooks, pl.Callback):
             return
         if not takers and not self.sheets:
             return
-        drawn = pl_module.pictures(batch, self.count, trainer.datamodule)
+        drawn = task_of(pl_module).pictures(batch, self.count, data_of(trainer))
         captions = [f"image {int(number)}" for number in batch["index"][: self.count]]
         shown = {name: (_arrays(pictures), captions) for name, pictures in drawn.items()}
         if self.sheets and drawn:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -9,11 +10,14 @@ import torch
 from torch import nn
 
 from zoomexp.arguments import list_of
+from zoomexp.data_protocols import GivesPlainBatches
 from zoomexp.errors import InputError
 from zoomexp.protocols import reads
+from zoomexp.tasks.contract import task_of
 from zoomexp.tasks.features import features_of, head_of
 from zoomexp.tasks.probe import fit_linear
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import data_of
 from zoomexp.weights.starting import say
 
 
@@ -48,7 +52,7 @@ class ProbeFirst(NoBatchHooks, pl.Callback):
         if why := obstacle(trainer, pl_module):
             say(f"probe_first: left out, for {why}")
             return
-        found = self._fit(pl_module.model, trainer.datamodule)
+        found = self._fit(task_of(pl_module).model, data_of(trainer))
         say(f"probe_first: training begins with a linear layer fitted to the features, {found['train']:.1f} % of the "
             f"training images right (C {found['penalty']:g})")  # fmt: skip
 
@@ -60,7 +64,7 @@ class ProbeFirst(NoBatchHooks, pl.Callback):
         """Take it back from a checkpoint."""
         self.done = state_dict["done"]
 
-    def _fit(self, net: nn.Module, data: pl.LightningDataModule) -> dict[str, object]:
+    def _fit(self, net: nn.Module, data: GivesPlainBatches) -> dict[str, Any]:
         _, head = head_of(net)
         modes = {module: module.training for module in net.modules()}
         net.eval()
@@ -78,15 +82,16 @@ class ProbeFirst(NoBatchHooks, pl.Callback):
 
 def obstacle(trainer: pl.Trainer, task: pl.LightningModule) -> str | None:
     """Why a run cannot begin with a linear probe; None where it can."""
-    begun = getattr(task.model, "start_weights", None)
+    net = task_of(task).model
+    begun = getattr(net, "start_weights", None)
     if begun is not None and begun.classifier:
         return f"{begun.source} has the last layer"
     if trainer.world_size > 1:
         return "it works in one process"
-    if tuple(reads(task.model)) != ("image",) or not hasattr(trainer.datamodule, "plain_batches"):
+    if tuple(reads(net)) != ("image",) or not hasattr(data_of(trainer), "plain_batches"):
         return "the network reads more than images of one class each"
     try:
-        _, head = head_of(task.model)
+        _, head = head_of(net)
     except InputError as error:
         return str(error).partition(": ")[2].replace("needs", "it needs", 1)
     return None if head.bias is not None else "the last layer has no bias"

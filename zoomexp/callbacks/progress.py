@@ -12,6 +12,7 @@ from zoomexp.arguments import integer
 from zoomexp.metrics.declared import LOSS, SPEED
 from zoomexp.metrics.quantity import key_of
 from zoomexp.run.epochs import metrics_of
+from zoomexp.tasks.contract import Task, task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -57,24 +58,26 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
     ) -> None:
         """Refresh now and then."""
         if self.bar and batch_idx % self.every == 0:
-            running = pl_module.meter.means()
+            task = task_of(pl_module)
+            running = task.meter.means()
             self.bar.update(
                 self.row,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-                state=_shown(pl_module, running),
-                speed=SPEED.number((self.images + pl_module.meter.images) / (time.perf_counter() - self.started)),
+                state=_shown(task, running),
+                speed=SPEED.number((self.images + task.meter.images) / (time.perf_counter() - self.started)),
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the finished epoch's line."""
-        self.images += pl_module.meter.images
+        task = task_of(pl_module)
+        self.images += task.meter.images
         if not self.enabled:
             return
         metrics = metrics_of(trainer)
         train = {name: v for name, v in metrics.items() if name.startswith("train/")}
-        val = {name: v for name, v in metrics.items() if name == f"val/{pl_module.main.key}"}
-        scores = _shown(pl_module, train | val)
+        val = {name: v for name, v in metrics.items() if name == f"val/{task.main.key}"}
+        scores = _shown(task, train | val)
         done = trainer.global_step - self.first_step
         elapsed = time.perf_counter() - self.started
         left = elapsed / max(1, done) * (self.total - trainer.global_step)
@@ -92,7 +95,7 @@ class RunProgress(NoBatchHooks, pl.callbacks.ProgressBar):
             self.bar = None
 
 
-def _shown(task: pl.LightningModule, values: Mapping[str, Any]) -> str:
+def _shown(task: Task, values: Mapping[str, Any]) -> str:
     """The loss and the task's main quantity among values, as they are declared, in that order."""
     quantities = {LOSS.key: LOSS, task.main.key: task.main}
     found = {name: quantities[key_of(name)] for name in values if key_of(name) in quantities}

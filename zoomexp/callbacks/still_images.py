@@ -9,6 +9,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from zoomexp.processes import first_process
+from zoomexp.upstream.trainer_parts import data_of
 
 
 def still_images(trainer: pl.Trainer, net: nn.Module, count: int) -> Tensor | None:
@@ -18,7 +19,7 @@ def still_images(trainer: pl.Trainer, net: nn.Module, count: int) -> Tensor | No
     `plain_batches` (images of several objects, or a user's own), where no process has all weights, and for all
     processes but the first.
     """
-    reads, data = tuple(getattr(net, "inputs", ("image",))), trainer.datamodule
+    reads, data = tuple(getattr(net, "inputs", ("image",))), data_of(trainer)
     if reads != ("image",) or not getattr(net, "insertion_sites", ()) or not hasattr(data, "plain_batches"):
         return None
     if not first_process() or isinstance(trainer.strategy, FSDPStrategy):

@@ -36,7 +36,7 @@ def _check_flags() -> None:
         raise InputError(message + allowed * message.startswith("unrecognized"))
 
     parser = get_args_parser()
-    parser.error = refuse
+    parser.error = refuse  # type: ignore[assignment, method-assign]  # else it prints its own usage and exits
     parser.parse_args()
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from zoomexp.errors import InputError
 
@@ -31,7 +32,7 @@ def configs(folder: Path | None = None) -> Iterator[None]:
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             """Put it at the end."""
-            search_path.append("user", f"file://{folder.resolve()}")
+            search_path.append("user", f"file://{cast(Path, folder).resolve()}")
 
     if folder is not None:
         Plugins.instance().register(UsersConfigs)

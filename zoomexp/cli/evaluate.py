@@ -57,6 +57,6 @@ def own_data(run: Path, facts: dict[str, Any]) -> list[str]:
     '[0.5, null, true, "a b"]'
     """
     config = stored_config(run, "run")
-    taken = OmegaConf.to_container(config.dataset, resolve=True)
+    taken: Any = OmegaConf.to_container(config.dataset, resolve=True)
     options = [f"++dataset.{name}={json.dumps(value)}" for name, value in taken.items() if name not in NOT_TAKEN_OVER]
     return [f"seed={config.seed}", f"dataset={facts['choices']['dataset']}", f"data_dir={config.data_dir}", *options]

@@ -19,13 +19,18 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.status import Status
 
 from zoomexp.atomic_file import atomic_file, writing
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.run.explain import building
+
+if TYPE_CHECKING:
+    from torch import Tensor  # takes a while to import
 
 OPTIONS = {"run": "", "format": "safetensors", "images": "", "count": "8", "out": "", "data_dir": ""}
 console = Console(stderr=True)
@@ -60,7 +65,7 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def exported(options: dict[str, str], out: Path, status: object) -> tuple[Path, float]:
+def exported(options: dict[str, str], out: Path, status: Status) -> tuple[Path, float]:
     """Export, compare, and only then keep the file; returns it and the largest difference of a logit."""
     from zoomexp.export.card import model_card
     from zoomexp.export.formats import check_equal, check_exportable, read, write
@@ -90,7 +95,7 @@ def exported(options: dict[str, str], out: Path, status: object) -> tuple[Path, 
     return file, difference
 
 
-def real_images(run: Path, options: dict[str, str]) -> object:
+def real_images(run: Path, options: dict[str, str]) -> "Tensor":
     """Images as the network gets them: (B, C, S, S)."""
     import numpy as np
     import torch

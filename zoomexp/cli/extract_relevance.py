@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 
@@ -59,7 +59,9 @@ def main(arguments: list[str]) -> None:
             work = list(files(teacher, cfg, data, folder, options["parts"].split(",")))
     if processes == 1:
         for path, method, part, writer in work:
-            extract_one(path, teacher, method, data, part, writer, cfg.relevance.batch_size, shard)
+            extract_one(
+                path, teacher, method, data, part, writer, cfg.relevance.batch_size, cast(tuple[int, int], shard)
+            )
     else:
         share_out(arguments, processes, [(path, writer) for path, _, _, writer in work])
     for path, _, _, writer in work:
@@ -108,7 +110,7 @@ def make_teacher(cfg: DictConfig, run: str, data: Any) -> Any:
     return net.eval().requires_grad_(False)
 
 
-def files(teacher: Any, cfg: DictConfig, data: Any, folder: Path, parts: Sequence[str]) -> Iterator[tuple]:
+def files(teacher: Any, cfg: DictConfig, data: Any, folder: Path, parts: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Path, method, part and writer of every file of maps that a run with this config reads."""
     from zoomexp.relevance.extraction import map_file, writer_for
 

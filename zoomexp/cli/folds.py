@@ -13,6 +13,7 @@ out_of_fold.csv      each image's file, class, prediction and confidence, by the
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +23,9 @@ from zoomexp.cli.script_options import split
 from zoomexp.errors import InputError
 from zoomexp.results.folds import fold_runs, fold_table, joined_predictions
 from zoomexp.results.prediction_table import write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPTIONS = {"run": "", "out": ""}
 
@@ -48,11 +52,11 @@ def main(arguments: Sequence[str]) -> None:
     print(out / "folds.csv", out / "out_of_fold.csv", sep="\n")
 
 
-def show(table) -> None:
+def show(table: "pd.DataFrame") -> None:
     """Print the table."""
     shown = Table(box=None, pad_edge=False)
     for name in table:
-        shown.add_column(name.removeprefix("test/"))
+        shown.add_column(str(name).removeprefix("test/"))
     for row in table.itertuples(index=False):
         shown.add_row(row[0], *("-" if value != value else f"{value:.2f}" for value in row[1:]))
     Console(width=None if sys.stdout.isatty() else 200).print(shown)

@@ -73,7 +73,7 @@ def _behind(runs: Mapping[str, Run], table: Table) -> list[Any]:
     from wandb_workspaces import expr
 
     groups = {name: labels_of(run).group for name, run in runs.items()}
-    task = get_class(next(iter(runs.values())).cfg.task._target_)
+    task: Any = get_class(next(iter(runs.values())).cfg.task._target_)
     keys = [column.key.removeprefix("test/") for column in table.columns if column.key.startswith("test/")]
     shown = [one for key in keys if (one := find(key, task.quantities))]
     chosen = wr.Runset(name="runs", filters=[expr.Metric("Group").isin(sorted(set(groups.values())))])

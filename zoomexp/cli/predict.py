@@ -23,6 +23,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -31,6 +32,9 @@ from zoomexp.atomic_file import writing
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.run.explain import building
+
+if TYPE_CHECKING:
+    from zoomexp.prediction.predictor import Predictor
 
 OPTIONS = {
     "run": "", "images": "", "top": "5", "maps": "false", "out": "", "batch_size": "32", "device": "auto",
@@ -77,7 +81,7 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def predicted(predictor: object, files: Sequence[Path], top: int, batch_size: int) -> tuple[list, list]:
+def predicted(predictor: "Predictor", files: Sequence[Path], top: int, batch_size: int) -> tuple[list[Any], list[Any]]:
     """The predictions, and the files that could not be read; shows how far it is and how long it still takes."""
     from zoomexp.prediction.predictor import LeftOut
 
@@ -88,7 +92,7 @@ def predicted(predictor: object, files: Sequence[Path], top: int, batch_size: in
     return [one for one in found if not isinstance(one, LeftOut)], left_out
 
 
-def write(out: Path, options: dict[str, str], predictor: object, found: list, left_out: list) -> None:
+def write(out: Path, options: dict[str, str], predictor: "Predictor", found: list[Any], left_out: list[Any]) -> None:
     """Write the files."""
     from zoomexp.prediction.writing import write_csv, write_json, write_maps
 

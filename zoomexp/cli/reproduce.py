@@ -92,7 +92,7 @@ def named(wanted: Sequence[str]) -> list[str]:
     """
     if not wanted:
         raise InputError("table: must be given, for example table=cnntention/mnist; --list shows them all")
-    known, found = table_names(CONFIGS / "table"), {}
+    known, found = table_names(CONFIGS / "table"), dict[str, None]()
     for pattern in wanted:
         names = fnmatch.filter(known, pattern) if set(pattern) & set("*?[") else [pattern]
         if not names:

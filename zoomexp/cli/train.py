@@ -1,6 +1,7 @@
 """Train, test and record one experiment: `zoomexp train attention=loupe backbone=resnet20`; `--help` lists it all."""
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,11 +19,11 @@ def job(cfg: DictConfig) -> None:
     from zoomexp.run.experiment import run_all
     from zoomexp.run.interruption import stopping_in_order
 
-    given = HydraConfig.get()
-    overrides = OmegaConf.to_container(given.overrides.task)  # as typed: an override may hold an interpolation
-    choices = OmegaConf.to_container(given.runtime.choices)
+    given: Any = HydraConfig.get()
+    overrides: Any = OmegaConf.to_container(given.overrides.task)  # as typed: an override may hold an interpolation
+    choices: Any = OmegaConf.to_container(given.runtime.choices)
 
-    def train() -> dict:
+    def train() -> dict[str, Any]:
         return run_all(with_needs(cfg, choices, overrides))
 
     with stopping_in_order():

@@ -21,10 +21,11 @@ Grad-CAM explains the true class, or the class that the run predicts where the t
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from rich.console import Console
 from rich.status import Status
@@ -44,10 +45,10 @@ class LoadedRun:
 
     option: str
     folder: Path
-    network: object
-    data: object
+    network: Any
+    data: Any
 
-    def predictions(self) -> Mapping:
+    def predictions(self) -> Mapping[str, Any]:
         """The arrays of `predictions.npz`.
 
         Raises:
@@ -163,7 +164,7 @@ def weights_of(option: str, folder: Path, evaluate: str, start: str | None) -> P
     raise InputError(f"{option}={folder}: has no checkpoint ({' or '.join(f'checkpoints/{f.name}' for f in files)})")
 
 
-def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) -> list[int | Path]:
+def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) -> Sequence[int | Path]:
     """Which images are asked for: numbers in the test split, or paths."""
     from zoomexp.analysis.changed import changed, spread
     from zoomexp.results.prediction_table import worst
@@ -176,14 +177,14 @@ def wanted(run: LoadedRun, baseline: LoadedRun | None, images: str, count: int) 
             raise InputError("images=worst: the run gets all test images right; name images by number")
         return names
     if images == "changed":
-        return changed(baseline.predictions(), run.predictions(), count, run.main())
+        return changed(cast(LoadedRun, baseline).predictions(), run.predictions(), count, run.main())
     if not images:
         return spread(run.data.part("test").index, count)
-    names = [name.strip() for name in images.split(",") if name.strip()]
-    return [one for name in names for one in _named(name, count)]
+    given = [name.strip() for name in images.split(",") if name.strip()]
+    return [one for name in given for one in _named(name, count)]
 
 
-def _named(name: str, count: int) -> list[int | Path]:
+def _named(name: str, count: int) -> Sequence[int | Path]:
     """A number in the test split, an image file, or the first `count` images in a folder and below it, by name."""
     from zoomexp.prediction.finding import image_files
 
@@ -192,11 +193,11 @@ def _named(name: str, count: int) -> list[int | Path]:
     return image_files(name)[:count] if Path(name).is_dir() else [Path(name)]
 
 
-def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[tuple]:
+def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[tuple[Any, Any]]:
     """One image as the run sees it and as the baseline does (None without one); empty, and said, if unreadable."""
     from zoomexp.analysis.reading import of_file, of_test_split
 
-    reader = of_file if isinstance(name, Path) else of_test_split
+    reader: Callable[..., Any] = of_file if isinstance(name, Path) else of_test_split
     try:
         ours = reader(run.data, name)
         theirs = reader(baseline.data, name) if baseline else None
@@ -204,11 +205,14 @@ def read(run: LoadedRun, baseline: LoadedRun | None, name: int | Path) -> list[t
         sys.stderr.write(f"left out: {error}\n")
         return []
     if theirs and theirs.label != ours.label:
-        raise InputError(f"baseline={baseline.folder}: its test image {name} is another; name a run on the same data")
+        folder = cast(LoadedRun, baseline).folder
+        raise InputError(f"baseline={folder}: its test image {name} is another; name a run on the same data")
     return [(ours, theirs)]
 
 
-def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], sheet: Path, status: Status) -> list[Path]:
+def draw(
+    run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple[Any, Any]], sheet: Path, status: Status
+) -> list[Path]:
     """Draw all pictures, the main one as `sheet`, the others beside it, and show how far it is; returns the files."""
     import torch
 
@@ -218,15 +222,17 @@ def draw(run: LoadedRun, baseline: LoadedRun | None, pairs: list[tuple], sheet: 
     from zoomexp.tokens.zoomer import Zoomer
     from zoomexp.tokens.zoomvit import ZoomViT
 
-    def one_by_one(which: int, name: str) -> Iterator:
+    def one_by_one(which: int, name: str) -> Iterator[Any]:
         for i, pair in enumerate(pairs, start=1):
             status.update(f"showing image {i} of {len(pairs)} to the {name}")
             yield pair[which]
 
     out, zooms = sheet.parent, isinstance(run.network, Zoomer | ZoomViT)
-    files = [zoom_sheet(run.network, one_by_one(0, "run's network"), out / "patch_map.png")] if zooms else []
+    files: list[Path | None] = (
+        [zoom_sheet(run.network, one_by_one(0, "run's network"), out / "patch_map.png")] if zooms else []
+    )
     if isinstance(run.network, Zoomer):
-        return files
+        return [file for file in files if file]
     ours = seen_by(run.network, one_by_one(0, "run's network"))
     theirs = seen_by(baseline.network, one_by_one(1, "baseline"), targets=ours.targets) if baseline else None
     status.update("drawing")

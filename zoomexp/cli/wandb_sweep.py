@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose
@@ -111,7 +111,7 @@ def values(override: Override) -> list[Any]:
     if not override.is_sweep_override():
         return [_value(override.value(), override.get_value_element_as_str())]
     texts = override.sweep_iterator(transformer=Transformer.encode)
-    return [_value(value, text) for value, text in zip(override.sweep_iterator(), texts, strict=True)]
+    return [_value(value, cast(str, text)) for value, text in zip(override.sweep_iterator(), texts, strict=True)]
 
 
 def _value(value: Any, text: str) -> Any:

@@ -6,7 +6,6 @@ Each is declared in `declared.CLASSIFICATION` under the same name.
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,7 +19,7 @@ from zoomexp.metrics.selection import risk_over_coverage
 
 def scores(num_classes: int) -> MetricCollection:
     """The metrics by key; each is updated with logits (B, K) and labels (B,), and shares are given in [0, 1]."""
-    metrics = {
+    metrics: dict[str, Metric | MetricCollection] = {
         "acc1": MulticlassAccuracy(num_classes, average="micro"),
         "acc5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
         "nll": LogLikelihood(),
@@ -85,7 +84,7 @@ class LogLikelihood(MeanMetric):
     def __init__(self) -> None:
         super().__init__(nan_strategy=float("nan"))  # "warn" would drop a NaN, and say so in every run that diverges
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
+    def update(self, logits: Tensor, labels: Tensor) -> None:  # type: ignore[override]  # other arguments by design
         """Add logits (B, K) of images with labels (B,)."""
         super().update(F.cross_entropy(logits.float(), labels, reduction="none"))
 
@@ -96,7 +95,7 @@ class Brier(MeanMetric):
     def __init__(self) -> None:
         super().__init__(nan_strategy=float("nan"))
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
+    def update(self, logits: Tensor, labels: Tensor) -> None:  # type: ignore[override]  # other arguments by design
         """Add logits (B, K) of images with labels (B,)."""
         super().update(brier(logits.float().softmax(1), labels))
 
@@ -105,7 +104,9 @@ class OfConfidence(Metric):
     """A measure of all images' confidences and of which are right, as a share: two numbers of each image are held."""
 
     full_state_update = False
-    measure: ClassVar[Callable[[np.ndarray, np.ndarray], float]]  # of (N,) and (N,), in percent
+    confidence: list[Tensor]
+    right: list[Tensor]
+    measure: ClassVar[Callable[..., float]]  # of (N,) and (N,), in percent
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -29,7 +29,7 @@ def parameters(net: nn.Module) -> dict[str, int]:
     return found if scorer is None else found | {"scorer_params": sum(p.numel() for p in scorer.parameters())}
 
 
-def macs(net: nn.Module, *inputs: Tensor) -> int:
+def macs(net: nn.Module, *inputs: Tensor | None) -> int:
     """Multiply-accumulates in one forward of an image (1, C, H, W): convolutions, linear layers, attention products.
 
     Attention runs unfused while it is counted: torch's counter does not know the fused kernel of the CPU. Parameters
@@ -63,5 +63,6 @@ def macs_over(net: nn.Module, examples: Sequence[Sequence[Tensor]]) -> dict[str,
     found = {"macs": mean(counts), "macs_spread": pstdev(counts)}
     if (scorer := protocols.scorer(net)) is not None:
         image, *maps = examples[0]
-        found["macs_scorer"] = macs(scorer, image, *(maps or [None]))
+        further: Sequence[Tensor | None] = maps or [None]
+        found["macs_scorer"] = macs(scorer, image, *further)
     return found

@@ -4,13 +4,15 @@ To add one that a task scores: its declaration here, in the task's list, and its
 task (`metrics.classification` for classifiers). A task of one's own may as well declare them in its own file.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from zoomexp.metrics.quantity import Quantity, find
 
-PERCENT = {"unit": "%", "bounds": (0.0, 100.0)}
-_share = partial(Quantity, **PERCENT)
-_score = partial(Quantity, **PERCENT, higher_is_better=True)
+PERCENT: dict[str, Any] = {"unit": "%", "bounds": (0.0, 100.0)}
+_share: Callable[..., Quantity] = partial(Quantity, **PERCENT)
+_score: Callable[..., Quantity] = partial(Quantity, **PERCENT, higher_is_better=True)
 
 LOSS = Quantity("loss", "loss", higher_is_better=False)
 ACC1 = _score("acc1", "top-1 accuracy", per_image=True, test="mcnemar", shown=True)

@@ -39,6 +39,8 @@ class Localisation(Metric):
     """
 
     full_state_update = False
+    totals: Tensor
+    counts: Tensor
 
     def __init__(self, radius: float = RADIUS) -> None:
         super().__init__()

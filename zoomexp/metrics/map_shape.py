@@ -63,4 +63,5 @@ def regions(maps: Tensor, share: float = 0.2) -> tuple[Tensor, Tensor]:
     highest = (cells >= lowest).view(maps.shape).cpu().numpy()
     counts = np.array([ndimage.label(chosen[0])[1] for chosen in highest])
     sizes = highest.mean(axis=(1, 2, 3)) / counts
-    return tuple(torch.as_tensor(values, dtype=torch.float32, device=maps.device) for values in (counts, sizes))
+    number, size = (torch.as_tensor(values, dtype=torch.float32, device=maps.device) for values in (counts, sizes))
+    return number, size

@@ -150,5 +150,9 @@ def find(full: str, declared: Iterable[Quantity]) -> Quantity | None:
 
 def _named(quantity: Quantity, key: str, more: str) -> Quantity:
     """A quantity taken at one place or epoch: no outcome of an image is kept of it."""
-    kept = {"unit": quantity.unit, "higher_is_better": quantity.higher_is_better, "decimals": quantity.decimals}
+    kept: dict[str, Any] = {
+        "unit": quantity.unit,
+        "higher_is_better": quantity.higher_is_better,
+        "decimals": quantity.decimals,
+    }
     return Quantity(key, f"{quantity.name}{more}", **kept, bounds=quantity.bounds)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = int | Sequence[int]  # of images in pixels: the side of squares, or height and width
-Grid = tuple[int, int]  # rows and columns of a map
+Grid = tuple[int, ...]  # rows and columns of a map
 POINTS = 64  # at least so many sample points a side stand for a map's area where discs are concerned
 
 
@@ -104,4 +104,4 @@ def sides(image_size: Size) -> tuple[int, int]:
     >>> sides(32), sides((6, 8))
     ((32, 32), (6, 8))
     """
-    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])

@@ -22,6 +22,7 @@ class Temperature(Metric):
     """
 
     full_state_update = False
+    sums: Tensor
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 COLUMNS = {"GMACs": "GMACs", "macs": "share of MACs", "ratio": "times as fast", "of_ideal": "of the ideal"}
 
@@ -19,6 +20,6 @@ def tokens_speed(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _table(rows: list[dict]) -> list[str]:
+def _table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [f"| method | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
     return lines + [f"| {row['name']} | {' | '.join(f'{row[key]:.2f}' for key in COLUMNS)} |" for row in rows]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scipy import stats
 
@@ -13,7 +13,8 @@ from zoomexp.results.derived import declared, value_of
 from zoomexp.results.statistics import mean_interval, p_text, size_needed
 
 if TYPE_CHECKING:
-    from zoomexp.results.table import Table
+    from zoomexp.results.filling import RunResult
+    from zoomexp.results.table import Row, Table
 
 HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED = "holds", "the opposite holds", "undecided", "not measured"
 MOST = 1_000_000  # images or seeds that are counted
@@ -88,7 +89,7 @@ class Judgement:
         return f"{said}{measured}{self.verdict}{test}{needed}."
 
 
-def judged(claim: Claim, runs: Mapping[str, Sequence], reported: float | None = None) -> Judgement:
+def judged(claim: Claim, runs: Mapping[str, Sequence["RunResult"]], reported: float | None = None) -> Judgement:
     """What the runs say of a claim.
 
     Where the quantity declares a test on images, the same test images decide (see `comparison`); else the seeds that
@@ -125,13 +126,15 @@ def claims_of(table: "Table") -> list[tuple[Claim, float | None]]:
 
 
 def _apart(table: "Table", claim: Claim) -> float | None:
-    values = [table.row(name).reported.get(claim.column) for name in (claim.better, claim.than)]
-    return None if None in values else values[0] - values[1]
+    first, second = (table.row(name).reported.get(claim.column) for name in (claim.better, claim.than))
+    return None if first is None or second is None else first - second
 
 
-def _reported_order(table: "Table", row) -> tuple[Claim, float] | None:
+def _reported_order(table: "Table", row: "Row") -> tuple[Claim, float] | None:
     baseline = table.baseline_of(row)
-    for column in table.columns if baseline else ():
+    if baseline is None:
+        return None
+    for column in table.columns:
         pair = Claim(row.name, baseline.name, column.key)
         apart = _apart(table, pair)
         if apart and column.key.startswith("test/") and column.higher_is_better is not None:
@@ -140,7 +143,7 @@ def _reported_order(table: "Table", row) -> tuple[Claim, float] | None:
     return None
 
 
-def _by_seeds(unknown: Judgement, one: Sequence, other: Sequence) -> Judgement:
+def _by_seeds(unknown: Judgement, one: Sequence["RunResult"], other: Sequence["RunResult"]) -> Judgement:
     column = unknown.claim.column
     values = [{run.seed: value_of(column, run.metrics, run.cost) for run in side} for side in (one, other)]
     pairs = [(values[0][seed], values[1][seed]) for seed in values[0] if seed in values[1]]
@@ -148,7 +151,8 @@ def _by_seeds(unknown: Judgement, one: Sequence, other: Sequence) -> Judgement:
     if len(differences) < 2:
         return replace(unknown, verdict=NO_PAIR)
     interval = mean_interval(differences)
-    low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
+    half = cast(float, interval.half_width)
+    low, high = interval.mean - half, interval.mean + half
     verdict = _verdict(unknown, interval.mean, low * high > 0)
     found = replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
     return replace(found, needed=_needed(found, found.seeds, stats.t.ppf(0.975, found.seeds - 1), "seeds"))
@@ -165,7 +169,7 @@ def _needed(found: Judgement, now: int, quantile: float, what: str) -> str:
     """
     if found.verdict != UNDECIDED or found.low is None or not found.difference:
         return ""
-    deviation = (found.high - found.low) / 2 / quantile * now**0.5
+    deviation = (cast(float, found.high) - found.low) / 2 / quantile * now**0.5
     count = max(now + 1, size_needed(found.difference, deviation))
     told = f"{count:,}" if count <= MOST else f"more than {MOST:,}"
     return f"at a power of 80 % so small a difference takes {told} {what}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ def finished_run(folder: Path, compare: bool = True) -> RunResult | None:
     )
 
 
-def _changed(folder: Path, facts: dict) -> str | None:
+def _changed(folder: Path, facts: dict[str, Any]) -> str | None:
     return changes(folder, facts) if has_origin(facts) else None
 
 

@@ -5,6 +5,7 @@ Several seeds of a system are averaged per image (of a measure that is no mean o
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import cast
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def compare(
 
 
 def _of_measure(quantity: Quantity, one: Sequence[Predictions], other: Sequence[Predictions]) -> PairedTest | None:
-    module, _, name = quantity.measure.rpartition(".")
+    module, _, name = cast(str, quantity.measure).rpartition(".")
     try:
         measure = getattr(import_module(module), name)
         return bootstrap_measure(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from zoomexp.metrics.declared import declaration
 from zoomexp.metrics.quantity import Quantity, find, key_of
@@ -11,7 +12,7 @@ Flat = Mapping[str, float]
 Formula = Callable[[Flat], float]
 ERRORS = (20, 15, 12, 10)  # percent, of the convergence table
 SHARES = (10, 30, 50, 70, 90, 100)  # percent of the epochs, of the error-by-epoch table
-ERROR = {"unit": "%", "higher_is_better": False, "bounds": (0.0, 100.0)}
+ERROR: dict[str, Any] = {"unit": "%", "higher_is_better": False, "bounds": (0.0, 100.0)}
 
 # Full name -> what it is, and how it follows.
 DERIVED: dict[str, tuple[Quantity, Formula]] = {
@@ -75,7 +76,7 @@ def value_of(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | Non
     >>> value_of("test/error1", {"test/acc1": 91.0}, {}), value_of("cost/params", {}, {"params": 10})
     (9.0, 10)
     """
-    flat = {**metrics, **{f"cost/{name}": value for name, value in cost.items()}}
+    flat: dict[str, Any] = {**metrics, **{f"cost/{name}": value for name, value in cost.items()}}
     flat = {name: value for name, value in flat.items() if isinstance(value, int | float)}
     if key in flat:
         return flat[key]
@@ -99,7 +100,7 @@ def from_history(accuracies: Sequence[float]) -> dict[str, float]:
     known = [epoch for epoch, accuracy in enumerate(accuracies) if not math.isnan(accuracy)]
     if not known:
         return {}
-    found = {"val/best_epoch": 1 + max(known, key=lambda epoch: accuracies[epoch])}
+    found: dict[str, int | None] = {"val/best_epoch": 1 + max(known, key=lambda epoch: accuracies[epoch])}
     found |= {f"val/epochs_to_error{error}": epochs_to_error(accuracies, error) for error in ERRORS}
     return {name: value for name, value in found.items() if value is not None}
 

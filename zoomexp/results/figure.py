@@ -1,6 +1,7 @@
 """A table's figure: one column against another, a point for each row, with intervals, rows of one series joined."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -8,9 +9,10 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from zoomexp.results.filling import Cell, FilledTable
+from zoomexp.results.table import Figure as TableFigure
 
 # Text stays text, and the same numbers give the same file.
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
 MARKERS = "os^Dv<>Pp*Xhd8"
 WIDE = 10  # the x axis is logarithmic where its largest value is more than so many times the smallest
 
@@ -33,7 +35,7 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
         for i, (name, points) in enumerate(measured.items()):
             _draw_series(axes, name, points, i)
         _label(axes, filled)
-        _scale(axes, [x.mean for points in measured.values() for x, _ in points])
+        _scale(axes, [cast(float, x.mean) for points in measured.values() for x, _ in points])
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None})
     return path
@@ -41,17 +43,18 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
 
 def series(filled: FilledTable) -> dict[str, list[tuple[Cell, Cell]]]:
     """Cells of x and y by series, those of each from the smallest x on."""
+    axes = cast(TableFigure, filled.figure)
     found: dict[str, list[tuple[Cell, Cell]]] = {}
     for row in filled.rows:
         cells = {cell.column.key: cell for cell in row.cells}
-        x, y = cells[filled.figure.x], cells[filled.figure.y]
+        x, y = cells[axes.x], cells[axes.y]
         if x.mean is not None and y.mean is not None:
             found.setdefault(row.name.partition(",")[0], []).append((x, y))
-    return {name: sorted(points, key=lambda point: point[0].mean) for name, points in found.items()}
+    return {name: sorted(points, key=lambda point: cast(float, point[0].mean)) for name, points in found.items()}
 
 
 def _draw_series(axes: Axes, name: str, points: list[tuple[Cell, Cell]], number: int) -> None:
-    xs, ys = [x.mean for x, _ in points], [y.mean for _, y in points]
+    xs, ys = [cast(float, x.mean) for x, _ in points], [cast(float, y.mean) for _, y in points]
     colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
     spread = [y.half_width or 0.0 for _, y in points]
     axes.errorbar(
@@ -61,7 +64,8 @@ def _draw_series(axes: Axes, name: str, points: list[tuple[Cell, Cell]], number:
 
 def _label(axes: Axes, filled: FilledTable) -> None:
     columns = {cell.column.key: cell.column for cell in filled.rows[0].cells}
-    for key, put in ((filled.figure.x, axes.set_xlabel), (filled.figure.y, axes.set_ylabel)):
+    keys = cast(TableFigure, filled.figure)
+    for key, put in ((keys.x, axes.set_xlabel), (keys.y, axes.set_ylabel)):
         unit = columns[key].unit
         put(f"{columns[key].name} ({unit})" if unit else columns[key].name)
     axes.set_title(f"{filled.title} [scale={filled.scale}]", wrap=True)

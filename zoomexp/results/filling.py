@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 from zoomexp.errors import InputError
 from zoomexp.health.findings import CUT_OFF, IDLE, NOT_LEARNED
@@ -146,7 +147,7 @@ def half_a_unit(reported: float) -> float:
     >>> half_a_unit(91.4), half_a_unit(0.31), half_a_unit(1000)
     (0.05, 0.005, 0.5)
     """
-    return 0.5 * 10.0 ** min(0, Decimal(str(reported)).as_tuple().exponent)
+    return 0.5 * 10.0 ** min(0, cast(int, Decimal(str(reported)).as_tuple().exponent))
 
 
 def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_sha: str) -> FilledTable:
@@ -193,10 +194,11 @@ def _cell(
     if not results or None in measured:
         missing = NO_REPORTED if reported is None else NOT_COMPARABLE + NOT_RECORDED
         return Cell(column, reported, missing if results else NOT_RUN)
-    interval = mean_interval(measured)
+    values = cast(list[float], measured)
+    interval = mean_interval(values)
     stale = any(is_stale(result, git_sha) for result in results)
     mark = _mark(results)
-    text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, measured, reason)
+    text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, values, reason)
     return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, *found, mark)
 
 

@@ -40,9 +40,9 @@ def claim_lines(tables: Sequence[FilledTable]) -> list[ClaimLine]:
     return [_line(table, one) for table in tables for one in table.judgements]
 
 
-def counts(lines: Sequence[ClaimLine]) -> dict[str, Counter]:
+def counts(lines: Sequence[ClaimLine]) -> dict[str, Counter[str]]:
     """Paper -> how many of its claims have which verdict."""
-    found: dict[str, Counter] = {}
+    found: dict[str, Counter[str]] = {}
     for line in lines:
         found.setdefault(line.paper, Counter())[line.verdict] += 1
     return found

@@ -178,8 +178,8 @@ def _named_runs(node: Any, root: str | None, outputs: Path) -> Any:
         return node
     node = node.removeprefix(f"{root}/")
     match = RUN_FOLDER.match(node)
-    known = match and hash_of(outputs / match[0])
-    return f"{match[1]}{known}{node[match.end() :]}" if known else node
+    known = hash_of(outputs / match[0]) if match else None
+    return f"{match[1]}{known}{node[match.end() :]}" if match and known else node
 
 
 def _without_nothing(group: Any) -> Any:
@@ -208,7 +208,7 @@ def _without_defaults(node: Any) -> Any:
 
 def without_old_names(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node without what says its defaults as they were said before (ONCE), if it says all of it."""
-    once = ONCE.get(node.get("_target_"), {})
+    once = ONCE.get(node.get("_target_", ""), {})
     return {key: value for key, value in node.items() if not (once.items() <= node.items() and key in once)}
 
 

@@ -59,7 +59,8 @@ def changes(folder: Path, facts: Mapping[str, Any], look_at_arrays: bool = False
         facts: its record.
         look_at_arrays: compare data that are no image files, too; they have to be read for it.
     """
-    identity = facts.get("identity") if isinstance(facts.get("identity"), Mapping) else {}
+    held = facts.get("identity")
+    identity: Mapping[str, Any] = held if isinstance(held, Mapping) else {}
     found = [told_code(folder)]
     if identity.get("files") or _compares_data(identity, look_at_arrays):  # else its config need not be read
         try:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table as RichTable
 
@@ -90,7 +91,7 @@ def log_to_wandb(filled: FilledTable, output_dir: Path, settings: Sequence[str])
 
     from zoomexp.run.wandb_offline import check_mode, defaults
 
-    given = {name: typed.get(f"logger.{name}", value) for name, value in defaults().items()}
+    given: dict[str, Any] = {name: typed.get(f"logger.{name}", value) for name, value in defaults().items()}
     check_mode(given["mode"])
     paper = filled.name.partition("/")[0]
     tags = [f"table:{filled.name}", f"scale:{filled.scale}"]

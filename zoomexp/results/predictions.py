@@ -6,9 +6,10 @@ the rows of all its objects one image after the other, and `<name>.lengths`, (N,
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Predictions(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 
     def __len__(self) -> int:
@@ -79,6 +80,7 @@ def save_predictions(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
     """Write `folder/predictions.npz`, the images in the order of their `index`."""
     ordered = Predictions(arrays).drawn(np.argsort(arrays["index"], kind="stable"))
     content = io.BytesIO()
-    np.savez_compressed(content, **{name: ordered[name] for name in arrays})
+    kept: dict[str, Any] = {name: ordered[name] for name in arrays}
+    np.savez_compressed(content, **kept)
     with atomic_file(folder / FILE) as partial:
         partial.write_bytes(content.getbuffer())

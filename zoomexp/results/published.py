@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -161,7 +161,7 @@ def _packed(predictions: Predictions, outcomes: Collection[str] | None) -> bytes
         elif array == "index" or (array not in SAID if outcomes is None else array in outcomes or array != name):
             kept[name] = values
     content = io.BytesIO()
-    np.savez(content, **kept)
+    np.savez(content, **cast(dict[str, Any], kept))
     return content.getvalue()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -153,8 +154,8 @@ def _measured(cell: Cell, number: Callable[[float], str]) -> str:
 def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | None) -> str:
     """Fills a template; HTML is escaped by Jinja2 itself, the other forms by `escape` as a filter named `e`."""
     loader = FileSystemLoader(TEMPLATES, encoding="utf-8")
-    trim = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    marks = {"variable_start_string": "<<", "variable_end_string": ">>"} if escape else {}
+    trim: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    marks: dict[str, Any] = {"variable_start_string": "<<", "variable_end_string": ">>"} if escape else {}
     marks |= {"block_start_string": "<%", "block_end_string": "%>"} if escape else {}
     page = Environment(autoescape=escape is None, loader=loader, undefined=StrictUndefined, **trim, **marks)
     if escape:

@@ -19,7 +19,7 @@ COSTS = ("cost/params", "cost/macs_m", "cost/train_s", "cost/img_per_s")
 def differences(one: RecordedRun, other: RecordedRun) -> dict[str, tuple[str, str]]:
     """Option -> its value in both, of the options that decide numbers; "-" where a run has no such option."""
     sides = [_options(run) for run in (one, other)]
-    pairs = {name: tuple(side.get(name, "-") for side in sides) for name in {**sides[0], **sides[1]}}
+    pairs = {name: (sides[0].get(name, "-"), sides[1].get(name, "-")) for name in {**sides[0], **sides[1]}}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -51,11 +51,11 @@ def score_table(one: RecordedRun, other: RecordedRun) -> Table:
         table.add_column(escape(name), justify="left" if name in ("quantity", "on the same test images") else "right")
     records = [one.facts, other.facts]
     for full, quantity in (overview(records) | {name: meaning(name, records) for name in COSTS}).items():
-        values = [run.value(full) for run in (one, other)]
-        if values == [None, None]:
+        first, second = one.value(full), other.value(full)
+        if first is None and second is None:
             continue
-        texts = ["-" if value is None else quantity.number(value) for value in values]
-        apart = "" if None in values else f"{values[1] - values[0]:+,.{quantity.places(values[1])}f}"
+        texts = ["-" if value is None else quantity.number(value) for value in (first, second)]
+        apart = "" if first is None or second is None else f"{second - first:+,.{quantity.places(second)}f}"
         table.add_row(escape(quantity.title), *texts, apart, paired_text(full, one, other))
     return table
 

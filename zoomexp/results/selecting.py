@@ -34,7 +34,7 @@ class Condition:
         >>> [Condition("seed", "=", "0,1").fits({"seed": 1}), Condition("test/acc1", ">", "90").fits({"test/acc1": 9})]
         [True, False]
         """
-        held = facts.get(self.name)
+        held: Any = facts.get(self.name)
         if self.sign in ORDERS:
             return _is_number(held) and ORDERS[self.sign](held, float(self.value))
         return (self.sign == "=") is any(_alike(held, wanted.strip()) for wanted in self.value.split(","))

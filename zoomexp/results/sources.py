@@ -105,8 +105,9 @@ def file_of(name: str) -> Path | None:
     except (ImportError, ValueError, AttributeError):  # a name in a module, or one that is not there
         return None
     path = Path(spec.origin) if spec and spec.origin and spec.has_location else None
-    found = path is not None and path.suffix == ".py" and path.is_file()
-    return path if found and (top == "zoomexp" or not _is_library(path)) else None
+    if path is None or path.suffix != ".py" or not path.is_file():
+        return None
+    return path if top == "zoomexp" or not _is_library(path) else None
 
 
 @lru_cache

@@ -185,12 +185,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     >>> holm([0.01, None, 0.04, 0.03])  # 3 * 0.01, -, max(2 * 0.03, 0.04), 2 * 0.03
     [0.03, None, 0.06, 0.06]
     """
-    known = [i for i, p in enumerate(p_values) if p is not None]
-    if any(not 0 <= p_values[i] <= 1 for i in known):
+    known = {i: p for i, p in enumerate(p_values) if p is not None}
+    if any(not 0 <= p <= 1 for p in known.values()):
         raise InputError("p_values: every p value must lie in [0, 1]")
     adjusted, running = list(p_values), 0.0
-    for rank, i in enumerate(sorted(known, key=lambda i: p_values[i])):
-        running = max(running, min(1.0, (len(known) - rank) * p_values[i]))
+    for rank, i in enumerate(sorted(known, key=lambda i: known[i])):
+        running = max(running, min(1.0, (len(known) - rank) * known[i]))
         adjusted[i] = running
     return adjusted
 

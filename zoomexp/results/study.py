@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from zoomexp.metrics.declared import DECLARED
 from zoomexp.metrics.quantity import Quantity, find
 from zoomexp.results.statistics import mean_interval
 from zoomexp.results.stored import facts_if_finished
 
-SCORES = {f"test/{score}": find(score, DECLARED) for score in ("acc1", "pointing_game")}
+SCORES = {f"test/{score}": cast(Quantity, find(score, DECLARED)) for score in ("acc1", "pointing_game")}
 
 
 @dataclass(frozen=True)

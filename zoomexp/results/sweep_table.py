@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 
@@ -71,7 +71,7 @@ def sweep_table(jobs: Sequence[Job], width: int = 100) -> Table:
     """
     rows = _rows(jobs)
     varying = _varying(rows)
-    quantities = _main_first(overview(jobs), jobs) | {name: declared(name) for name in SHOWN_COST}
+    quantities = _main_first(overview(jobs), jobs) | {name: cast(Quantity, declared(name)) for name in SHOWN_COST}
     seeds = any(len(row.jobs) > 1 for row in rows)
     unfinished = any(row.status != FINISHED for row in rows)
     headings = ["job", *varying, *(["seeds"] if seeds else []), *(["status"] if unfinished else [])]
@@ -96,7 +96,7 @@ def told_jobs(jobs: Sequence[Job]) -> list[str]:
 
 
 def _rows(jobs: Sequence[Job]) -> list[Row]:
-    found: dict[tuple, list[Job]] = {}
+    found: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         values = dict(override.lstrip("+").partition("=")[::2] for override in job["overrides"])
         found.setdefault(tuple((name, value) for name, value in values.items() if name != "seed"), []).append(job)

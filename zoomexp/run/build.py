@@ -1,12 +1,16 @@
 """From a run's config to the objects it describes: with `compose` the one place that sees Hydra's configs."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from zoomexp.errors import InputError
+
+if TYPE_CHECKING:
+    from zoomexp.run.out_of_memory import Built
 
 COMPILE_MODES = ("reduce-overhead", "max-autotune")
 
@@ -25,7 +29,7 @@ def _check_targets(node: Any) -> None:
     if not isinstance(node, DictConfig) or "_target_" in node or not node:
         return
     group = node._get_full_key(None)
-    for name in node:
+    for name in cast(Iterable[str], node):
         unknown = OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)
         if unknown or not isinstance(child := node[name], DictConfig):
             allowed = f"none, unless {group}._target_ names a class or function to call"
@@ -33,7 +37,7 @@ def _check_targets(node: Any) -> None:
         _check_targets(child)
 
 
-def build(cfg: DictConfig, folder: Path) -> tuple:
+def build(cfg: DictConfig, folder: Path) -> "Built":
     """The trainer that will write into `folder`, the task around its network and the data module, ready to run.
 
     Raises:
@@ -50,7 +54,7 @@ def build(cfg: DictConfig, folder: Path) -> tuple:
     data = make(cfg.relevance)(data=data) if cfg.relevance else data
     data.prepare_data()
     data.setup("fit")
-    parts = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
+    parts: dict[str, Any] = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
     net, freezing = network(cfg, shape_of(data)), make(cfg.train)
     if freezing:
         freezing.prepare(net)
@@ -77,7 +81,7 @@ def check_ahead(cfg: DictConfig, folder: Path) -> None:
     prepare(cfg.seed, cfg.evaluate, cfg.trainer.on_oom, cfg.trainer.flush_denormal)
     for name in ("loss", "mixing"):
         make(cfg[name])
-    stand_in = Linear(1, 1)
+    stand_in: Any = Linear(1, 1)
     stand_in.group_matcher, stand_in.get_classifier = lambda coarse: {"stem": "^weight"}, lambda: stand_in
     optimizer = make(cfg.optimizer)(stand_in)
     if cfg.scheduler:
@@ -113,7 +117,7 @@ def _trainer(cfg: DictConfig, folder: Path) -> Any:
     from zoomexp.run.stopping import Stopping
     from zoomexp.run.trainer_options import check_trainer
 
-    check_trainer(OmegaConf.to_container(cfg.trainer, resolve=True))
+    check_trainer(cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True)))
     options, named = cfg.trainer.copy(), {}
     callbacks = _callbacks(cfg)
     with open_dict(options):
@@ -143,10 +147,10 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     return [Epochs(), *chosen.values(), LastCheckpoint()]
 
 
-def network(cfg: DictConfig, shape: dict[str, int]) -> Any:
+def network(cfg: DictConfig, shape: dict[str, Any]) -> Any:
     """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
     from zoomexp.model import build_model
 
     groups = ("attention", "tokens", "detector")  # old configs know fewer
-    parts = {name: make(cfg.get(name)) or None for name in groups}
+    parts: dict[str, Any] = {name: make(cfg.get(name)) or None for name in groups}
     return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)

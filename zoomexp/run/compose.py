@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -70,7 +70,7 @@ class Run:
             OmegaConfBaseException: If it is not whole for another reason.
         """
         try:
-            return OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=True)
+            return cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=True))
         except InterpolationKeyError:
             check_fit(self.cfg)
             raise
@@ -97,12 +97,13 @@ class Run:
             return []
         marked = self.composed.copy()
         marked.needs = {name: f"<run {name}>" for name in self.composed.needs}
-        plain = OmegaConf.to_container(marked, resolve=True)
+        plain: Any = OmegaConf.to_container(marked, resolve=True)
         found = _marks({key: node for key, node in plain.items() if key != "needs"})
         for name in reversed(self.needs):
             if name in found:  # its overrides may refer to those before it
                 marked.needs[name] = self.composed.needs[name]
-                found |= _marks(OmegaConf.to_container(marked.needs, resolve=True)[name])
+                needs: Any = OmegaConf.to_container(marked.needs, resolve=True)
+                found |= _marks(needs[name])
         return [need for name, need in self.needs.items() if name in found]
 
     def chain(self) -> Iterator["Run"]:
@@ -124,8 +125,8 @@ def compose_run(overrides: Sequence[str]) -> Run:
 def _composed(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     """The config of these overrides, and the choices of its groups."""
     cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices
+    choices: Any = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), choices
 
 
 def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str]) -> Run:

@@ -3,23 +3,23 @@
 import os
 import resource
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 
 from zoomexp import protocols
+from zoomexp.data_protocols import RunData
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.metrics.targets import sides
 from zoomexp.results.provenance import processor
 from zoomexp.run.denormals import flushes_denormals
+from zoomexp.tasks.training import TrainedModel
 
 COUNTED = 64  # test images over which the work of a network that chooses its tokens is averaged
 
 
-def run_cost(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, history: list[dict[str, Any]]
-) -> dict[str, Any]:
+def run_cost(trainer: pl.Trainer, task: TrainedModel, data: RunData, history: list[dict[str, Any]]) -> dict[str, Any]:
     """What the run took: counts of the model, time and speed of training, memory, and on what.
 
     `peak_mib` is the GPU's peak allocation in this run, or the process's peak resident memory on a CPU (in a multirun
@@ -31,7 +31,7 @@ def run_cost(
     return {
         **parameters(task.model),
         **count_macs(task, data),
-        "insertion_sites": task.model.insertion_sites,
+        "insertion_sites": cast(protocols.HasInsertions, task.model).insertion_sites,
         "train_s": round(seconds, 3),
         "img_per_s": round(images / seconds, 3) if seconds else None,
         "batch": data.batch_size,
@@ -52,13 +52,13 @@ def instruction_set() -> str:
     return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
 
 
-def count_macs(task: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+def count_macs(task: TrainedModel, data: RunData) -> dict[str, float]:
     """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
     like = next(task.model.parameters())  # in single precision, or whatever else trainer.precision made of it
     if not protocols.chooses_tokens(task.model):
         return {"macs": macs(task.model, like.new_zeros(1, data.channels, *sides(data.image_size)))}
     batch = next(iter(data.test_dataloader()))
-    inputs = [batch[name][:COUNTED].to(like).split(1) for name in task.model.inputs if name in batch]
+    inputs = [batch[name][:COUNTED].to(like).split(1) for name in protocols.reads(task.model) if name in batch]
     return macs_over(task.model, list(zip(*inputs, strict=True)))
 
 

@@ -8,7 +8,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from zoomexp.run.logged_epochs import log_earlier
 from zoomexp.scheduler import base_rate
+from zoomexp.tasks.contract import task_of
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 
 class Epochs(NoBatchHooks, pl.Callback):
@@ -45,7 +47,7 @@ class Epochs(NoBatchHooks, pl.Callback):
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
                 "epoch_s": round(seconds, 3),
-                "img_per_s": round(pl_module.meter.images * trainer.world_size / seconds, 3),
+                "img_per_s": round(task_of(pl_module).meter.images * trainer.world_size / seconds, 3),
                 "lr": self.lr,
                 **{name: float(value) for name, value in sorted(metrics_of(trainer).items())},
             }
@@ -75,7 +77,7 @@ def metrics_of(trainer: pl.Trainer) -> dict[str, Any]:
 
 def validated(trainer: pl.Trainer) -> bool:
     """Whether the epoch that ends was validated; a trainer without `Epochs` is taken to validate each."""
-    return all(callback.validated for callback in trainer.callbacks if isinstance(callback, Epochs))
+    return all(callback.validated for callback in callbacks_of(trainer) if isinstance(callback, Epochs))
 
 
 def latest(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -88,4 +90,4 @@ def latest(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def epochs_of(trainer: pl.Trainer) -> Epochs:
     """The one of a trainer; `zoomexp.run.build` puts it before all callbacks."""
-    return next(callback for callback in trainer.callbacks if isinstance(callback, Epochs))
+    return next(callback for callback in callbacks_of(trainer) if isinstance(callback, Epochs))

@@ -1,12 +1,14 @@
 """One experiment: built as its config says, trained, tested once, recorded; and before it those that it builds on."""
 
 from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger
 
 from zoomexp.arguments import one_of
+from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
 from zoomexp.results.origin import changes, origin_of
 from zoomexp.results.record import RunRecord
@@ -22,9 +24,10 @@ from zoomexp.run.out_of_memory import in_memory
 from zoomexp.run.recipe import missing
 from zoomexp.run.shown_results import declare, replay, show_results
 from zoomexp.run.sweep_agent import handed_out, not_of_the_job
+from zoomexp.tasks.training import TrainedModel
 
 
-def run_all(run: Run) -> dict:
+def run_all(run: Run) -> dict[str, Any]:
     """Do the runs that `run` needs, where they have not been done, and then `run`; returns its record's facts."""
     if run.used:
         with building():
@@ -37,7 +40,7 @@ def run_all(run: Run) -> dict:
     return experiment(run, rerun=run.cfg.rerun, stale=run.cfg.stale)
 
 
-def experiment(run: Run, rerun: bool = False, stale: str = "refuse") -> dict:
+def experiment(run: Run, rerun: bool = False, stale: str = "refuse") -> dict[str, Any]:
     """Build what the config says, train it, test it once and record it; returns the record's facts.
 
     Args:
@@ -72,8 +75,8 @@ def experiment(run: Run, rerun: bool = False, stale: str = "refuse") -> dict:
 
 def _fit_and_show(
     trainer: pl.Trainer,
-    task: pl.LightningModule,
-    data: pl.LightningDataModule,
+    task: TrainedModel,
+    data: RunData,
     *,
     loggers: list[Logger],
     record: RunRecord,

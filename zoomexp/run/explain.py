@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from zoomexp.errors import InputError
 from zoomexp.near import did_you_mean
@@ -75,7 +76,7 @@ def _without_paths(error: BaseException) -> str:
 def _choices(error: BaseException) -> list[str]:
     """What stands beside the config that is missing, or beside its folder if that is missing, too."""
     folders = [Path(path) for path in re.findall(r"path=file://([^\s,)]+)", str(error))]
-    group = Path(error.missing_cfg_file).parent
+    group = Path(cast(Any, error).missing_cfg_file).parent
     while group.name and not any((folder / group).is_dir() for folder in folders):
         group = group.parent
     beside = sorted(path for folder in folders for path in (folder / group).glob("*") if path.name != "shared")

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger
 from zoomexp import data_protocols
 from zoomexp.callbacks.effects import Effects
 from zoomexp.callbacks.gate_monitor import health_of
+from zoomexp.data_protocols import ListsImages, RunData
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
 from zoomexp.datasets.seeing import Seeing
@@ -28,12 +29,14 @@ from zoomexp.run.library_errors import named_errors
 from zoomexp.run.opening import say_opening
 from zoomexp.run.prepare import shape_of
 from zoomexp.run.stopping import placed
+from zoomexp.tasks.training import TrainedModel
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 
 def fit_and_test(
     trainer: pl.Trainer,
-    task: pl.LightningModule,
-    data: pl.LightningDataModule,
+    task: TrainedModel,
+    data: RunData,
     *,
     loggers: list[Logger],
     record: RunRecord,
@@ -45,23 +48,28 @@ def fit_and_test(
     """
     with placed(trainer), named_errors(trainer, task):
         started, trainer.loggers = time.perf_counter(), loggers
-        if lists_images := data_protocols.lists_images(data):
-            keep_inventory(data, record)
+        listed = data if data_protocols.lists_images(data) else None
+        if listed is not None:
+            keep_inventory(listed, record)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
-        weights, metrics, history = None, {}, []
+        weights: str | None = None
+        metrics: dict[str, float] = {}
+        history: list[dict[str, Any]] = []
         if evaluate == "start":
             say_opening(None, task, data, record)
         else:
             weights, metrics, history = fit(trainer, task, data, record, evaluate)
         test_started = time.perf_counter()
-        scores = trainer.test(task, datamodule=data, ckpt_path=weights, verbose=False, weights_only=True)[0]
+        scores = trainer.test(
+            task, datamodule=cast(pl.LightningDataModule, data), ckpt_path=weights, verbose=False, weights_only=True
+        )[0]
         test_s = time.perf_counter() - test_started
         predictions = gathered(task.predictions)
-        names = (data.classes, file_names(data)) if lists_images else ((), None)
+        names = (listed.classes, file_names(listed)) if listed is not None else ((), None)
         record.save_predictions(predictions, as_table(predictions, *names))
-        if lists_images:
-            tables, further = task.tables(predictions, data.classes)
+        if listed is not None:
+            tables, further = task.tables(predictions, listed.classes)
             record.save_tables(tables)
             metrics |= further
         speed = {"test_img_per_s": round(len(predictions["index"]) / test_s, 3)}
@@ -69,18 +77,18 @@ def fit_and_test(
         if (begun := getattr(task.model, "start_weights", None)) is not None:
             record.facts["start_weights"] = begun.source
         tested = weights and str(Path(weights).relative_to(record.folder))
-        known = {"quantities": entry(task.main, task.quantities)} | (_shown_to(data) if lists_images else {})
-        record.finish(metrics | scores, cost, weights=tested, shape=shape_of(data), **known)
+        known = {"quantities": entry(task.main, task.quantities)} | ({} if listed is None else _shown_to(listed))
+        record.finish({**metrics, **scores}, cost, weights=tested, shape=shape_of(data), **known)
         trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
 
 
-def _shown_to(data: pl.LightningDataModule) -> dict[str, Any]:
+def _shown_to(data: ListsImages) -> dict[str, Any]:
     """What is needed to name images of no data set: the classes' names, and how an image becomes an input."""
     seeing = {"seeing": Seeing.of_data(data).facts()} if hasattr(data, "mean") else {}  # a user's own may not say
     return {"classes": list(data.classes)} | seeing
 
 
-def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
+def keep_inventory(data: ListsImages, record: RunRecord) -> None:
     """Record what the data set was found to hold; said once, too, where it is made of files, which may be missing."""
     found, again = inventory_of(data), "data" in record.facts
     record.keep_data(found.summary(), found.full())
@@ -89,30 +97,30 @@ def keep_inventory(data: pl.LightningDataModule, record: RunRecord) -> None:
         print(found.line().encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201
 
 
-def file_names(data: pl.LightningDataModule) -> dict[int, str] | None:
+def file_names(data: ListsImages) -> dict[int, str] | None:
     """The files of the test images by index; None where they are no files."""
     files = data.part("test")
     if not isinstance(files, ImageFiles):
         return None
-    return {index: files.name(position) for position, index in enumerate(files.index.tolist())}
+    return {index: files.name(position) for position, index in enumerate(cast(np.ndarray, files.index).tolist())}
 
 
 def fit(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, record: RunRecord, evaluate: str
+    trainer: pl.Trainer, task: TrainedModel, data: RunData, record: RunRecord, evaluate: str
 ) -> tuple[str, dict[str, float], list[dict[str, Any]]]:
     """Train; returns the checkpoint to test, the latest metrics (and the best), and the history."""
     begun = to_resume(record.folder)
     say_opening(trainer, task, data, record, begun)
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=begun, weights_only=True)
+        trainer.fit(task, datamodule=cast(pl.LightningDataModule, data), ckpt_path=begun, weights_only=True)
     finally:
         record.facts["health"] = health_of(trainer)
     history = epochs_of(trainer).rows
     metrics = latest(history) | {"epochs": len(history)}
     best, last = best_of(trainer), record.folder / "checkpoints" / LAST
-    metrics |= next((callback.found for callback in trainer.callbacks if isinstance(callback, Effects)), {})
+    metrics |= next((callback.found for callback in callbacks_of(trainer) if isinstance(callback, Effects)), {})
     if best:
-        metrics[f"{best.monitor}_best"] = float(best.best_model_score)
+        metrics[f"{best.monitor}_best"] = float(cast(torch.Tensor, best.best_model_score))
     if evaluate == "best" and not best and first_process():
         sys.stderr.write("evaluate=best: no validated epoch was kept as the best; the last one is tested\n")
     weights = best.best_model_path if evaluate == "best" and best else str(last if last.exists() else begun)

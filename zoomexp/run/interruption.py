@@ -30,6 +30,7 @@ class Interrupted(SystemExit):
     `place` says where the same command goes on.
     """
 
+    code: int
     place = "after the last finished epoch"
 
     def __str__(self) -> str:

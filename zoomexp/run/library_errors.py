@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from zoomexp.errors import FaultError, InputError
 from zoomexp.run.explain import flat
 from zoomexp.run.faults import as_fault
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 OURS = (str(Path(__file__).parents[1]),)
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
@@ -107,7 +108,7 @@ def _option(error: BaseException, trainer: pl.Trainer, task: pl.LightningModule)
 
 def _option_of(owner: object, trainer: pl.Trainer, task: pl.LightningModule) -> str | None:
     """The option that an object stands for; None if it stands for none."""
-    if isinstance(owner, pl.Callback) and owner in trainer.callbacks:
+    if isinstance(owner, pl.Callback) and owner in callbacks_of(trainer):
         return getattr(owner, "option", "callbacks")
     by_module = (option for begin, option in MODULES.items() if type(owner).__module__.startswith(begin))
     by_kind = (option for kind, option in OPTIONS.items() if isinstance(owner, kind))

@@ -34,7 +34,7 @@ def named(node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: Where something is no logger.
     """
-    below = {name: one for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
+    below: dict[str, Any] = {name: one for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
     rest = {name: one for name, one in node.items() if name not in below}
     if "_target_" in rest:
         return {**below, "logger": rest}

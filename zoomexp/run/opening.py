@@ -2,25 +2,28 @@
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
 
-from zoomexp.data_protocols import lists_images
+from zoomexp.data_protocols import RunData, lists_images
 from zoomexp.processes import first_process
+from zoomexp.protocols import HasInsertions
 from zoomexp.results.identity import chosen_name
 from zoomexp.results.record import RunRecord
 from zoomexp.results.summary import from_here
 from zoomexp.run.readiness import used
 from zoomexp.run.recipe import told
+from zoomexp.tasks.training import TrainedModel
 
 SPLITS = {"train": "to train on", "val": "to validate", "test": "to test"}
 
 
 def say_opening(
     trainer: pl.Trainer | None,
-    task: pl.LightningModule,
-    data: pl.LightningDataModule,
+    task: TrainedModel,
+    data: RunData,
     record: RunRecord,
     begun: Path | None = None,
 ) -> None:
@@ -36,7 +39,7 @@ def say_opening(
     if not first_process():
         return
     choices = record.facts["choices"]
-    sites = ", ".join(task.model.insertion_sites)
+    sites = ", ".join(cast(HasInsertions, task.model).insertion_sites)
     backbone, module = (chosen_name(group, record.config, choices) for group in ("backbone", "attention"))
     host = f"{module} after {sites} in {backbone}" if sites else backbone
     parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
@@ -55,7 +58,7 @@ def _epochs_done(checkpoint: Path) -> int:
     return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["epoch"] + 1
 
 
-def _epochs(trainer: pl.Trainer, data: pl.LightningDataModule) -> str:
+def _epochs(trainer: pl.Trainer, data: RunData) -> str:
     if trainer.max_steps > 0:
         return f"{trainer.max_steps} steps"
     batches = used(trainer.limit_train_batches, len(data.train_dataloader()))

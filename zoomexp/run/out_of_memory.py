@@ -7,14 +7,17 @@ weights of a batch) sees the smaller ones, so the numbers of a network with batc
 
 import sys
 from collections.abc import Callable
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
+from zoomexp.data_protocols import RunData
 from zoomexp.errors import FaultError
+from zoomexp.tasks.training import TrainedModel
 
-Built = tuple[pl.Trainer, pl.LightningModule, pl.LightningDataModule]
+Built = tuple[pl.Trainer, TrainedModel, RunData]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -61,8 +64,8 @@ def _attempt(build: Callable[[], Built], run: Callable[..., None], parts: int, o
         if reason := _why_not(more, trainer, on_oom):
             raise FaultError(f"out of memory with batches of {batch}; {reason}") from error
     sys.stderr.write(
-        f"out of memory with batches of {batch}: goes on with batches of {whole // more}, {more} to a step{left_out} "
-        f"(trainer.on_oom=fail would stop)\n"
+        f"out of memory with batches of {batch}: goes on with batches of {whole // cast(int, more)}, "
+        f"{more} to a step{left_out} (trainer.on_oom=fail would stop)\n"
     )
     return more
 
@@ -84,7 +87,7 @@ def smaller(batch: int, parts: int) -> int | None:
     return next((more for more in range(2 * parts, batch + 1) if batch % more == 0), None)
 
 
-def split_batches(trainer: pl.Trainer, data: pl.LightningDataModule, parts: int) -> None:
+def split_batches(trainer: pl.Trainer, data: RunData, parts: int) -> None:
     """Make each batch `parts` smaller ones and each step take as many: the same images in as many steps.
 
     A last batch that is not full (`drop_last=False`) is left out: its parts would not count as much as those of others.

@@ -3,15 +3,18 @@
 import logging
 import os
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 
 from zoomexp import data_protocols
 from zoomexp.backbones.start_weights import check_weights
+from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
 from zoomexp.run.denormals import flush_denormals
 from zoomexp.run.readiness import check_batches, check_training, check_validation
+from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.weights.checkpoint import load_weights, other_classes, read_checkpoint
 
@@ -44,8 +47,8 @@ def prepare(seed: int, evaluate: str, on_oom: str = "halve", flush_denormal: boo
 
 def check_ready(
     trainer: pl.Trainer,
-    task: pl.LightningModule,
-    data: pl.LightningDataModule,
+    task: TrainedModel,
+    data: RunData,
     checkpoint: str | None,
     evaluate: str,
 ) -> None:
@@ -55,15 +58,16 @@ def check_ready(
         InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
             there, batches that cannot be made, or scores of validation that there will not be.
     """
-    listed = data_protocols.lists_images(data)
+    listed = data if data_protocols.lists_images(data) else None
     if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
-    anew = listed and evaluate != "start" and other_classes(checkpoint, data.classes)
-    load_weights(task.model, checkpoint, data.num_classes if listed else None, new_head=anew)
+    anew = listed is not None and evaluate != "start" and other_classes(checkpoint, listed.classes)
+    load_weights(task.model, checkpoint, None if listed is None else listed.num_classes, new_head=anew)
     if "map" in task.inputs and not data_protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
     if hasattr(task.loss, "weigh"):
-        task.loss.weigh(np.bincount(data.part("train").labels, minlength=data.num_classes).tolist())
+        labels = cast(data_protocols.ListsImages, data).part("train").labels
+        cast(Any, task.loss).weigh(np.bincount(labels, minlength=data.num_classes).tolist())
     data.trainer = trainer  # says how many processes share the images
     check_batches("test", trainer.limit_test_batches, data.test_dataloader())
     if evaluate == "start":
@@ -75,6 +79,6 @@ def check_ready(
     check_validation(trainer, data, evaluate)
 
 
-def shape_of(data: pl.LightningDataModule) -> dict[str, int]:
+def shape_of(data: RunData) -> dict[str, Any]:
     """What a network must be built for."""
     return {"num_classes": data.num_classes, "in_chans": data.channels, "image_size": data.image_size}

@@ -10,10 +10,12 @@ hashed or recorded, so a run on another kind of processor is another run whereve
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from omegaconf import DictConfig
 
 INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as /proc/cpuinfo names them; the last is ARM's
+Choice = TypeVar("Choice", str, bool)
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -69,6 +71,6 @@ def _on_gpu(accelerator: str) -> bool:
     return torch.cuda.is_available()
 
 
-def _said(field: str, choice: str | bool, why: str) -> str | bool:
+def _said(field: str, choice: Choice, why: str) -> Choice:
     print(f"{field}=auto: {str(choice).lower()} ({why})", flush=True)  # noqa: T201
     return choice

@@ -1,11 +1,15 @@
 """Before a run begins: what its trainer and its data leave to train, validate and test on."""
 
 from collections.abc import Sized
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
+from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
+from zoomexp.tasks.training import TrainedModel
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 USES = {"train": "train on", "val": "validate on", "test": "test on"}
 
@@ -37,7 +41,7 @@ def check_batches(split: str, limit: float, batches: Sized) -> None:
         )
 
 
-def check_training(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule) -> None:
+def check_training(trainer: pl.Trainer, task: TrainedModel, data: RunData) -> None:
     """Refuse training without epochs or batches, and batches that cannot be mixed.
 
     Raises:
@@ -49,10 +53,10 @@ def check_training(trainer: pl.Trainer, task: pl.LightningModule, data: pl.Light
     check_batches("train", trainer.limit_train_batches, batches)
     if getattr(task, "mixing", None):
         for images in (data.batch_size // trainer.world_size, batches.smallest_batch):
-            task.mixing.check(images)
+            cast(Any, task).mixing.check(images)
 
 
-def check_validation(trainer: pl.Trainer, data: pl.LightningDataModule, evaluate: str) -> None:
+def check_validation(trainer: pl.Trainer, data: RunData, evaluate: str) -> None:
     """Refuse what wants scores of validation where no epoch has any.
 
     Raises:
@@ -67,17 +71,17 @@ def check_validation(trainer: pl.Trainer, data: pl.LightningDataModule, evaluate
     )
     if evaluate == "best":
         raise InputError(f"evaluate=best: {why}, so none is the best; choose evaluate=last")
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
-            raise InputError(f"{callback.option}.monitor={callback.monitor}: {why}")
+            raise InputError(f"{cast(Any, callback).option}.monitor={callback.monitor}: {why}")
 
 
-def _validates(trainer: pl.Trainer, data: pl.LightningDataModule) -> bool:
+def _validates(trainer: pl.Trainer, data: RunData) -> bool:
     """Whether a run means to validate an epoch: one is validated at its end, and `max_steps` may come before."""
     if trainer.limit_val_batches == 0 or len(data.val_dataloader()) == 0:
         return False
     epochs = trainer.max_epochs
     if trainer.max_steps > 0:
         batches = used(trainer.limit_train_batches, len(data.train_dataloader()))
-        epochs = min(epochs, trainer.max_steps // -(-batches // trainer.accumulate_grad_batches))
-    return epochs >= (trainer.check_val_every_n_epoch or 1)
+        epochs = min(cast(int, epochs), trainer.max_steps // -(-batches // trainer.accumulate_grad_batches))
+    return cast(int, epochs) >= (trainer.check_val_every_n_epoch or 1)

@@ -28,10 +28,10 @@ OF_KIND = {
 
 def fitted(
     cfg: DictConfig,
-    choices: Mapping[str, str],
+    choices: dict[str, str],
     overrides: Sequence[str],
     compose: Callable[[Sequence[str]], tuple[DictConfig, dict[str, str]]],
-) -> tuple[DictConfig, Mapping[str, str]]:
+) -> tuple[DictConfig, dict[str, str]]:
     """A run's config and choices under the recipe for its host and start: its own, or, unless one was typed, another.
 
     Raises:
@@ -46,7 +46,7 @@ def fitted(
         return cfg, choices
     fitting = choices["recipe"] if recipe.start == start else recipe.otherwise
     if typed("backbone.name", overrides):
-        fitting = OF_KIND.get(kind_of(cfg.backbone.get("name")), {}).get(start, fitting)
+        fitting = OF_KIND.get(kind_of(cfg.backbone.get("name")) or "", {}).get(start, fitting)
     return (cfg, choices) if fitting == choices["recipe"] else compose([*overrides, f"recipe={fitting}"])
 
 

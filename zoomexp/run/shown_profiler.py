@@ -21,7 +21,7 @@ def shown_profiler(name: str) -> Profiler:
         InputError: another one.
     """
     one_of("trainer.profiler", name, tuple(KINDS))
-    kind = KINDS[name]
+    kind: Any = KINDS[name]
 
     def describe(self: Profiler) -> None:
         """Write the report; afterwards an advanced one has forgotten it."""

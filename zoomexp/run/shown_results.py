@@ -1,10 +1,9 @@
 """What loggers are shown of a run when it is done: what its record holds; and all of it again, for a finished run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from zoomexp.health.findings import told
@@ -29,7 +28,7 @@ def declare(loggers: Iterable[Logger], quantities: Iterable[Quantity]) -> None:
             logger.declare(best)
 
 
-def show_results(loggers: Iterable[Logger], record: RunRecord, data: pl.LightningDataModule) -> None:
+def show_results(loggers: Iterable[Logger], record: RunRecord, data: Any) -> None:
     """Show what a run has measured once: metrics, cost; in W&B also tables and charts of its test images.
 
     Args:
@@ -45,7 +44,7 @@ def show_results(loggers: Iterable[Logger], record: RunRecord, data: pl.Lightnin
             logger.experiment.log(shown)
 
 
-def replay(loggers: Iterable[Logger], record: RunRecord, data: pl.LightningDataModule) -> None:
+def replay(loggers: Iterable[Logger], record: RunRecord, data: Any) -> None:
     """Show all of a finished run, as if it were done now: epochs, results, figures, what was found of its health.
 
     Args:
@@ -57,8 +56,8 @@ def replay(loggers: Iterable[Logger], record: RunRecord, data: pl.LightningDataM
         return
     rows = history_of(record)
     own = quantities_of(record.facts)
-    found = {declaration(name, own) for row in rows for name in row if name.startswith(SERIES)} - {None}
-    declare(loggers, found)
+    found = {declaration(name, own) for row in rows for name in row if name.startswith(SERIES)}
+    declare(loggers, {one for one in found if one is not None})
     log_epochs(loggers, rows)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
@@ -76,7 +75,7 @@ def history_of(record: RunRecord) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = pd.read_csv(path).to_dict("records")
-    return [{name: value for name, value in row.items() if not pd.isna(value)} for row in rows]
+    return [{str(name): value for name, value in row.items() if not pd.isna(value)} for row in rows]
 
 
 def measured_once(record: RunRecord) -> dict[str, float]:
@@ -87,7 +86,7 @@ def measured_once(record: RunRecord) -> dict[str, float]:
     return best_of_main(record) | once | figures
 
 
-def best_of_main(record: RunRecord) -> Mapping[str, float]:
+def best_of_main(record: RunRecord) -> dict[str, float]:
     """`val/<main>_best`, whatever the best epoch is chosen by: what sweeps look for."""
     name = f"val/{main_of(record.facts)}"
     quantity = declaration(name, quantities_of(record.facts))

@@ -51,7 +51,7 @@ def placed(trainer: pl.Trainer) -> Iterator[None]:
         yield
     except Interrupted as stopped:
         last = next((one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)), None)
-        epoch = last and last.next_epoch
+        epoch = last.next_epoch if last else None
         if epoch is not None:
             done = trainer.max_epochs and epoch >= trainer.max_epochs
             stopped.place = "with the test" if done else f"at epoch {epoch + 1} of {trainer.max_epochs}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any, cast
 
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import (
@@ -87,7 +88,7 @@ def _check_time(given: object) -> None:
         raise InputError(f"trainer.max_time={given!r} must be days:hours:minutes:seconds, for example 00:02:00:00")
 
 
-def _check_hardware(accelerator: str | int, devices: object) -> None:
+def _check_hardware(accelerator: object, devices: object) -> None:
     no_gpu = not (CUDAAccelerator.is_available() or MPSAccelerator.is_available())
     if accelerator in ("gpu", "cuda") and no_gpu:
         raise InputError(f"trainer.accelerator={accelerator}: no GPU here that PyTorch can use; allowed: cpu, auto")
@@ -115,4 +116,4 @@ def check_callbacks(callbacks: Mapping[str, object], logged: bool) -> None:
         for kind, instead in EXCLUDED_CALLBACKS.items():
             if isinstance(callback, kind):
                 raise InputError(f"callbacks.{name}: {kind.__name__} is not for a run: {instead}")
-        callback.option = f"callbacks.{name}"
+        cast(Any, callback).option = f"callbacks.{name}"

@@ -1,13 +1,13 @@
 """Tables, charts and pictures of a finished run in its W&B run: mistakes, confusion matrix, calibration, figures."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from zoomexp.data_protocols import lists_images
+from zoomexp.data_protocols import ShowsImages, lists_images
 from zoomexp.metrics.calibration import calibration_curve
 from zoomexp.results.prediction_table import worst
 from zoomexp.results.predictions import FILE, Predictions
@@ -34,7 +34,9 @@ def media(record: RunRecord, data: pl.LightningDataModule) -> dict[str, Any]:
     if len(classes) <= CLASSES:
         found["confusion"] = confusion(predictions, classes)
     chosen = worst(predictions, MISTAKES)
-    return found | ({"mistakes": mistakes(record, data, chosen)} if chosen and lists_images(data) else {})
+    return found | (
+        {"mistakes": mistakes(record, cast(ShowsImages, data), chosen)} if chosen and lists_images(data) else {}
+    )
 
 
 def figures(record: RunRecord) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def figures(record: RunRecord) -> dict[str, Any]:
     return {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(record.folder.glob("figures/*.png"))}
 
 
-def mistakes(record: RunRecord, data: pl.LightningDataModule, numbers: Sequence[int]) -> Any:
+def mistakes(record: RunRecord, data: ShowsImages, numbers: Sequence[int]) -> Any:
     """A table of test images, each with what the run said of it.
 
     Args:
@@ -58,7 +60,7 @@ def mistakes(record: RunRecord, data: pl.LightningDataModule, numbers: Sequence[
 
     told = pd.read_csv(record.folder / "predictions.csv").set_index("index")
     columns = [name for name in SHOWN if name in told]
-    rows = []
+    rows: list[Iterable[Any]] = []
     for number in numbers:
         pixels = of_test_split(data, number).pixels.permute(1, 2, 0).numpy()
         picture = wandb.Image((255 * pixels).round().astype(np.uint8))

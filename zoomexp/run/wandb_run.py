@@ -1,7 +1,7 @@
 """Lightning's W&B logger, with the axes that a run's numbers have: epochs, steps, or none."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -29,7 +29,7 @@ class WandbRun(WandbLogger):
         InputError: For another `log_model`.
     """
 
-    def __init__(self, *, save_dir: str = ".", log_model: bool | str = False, **options: Any) -> None:
+    def __init__(self, *, save_dir: str = ".", log_model: Literal["all"] | bool = False, **options: Any) -> None:
         if not isinstance(log_model, bool) and log_model != "all":
             raise InputError(f"logger.log_model={log_model!r} must be true, false or all")
         super().__init__(save_dir=save_dir, log_model=log_model, **options)

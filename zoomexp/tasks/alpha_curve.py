@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,19 +46,23 @@ class AlphaCurve(Classifier):
     def test_step(self, batch: Mapping[str, Tensor], number: int) -> None:
         """Score one batch at the model's own threshold, then at each of the others."""
         super().test_step(batch, number)
-        own = self.model.threshold
+        model = cast(ZoomViT, self.model)
+        own = model.threshold
         for name, threshold in self.thresholds.items():
-            self.model.threshold = threshold
+            model.threshold = threshold
             right = self.outputs(batch).argmax(1) == batch["label"]
-            self.at[_key("acc1", name)].update(100 * right.float())
-            self.at[_key("tokens", name)].update(self.model.lengths.float())
-        self.model.threshold = own
+            self._at("acc1", name).update(100 * right.float())
+            self._at("tokens", name).update(model.lengths.float())
+        model.threshold = own
+
+    def _at(self, kind: str, name: str) -> MeanMetric:
+        return cast(MeanMetric, self.at[_key(kind, name)])
 
     def on_test_epoch_end(self) -> None:
         """Log the split's scores, and the curve."""
         super().on_test_epoch_end()
         for kind in KINDS:
-            found = {name: self.at[_key(kind, name)].compute() for name in self.thresholds}
+            found = {name: self._at(kind, name).compute() for name in self.thresholds}
             self.log_dict({f"test/{kind}_at/{name}": value for name, value in found.items()})
             self.log(f"test/{kind}_over_alpha", torch.stack(list(found.values())).mean())
 

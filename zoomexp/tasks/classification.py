@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from zoomexp.arguments import one_of
 from zoomexp.errors import InputError
@@ -15,8 +15,10 @@ from zoomexp.insertion import attention_maps
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.metrics.classification import outcomes, scaled_scores, scores
 from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TEMPERATURE, TOKENS
+from zoomexp.metrics.quantity import Quantity
 from zoomexp.metrics.temperature import Temperature
 from zoomexp.protocols import (
+    ClassLoss,
     compares_boxes,
     compares_maps,
     further_logits,
@@ -29,6 +31,7 @@ from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.training import TrainedModel
+from zoomexp.tokens.ragged import Ragged
 
 TTA = ("none", "hflip")
 
@@ -58,10 +61,10 @@ class Classifier(TrainedModel):
             range or with a model that reads more of a batch than its images.
     """
 
-    quantities = CLASSIFICATION
+    quantities: ClassVar[tuple[Quantity, ...]] = CLASSIFICATION
     main = ACC1
 
-    def __init__(self, *, mixing: Callable | None = None, tta: str = "none", **common: Any) -> None:
+    def __init__(self, *, mixing: Callable[..., Any] | None = None, tta: str = "none", **common: Any) -> None:
         one_of("task.tta", tta, TTA)
         super().__init__(mixing=mixing, **common)
         if tta != "none" and tuple(self.inputs) != ("image",):
@@ -80,7 +83,7 @@ class Classifier(TrainedModel):
         """K."""
         return self.num_classes
 
-    def check(self, mixing: Callable | None) -> None:
+    def check(self, mixing: Callable[..., Any] | None) -> None:
         """See `Raises`."""
         if gives_maps(self.model):
             raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
@@ -140,7 +143,7 @@ class Classifier(TrainedModel):
                 )
             rows = logits.flatten(0, -2)
             repeated = targets.repeat_interleave(len(rows) // len(targets), dim=0)
-            terms[name] = weight * self.loss.compare(rows, repeated)
+            terms[name] = weight * cast(ClassLoss, self.loss).compare(rows, repeated)
         return terms
 
     def hits(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -150,7 +153,7 @@ class Classifier(TrainedModel):
 
     def score(self, split: str, outputs: Tensor, targets: Tensor, batch: Batch) -> None:
         """Add a batch to the split's scores; in the test to those of the maps, and to the tokens, too."""
-        self.scores[f"{split}_scores"].update(outputs, targets)
+        self._scores(split).update(outputs, targets)
         if split == "val":
             self.temperature.update(outputs, targets)
         if split == "test":
@@ -162,7 +165,7 @@ class Classifier(TrainedModel):
 
     def results(self, split: str) -> dict[str, Tensor]:
         """The split's scores."""
-        kept = self.scores[f"{split}_scores"]
+        kept = self._scores(split)
         found = {f"{split}/{key}": self.in_its_unit(key, value) for key, value in kept.compute().items()}
         kept.reset()
         if split == "val":
@@ -193,7 +196,10 @@ class Classifier(TrainedModel):
         """Take the temperature of these weights; None of those that were saved without one."""
         self.fitted = checkpoint.get(TEMPERATURE.key)
 
-    def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def _scores(self, split: str) -> MetricCollection:
+        return cast(MetricCollection, self.scores[f"{split}_scores"])
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor | Ragged]:
         """The labels, and what `metrics.classification.outcomes` keeps: (B,) each."""
         return {"label": targets, **outcomes(outputs, targets)}
 
@@ -201,7 +207,7 @@ class Classifier(TrainedModel):
         """Each class's scores, `classes`; the confusion matrix, `confusion` (rows: true); means over classes."""
         counts = confusion(predictions["label"], predictions["top1"], len(classes))
         table = class_table(counts, classes)
-        matrix = pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=classes).reset_index()
+        matrix = pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=list(classes)).reset_index()
         return {"classes": table, "confusion": matrix}, {f"test/{k}": v for k, v in class_scores(table).items()}
 
     def explained(self, batch: Batch) -> Tensor:

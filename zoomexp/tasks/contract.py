@@ -7,9 +7,10 @@ TrainedModel` does all of this but what is a task's own: `targets`, `score`, `re
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pandas as pd
+import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from zoomexp.metrics.quantity import Quantity
@@ -85,3 +86,8 @@ class Task(Protocol):
 
     def explained(self, batch: Batch) -> Tensor | None:
         """The class of each image that explanations are of, (B,) int64, if the outputs are logits (B, K); else None."""
+
+
+def task_of(pl_module: pl.LightningModule) -> Task:
+    """What Lightning hands to a callback, as the task that it is."""
+    return cast(Task, pl_module)

@@ -1,7 +1,7 @@
 """Training and testing an object detector (YOLOS; DETR's protocol): all boxes are scored, no suppression."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from zoomexp.metrics.detection import Precision, There, objects_by_class, said_o
 from zoomexp.protocols import compares_boxes, gives_boxes, mean_tokens
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.training import TrainedModel
+from zoomexp.tokens.ragged import Ragged
 
 
 class Detection(TrainedModel):
@@ -42,7 +43,7 @@ class Detection(TrainedModel):
         self.found = nn.ModuleDict({split: Precision() for split in ("val", "test")})
         self.tokens = MeanMetric()
 
-    def check(self, mixing: Callable | None) -> None:
+    def check(self, mixing: Callable[..., Any] | None) -> None:
         """See `Raises`."""
         if not gives_boxes(self.model):
             raise InputError("task=detection: the network says no boxes; choose detector=yolos")
@@ -81,19 +82,22 @@ class Detection(TrainedModel):
         size = batch.get("file_size", sizes_of(batch))
         self._scored = said_of(outputs, size), self.there(batch, size)
         self._names = {"image_id": batch["image_id"]} if "image_id" in batch else {}
-        self.found[split].update(*self._scored)
+        self._precision(split).update(*self._scored)
         if split == "test" and (tokens := mean_tokens(self.model, self.device)) is not None:
             self.tokens.update(tokens)
 
     def results(self, split: str) -> dict[str, Tensor]:
         """The split's scores."""
-        found = {f"{split}/{name}": value for name, value in self.found[split].compute().items()}
-        self.found[split].reset()
+        found = {f"{split}/{name}": value for name, value in self._precision(split).compute().items()}
+        self._precision(split).reset()
         if split == "test" and self.tokens.update_called:
             found[f"test/{TOKENS.key}"] = self.tokens.compute()
         return found
 
-    def outcomes(self, outputs: Detections, targets: Objects) -> dict[str, Tensor]:
+    def _precision(self, split: str) -> Precision:
+        return cast(Precision, self.found[split])
+
+    def outcomes(self, outputs: Detections, targets: Objects) -> dict[str, Tensor | Ragged]:
         """What `metrics.average_precision` takes AP of any images of; of the batch that was scored last.
 
         `boxes` (B, N, 4), `scores` and `labels` (B, N), `found` (B, N, 10), `objects` (B, K).
@@ -139,7 +143,7 @@ def _single(batch: Batch) -> dict[str, Any]:
     return {**batch, "boxes": box[is_there], "labels": batch["label"][is_there], "count": is_there.long()}
 
 
-def _scale(size: Tensor, counts: list[int], like: Tensor) -> Tensor:
+def _scale(size: Tensor, counts: Sequence[int], like: Tensor) -> Tensor:
     """Width, height, width, height of each object's image, (T, 4), for sizes (B, 2)."""
     rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(like.device)
     return size.to(like).flip(1).repeat(1, 2)[rows]

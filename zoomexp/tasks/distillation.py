@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
@@ -14,6 +14,7 @@ from zoomexp.protocols import compares_maps, gives_maps
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.localising import MapScores
 from zoomexp.tasks.training import TrainedModel
+from zoomexp.tokens.ragged import Ragged
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class ZoomerDistillation(TrainedModel):
         self.errors = nn.ModuleDict({f"{split}_errors": errors.clone(prefix=f"{split}/") for split in ("val", "test")})
         self.map_scores = MapScores()
 
-    def check(self, mixing: Callable | None) -> None:
+    def check(self, mixing: Callable[..., Any] | None) -> None:
         """See `Raises`."""
         if not gives_maps(self.model):
             raise InputError(f"task=distill_zoomer: needs backbone=zoomer, got {type(self.model).__name__}")
@@ -80,7 +81,7 @@ class ZoomerDistillation(TrainedModel):
 
     def score(self, split: str, outputs: Tensor, targets: Tensor, batch: Batch) -> None:
         """Add a batch to the split's errors; in the test its maps to the localisation, too."""
-        scores, errors = outputs.float(), self.errors[f"{split}_errors"]
+        scores, errors = outputs.float(), self._errors(split)
         errors["mse"].update((scores - targets).square().mean(), len(scores))
         errors["mae"].update((scores - targets).abs().mean(), len(scores))
         errors["rank_correlation"].update(rank_correlation(scores, targets))
@@ -91,12 +92,15 @@ class ZoomerDistillation(TrainedModel):
 
     def results(self, split: str) -> dict[str, Tensor]:
         """The split's errors, in the test also the localisation."""
-        errors = self.errors[f"{split}_errors"]
+        errors = self._errors(split)
         found = dict(errors.compute())
         errors.reset()
         return found | (self.map_scores.compute(counted=("zoomer",)) if split == "test" else {})
 
-    def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def _errors(self, split: str) -> MetricCollection:
+        return cast(MetricCollection, self.errors[f"{split}_errors"])
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor | Ragged]:
         """Each image's error: (B,)."""
         return {MSE.key: (outputs.float() - targets).square().mean((1, 2))}
 

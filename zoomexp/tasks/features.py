@@ -6,15 +6,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
 from zoomexp.atomic_file import atomic_file
+from zoomexp.data_protocols import GivesPlainBatches
 from zoomexp.errors import InputError
 from zoomexp.weights.fitting import head_names
 
@@ -44,7 +45,7 @@ def watching(layer: nn.Linear) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def features_of(net: nn.Module, data: pl.LightningDataModule, part: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+def features_of(net: nn.Module, data: GivesPlainBatches, part: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) float32 and labels (N,) int64 of a part's images, seen as test images are, in the part's order.
 
     Args:
@@ -82,12 +83,12 @@ def features_of(net: nn.Module, data: pl.LightningDataModule, part: str, cache: 
 def _keep(file: Path, content: Mapping[str, np.ndarray]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     written = io.BytesIO()
-    np.savez(written, **content)
+    np.savez(written, **cast(dict[str, Any], content))
     with atomic_file(file) as partial:
         partial.write_bytes(written.getbuffer())
 
 
-def _digest(net: nn.Module, head: str, data: pl.LightningDataModule, part: str) -> str:
+def _digest(net: nn.Module, head: str, data: GivesPlainBatches, part: str) -> str:
     """Sixteen hexadecimal digits of what decides the features."""
     from zoomexp.datasets.seeing import Seeing
 

@@ -1,6 +1,7 @@
 """The localisation scores of several maps of the same images, and of the controls, as one part of a task."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.localisation import centre_prior, random_prior
 from zoomexp.metrics.map_scores import Localisation
-from zoomexp.protocols import gives_scores
+from zoomexp.protocols import GivesScores, gives_scores
 
 CONTROLS = ("centre_prior", "random_prior")
 
@@ -38,11 +39,11 @@ class MapScores(nn.Module):
             if name not in self.metrics:
                 self.metrics[name] = Localisation().to(like.device)
             objects = {"parts": batch.get("parts"), "masks": batch.get("mask")}
-            self.metrics[name].update(value, batch.get("box"), batch["image"].shape[-2:], **objects)
+            cast(Localisation, self.metrics[name]).update(value, batch.get("box"), batch["image"].shape[-2:], **objects)
 
     def compute(self, counted: tuple[str, ...] | None = None) -> dict[str, Tensor]:
         """All scores by their full names; `counted` None: every name but the controls."""
-        found = {name: metric.compute() for name, metric in self.metrics.items()}
+        found = {name: cast(Localisation, metric).compute() for name, metric in self.metrics.items()}
         counted = counted or tuple(name for name in found if name not in CONTROLS)
         scores = {f"test/{score}/{name}": value for name, own in found.items() for score, value in own.items()}
         for score in found[counted[0]] if found else ():
@@ -52,5 +53,5 @@ class MapScores(nn.Module):
 
 def maps_of(model: nn.Module) -> dict[str, Tensor]:
     """The maps (B, 1, H, W) of inserted modules, and the scores by which a model chooses its tokens."""
-    chosen = {"scores": model.scores[:, None]} if gives_scores(model) else {}
+    chosen = {"scores": cast(GivesScores, model).scores[:, None]} if gives_scores(model) else {}
     return {**attention_maps(model), **chosen}

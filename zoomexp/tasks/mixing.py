@@ -35,15 +35,15 @@ class Mixing:
     def __init__(self, make: Callable[..., "Mixup"], num_classes: int) -> None:
         self.mixup = make(num_classes=num_classes)
         for name, value in (("mixup_alpha", self.mixup.mixup_alpha), ("cutmix_alpha", self.mixup.cutmix_alpha)):
-            if not (isinstance(value, Real) and 0 <= value < float("inf")):
+            if not (_is_real(value) and 0 <= value < float("inf")):
                 raise InputError(f"mixing.{name} must be at least 0, got {value}")
         if self.mixup.mixup_alpha == self.mixup.cutmix_alpha == 0:
             raise InputError("mixing.mixup_alpha or mixing.cutmix_alpha must be above 0; or choose mixing=none")
         for name, value in (("prob", self.mixup.mix_prob), ("switch_prob", self.mixup.switch_prob)):
-            if not (isinstance(value, Real) and 0 <= value <= 1):
+            if not (_is_real(value) and 0 <= value <= 1):
                 raise InputError(f"mixing.{name} must be in [0, 1], got {value}")
         smoothing = self.mixup.label_smoothing
-        if not (isinstance(smoothing, Real) and 0 <= smoothing < 1):
+        if not (_is_real(smoothing) and 0 <= smoothing < 1):
             raise InputError(f"mixing.label_smoothing must be in [0, 1), got {smoothing}")
 
     def check(self, images: int) -> None:
@@ -61,3 +61,7 @@ class Mixing:
         """
         self.check(len(images))
         return self.mixup(images.clone(), labels)  # timm works in place, on what may be the data set's own
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real)

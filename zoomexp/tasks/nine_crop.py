@@ -9,7 +9,7 @@ Deviation: the crops come from the image as the model is shown it, enlarged bili
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from torchmetrics import MeanMetric
 
 from zoomexp.errors import InputError
 from zoomexp.metrics.declared import NINE_CROP
-from zoomexp.tasks.classification import Batch, Classifier
+from zoomexp.tasks.classification import Classifier
+from zoomexp.tasks.contract import Batch
 
 ENLARGED = 12 / 7  # 224 to 384
 
@@ -48,18 +49,20 @@ class NineCrop(Classifier):
         """Score one batch of test images, then their crops."""
         super().test_step(batch, index)  # first, because the crops leave maps of their own in the model
         labels = batch["label"]
-        right, mean = torch.zeros_like(labels, dtype=torch.bool), 0.0
+        right = torch.zeros_like(labels, dtype=torch.bool)
+        mean: Any = 0.0
         for crop in nine_crops(batch["image"]):
             logits = self(crop).float()
             right |= logits.argmax(1) == labels
             mean = mean + logits.softmax(1)
-        self.crops["any_crop"].update(right.float())
-        self.crops["crop_mean"].update((mean.argmax(1) == labels).float())
+        cast(MeanMetric, self.crops["any_crop"]).update(right.float())
+        cast(MeanMetric, self.crops["crop_mean"]).update((mean.argmax(1) == labels).float())
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
         super().on_test_epoch_end()
-        for name, metric in self.crops.items():
+        for name, kept in self.crops.items():
+            metric = cast(MeanMetric, kept)
             self.log(f"test/{name}", 100 * metric.compute())
             metric.reset()
 

@@ -26,6 +26,7 @@ from zoomexp.metrics.declared import KNN_ACC1, PROBE
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.features import features_of, head_of, watching
+from zoomexp.upstream.trainer_parts import data_of
 
 
 class Probe(Classifier):
@@ -66,7 +67,7 @@ class Probe(Classifier):
         if tuple(self.inputs) != ("image",) or self.mixing is not None:
             raise InputError("task=probe: needs mixing=none and a network that reads images alone")
         head_of(self.model)
-        self.cache, self.neighbours, self.temperature = Path(cache), neighbours, temperature
+        self.cache, self.neighbours, self.vote_temperature = Path(cache), neighbours, temperature
         self.penalties, self.knn = tuple(penalties), MeanMetric()
         self._bank: tuple[Tensor, Tensor] | None = None
 
@@ -76,14 +77,14 @@ class Probe(Classifier):
             raise InputError("task=probe: works in one process; trainer.devices=1")
         self.trainer.fit_loop.max_epochs, self.trainer.limit_train_batches = 1, 1
         self.model.eval()
-        data = self.trainer.datamodule
+        data = data_of(self.trainer)
         train = features_of(self.model, data, "train", self.cache)
         val = None if data.part("val") is None else features_of(self.model, data, "val", self.cache)
         _, head = head_of(self.model)
-        self.fitted = fit_linear(train, val, len(head.weight), self.penalties)
+        self.linear = fit_linear(train, val, len(head.weight), self.penalties)
         with torch.no_grad():
-            head.weight.copy_(torch.from_numpy(self.fitted["weight"]))
-            head.bias.copy_(torch.from_numpy(self.fitted["bias"]))
+            head.weight.copy_(torch.from_numpy(self.linear["weight"]))
+            head.bias.copy_(torch.from_numpy(self.linear["bias"]))
 
     def configure_optimizers(self) -> Optimizer:
         """An optimizer of rate 0: its one step changes nothing, and what follows steps works."""
@@ -98,7 +99,7 @@ class Probe(Classifier):
         with torch.no_grad():
             logits = self.outputs(batch)
             terms = self.loss(logits, batch["label"], maps={}, epoch=0.0)
-        self.log_dict({"train/penalty": self.fitted["penalty"], "train/probe_acc1": self.fitted["train"]})
+        self.log_dict({"train/penalty": self.linear["penalty"], "train/probe_acc1": self.linear["train"]})
         loss = self.counted(terms, len(logits), {"acc1": logits.argmax(1) == batch["label"]})
         return loss + 0.0 * head_of(self.model)[1].weight.sum()
 
@@ -108,7 +109,7 @@ class Probe(Classifier):
         with watching(head) as seen:
             super().test_step(batch, number)
         features, labels = self._train_features()
-        voted = knn_votes(seen[-1].float(), features, labels, len(head.weight), self.neighbours, self.temperature)
+        voted = knn_votes(seen[-1].float(), features, labels, len(head.weight), self.neighbours, self.vote_temperature)
         self.knn.update((voted.argmax(1) == batch["label"]).float())
 
     def on_test_epoch_end(self) -> None:
@@ -118,8 +119,9 @@ class Probe(Classifier):
 
     def _train_features(self) -> tuple[Tensor, Tensor]:
         if self._bank is None:
-            found = features_of(self.model, self.trainer.datamodule, "train", self.cache)
-            self._bank = tuple(torch.from_numpy(values).to(self.device) for values in found)
+            found = features_of(self.model, data_of(self.trainer), "train", self.cache)
+            features, labels = (torch.from_numpy(values).to(self.device) for values in found)
+            self._bank = features, labels
         return self._bank
 
 

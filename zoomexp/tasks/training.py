@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,6 +24,7 @@ from zoomexp.tasks.localising import maps_of
 from zoomexp.tasks.meter import TrainingMeter
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import logging_interval
 
 Terms = Mapping[str, Tensor]
 
@@ -60,7 +61,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler] | None,
         num_classes: int,
         seed: int,
-        mixing: Callable | None = None,
+        mixing: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
         integer("task.seed", seed, 0)
@@ -80,7 +81,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         """K of a task whose outputs are the logits (B, K) of each image's one `label`; None of others."""
         return None
 
-    def check(self, mixing: Callable | None) -> None:
+    def check(self, mixing: Callable[..., Any] | None) -> None:
         """Refuse a `model`, `loss`, number of classes or mixing that the task cannot do with.
 
         Raises:
@@ -91,7 +92,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         """Note what a `training_step` of its own takes, as of `TrainedModel`'s below."""
         super().__init_subclass__(**options)
         if "training_step" in cls.__dict__:
-            cls.training_step.__signature__ = inspect.signature(cls.training_step)
+            cast(Any, cls.training_step).__signature__ = inspect.signature(cls.training_step)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; text and None past `nn.Module`, which first looks whether they are parameters or modules.
@@ -201,9 +202,12 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
     def _evaluate(self, split: str, batch: Batch) -> tuple[Any, Any]:
         outputs, targets = self.outputs(batch), self.targets(batch)
         terms = self.losses(outputs, targets, float(self.current_epoch))
-        self.split_losses[f"{split}_loss"].update(total(terms), len(batch["image"]))
+        self._split_loss(split).update(total(terms), len(batch["image"]))
         self.score(split, outputs, targets, batch)
         return outputs, targets
+
+    def _split_loss(self, split: str) -> MeanMetric:
+        return cast(MeanMetric, self.split_losses[f"{split}_loss"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the split's scores."""
@@ -220,7 +224,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
             DivergedError: If the loss is NaN or infinite.
         """
         self.log_dict(self.results(split))
-        loss = self.split_losses[f"{split}_loss"]
+        loss = self._split_loss(split)
         mean = loss.compute()
         if not torch.isfinite(mean):
             raise DivergedError(f"the {split} loss is NaN or infinite after step {self.global_step}")
@@ -249,7 +253,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     def report(self, step: int) -> None:
         """Log and check the running averages after the batch of a global step, now and then and after the last."""
-        trainer, every = self.trainer, self.trainer.log_every_n_steps
+        trainer, every = self.trainer, logging_interval(self.trainer)
         if trainer.is_last_batch:
             self.log_dict({f"train/{k}": v for k, v in self.meter.means().items()}, on_epoch=True, on_step=False,
                           sync_dist=True, batch_size=self.meter.images)  # fmt: skip
@@ -260,20 +264,21 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     def in_its_unit(self, key: str, value: Tensor) -> Tensor:
         """A value as it is logged: shares in [0, 1] of what is declared in percent become percentages."""
-        return 100 * value if find(key, self.quantities).unit == "%" else value
+        return 100 * value if cast(Quantity, find(key, self.quantities)).unit == "%" else value
 
     def keep_predictions(self, values: Mapping[str, Tensor | Ragged]) -> None:
         """Add a batch of the test images to what `predictions.npz` will hold."""
         for name, value in values.items():
-            parts = {name: value}
             if isinstance(value, Ragged):
                 parts = {name: value.values, f"{name}{LENGTHS}": value.lengths}
+            else:
+                parts = {name: value}
             for key, part in parts.items():
                 self.predictions.setdefault(key, []).append(part.cpu())
 
 
 # Lightning asks in every step what it takes, and finding out anew takes 20 microseconds.
-TrainedModel.training_step.__signature__ = inspect.signature(TrainedModel.training_step)
+cast(Any, TrainedModel.training_step).__signature__ = inspect.signature(TrainedModel.training_step)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

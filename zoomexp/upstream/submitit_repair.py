@@ -44,14 +44,15 @@ def _repair() -> None:
         except RuntimeError as error:
             raise InputError(f"hydra.launcher: the jobs cannot be submitted: {' '.join(str(error).split())}") from error
 
-    def results_or_loss(job: Job) -> list[Any]:
+    def results_or_loss(job: Any) -> list[Any]:
         try:
             return results(job)
         except UncompletedJobError:
             write_loss(job)
             return [JobReturn(status=JobStatus.COMPLETED)]
 
-    BaseSubmititLauncher.launch, Job.results = launch_or_say_why, results_or_loss
+    BaseSubmititLauncher.launch = launch_or_say_why
+    Job.results = results_or_loss  # type: ignore[assignment, method-assign]  # that is the repair
     if not slurm_keeps_accounts():
         SlurmJob.watcher = queue_watcher()
 

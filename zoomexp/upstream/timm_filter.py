@@ -22,7 +22,7 @@ def create_with_filter(name: str, **options: Any) -> tuple[nn.Module, Filter]:
     found: dict[str, Any] = {}
     with patch.object(builder, "load_pretrained", lambda model, **arguments: found.update(arguments)):
         net = timm.create_model(name, pretrained=True, **options)
-    function = found.get("filter_fn") or unchanged
+    function: Callable[..., dict[str, Tensor]] = found.get("filter_fn") or unchanged
     if len(inspect.signature(function).parameters) == 1:  # timm has a few of these
         return net, lambda tensors, net: function(tensors)
     return net, function

@@ -19,7 +19,7 @@ from pathlib import Path
 
 OPERATORS = ("nms", "qnms")  # what torchvision's Python files look up while they are being imported
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared = []  # a torch Library takes its declarations back when it is garbage-collected
+_declared: list[object] = []  # a torch Library takes its declarations back when it is garbage-collected
 
 
 class _BeforeTorchvision:

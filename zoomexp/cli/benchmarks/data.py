@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.datasets.array_data import ArrayDataModule
+from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.errors import InputError
 from zoomexp.metrics.speed import interleaved, ratio
 from zoomexp.results.provenance import processor
@@ -32,7 +33,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
             raise InputError(f"dataset: {type(data).__name__} streams from files; one in memory is needed")
         data.prepare_data()
         data.setup("fit")
-    loaders = {"this project": data.train_dataloader(), "torchvision, PIL": pil_loader(data, count)}
+    loaders: dict[str, Any] = {"this project": data.train_dataloader(), "torchvision, PIL": pil_loader(data, count)}
     if not all(map(len, loaders.values())):
         raise InputError(f"images={count} leave no batch of {data.batch_size}")
     times = interleaved({name: partial(drain, one) for name, one in loaders.items()}, rounds, torch.device("cpu"))
@@ -47,17 +48,17 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     return [rows[0] | {"ratio": middle, "least": least, "most": most}, rows[1]]
 
 
-def drain(loader: Iterable) -> None:
+def drain(loader: Iterable[Any]) -> None:
     """Take every batch of an epoch."""
     for _ in loader:
         pass
 
 
-def pil_loader(data: ArrayDataModule, count: int) -> DataLoader:
+def pil_loader(data: ArrayDataModule, count: int) -> DataLoader[Any]:
     """The same augmentation as most training scripts write it, of the first `count` training images."""
     from torchvision import transforms
 
-    arrays = data.part("train")
+    arrays = cast(ImageArrays, data.part("train"))
     size = data.crop_size or arrays.images.shape[1]
     steps = [transforms.RandomCrop(size, padding=data.crop_padding or None)]
     steps += [transforms.RandomHorizontalFlip()] if data.flip else []
@@ -67,7 +68,7 @@ def pil_loader(data: ArrayDataModule, count: int) -> DataLoader:
     return DataLoader(pictures, batch_size=data.batch_size, shuffle=True, drop_last=True, num_workers=0)
 
 
-class Pictures(Dataset):
+class Pictures(Dataset[Any]):
     """Images (N, H, W, C) uint8 one by one, as torchvision's own sets give them."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any) -> None:

@@ -54,7 +54,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
             data.setup("fit")
         if not len(loader := data.train_dataloader()):
             raise InputError(f"images={count} leave no batch of {data.batch_size}")
-        sides = {
+        sides: dict[str, Callable[[], None]] = {
             "this project": partial(drain, loader),
             "torchvision, PIL": partial(drain, torchvision_loader(data, workers)),
         }
@@ -75,7 +75,7 @@ def draw(folder: Path, count: int, side: int) -> None:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
-def torchvision_loader(data: Any, workers: int) -> DataLoader:
+def torchvision_loader(data: Any, workers: int) -> DataLoader[Any]:
     """The same augmentation as most training scripts write it."""
     from torchvision import datasets, transforms
 
@@ -95,7 +95,9 @@ def decoders(data: Any, workers: int) -> dict[str, Callable[[], None]]:
     files = data.part("train")
     paths = [str(files.path(place)) for place in range(len(files) // data.batch_size * data.batch_size)]
     batches = [paths[start : start + data.batch_size] for start in range(0, len(paths), data.batch_size)]
-    found = {} if workers else {"Pillow, decode and resize": partial(by_pillow, batches, data.image_size)}
+    found: dict[str, Callable[[], None]] = (
+        {} if workers else {"Pillow, decode and resize": partial(by_pillow, batches, data.image_size)}
+    )
     if not hasattr(torch.ops.image, "decode_jpeg"):
         print("torchvision's decoder cannot be loaded here, and is left out")
     elif not workers:

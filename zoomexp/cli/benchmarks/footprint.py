@@ -1,7 +1,7 @@
 """Memory of networks at their peak: weights, images, and what inference or a training step puts on top."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -27,20 +27,24 @@ def footprints(nets: Sequence[nn.Module], images: Tensor, dtype: torch.dtype) ->
     inference = [copy.deepcopy(net).to(images.device, dtype).eval() for net in nets]
     training = [copy.deepcopy(net).to(images.device).train() for net in nets]
     trained = len(images) > 1
-    found = {
+    found: dict[str, list[float | None]] = {
         "inference_MiB": [peak_mib(net, partial(infer, net, images.to(dtype)), images) for net in inference],
         "training_MiB": [
             peak_mib(net, partial(one_step, net, images, dtype), images) if trained else None for net in training
         ],
     }
     if images.device.type == "cuda":
-        found["inference_batch"] = [
-            largest_batch(lambda n, net=net: infer(net, enlarged(images, n).to(dtype))) for net in inference
-        ]
-        found["training_batch"] = [
-            largest_batch(lambda n, net=net: one_step(net, enlarged(images, 2 * n), dtype)) * 2 for net in training
-        ]
+        found["inference_batch"] = [largest_batch(partial(_infer_many, net, images, dtype)) for net in inference]
+        found["training_batch"] = [largest_batch(partial(_step_many, net, images, dtype)) * 2 for net in training]
     return found
+
+
+def _infer_many(net: nn.Module, images: Tensor, dtype: torch.dtype, count: int) -> None:
+    infer(net, enlarged(images, count).to(dtype))
+
+
+def _step_many(net: nn.Module, images: Tensor, dtype: torch.dtype, pairs: int) -> None:
+    one_step(net, enlarged(images, 2 * pairs), dtype)
 
 
 def infer(net: nn.Module, images: Tensor) -> None:
@@ -59,7 +63,7 @@ def one_step(net: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
     net.zero_grad()
 
 
-def peak_mib(net: nn.Module, work: partial, images: Tensor) -> float:
+def peak_mib(net: nn.Module, work: Callable[[], object], images: Tensor) -> float:
     """Weights and images, and the most that work holds beside them."""
     weights = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers()))
     return round((weights + images.nbytes + peak_bytes(work, images.device)) / MIB, 2)

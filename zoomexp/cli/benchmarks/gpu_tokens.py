@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.cli.benchmarks.machine import pick_device, where
@@ -37,6 +38,7 @@ from zoomexp.run.compose import compose_run
 from zoomexp.run.explain import building
 from zoomexp.tokens.captured import Graph, captured, in_regions, ready
 from zoomexp.tokens.scorers.folded import PaddedConv, pad_stem
+from zoomexp.tokens.zoomvit import ZoomViT
 
 OPTIONS = {"batch": "128,512", "limit_s": "240", "dtype": "bf16", "forms": "eager,graph,compiled", "rounds": "5",
            "parts": "zoomvit,zoomer,tokenizer,methods", "methods": "all", "depth": "12"}  # fmt: skip
@@ -62,7 +64,7 @@ class Bench:
         rows: so far.
     """
 
-    plain: nn.Module
+    plain: VisionTransformer
     cpu_plain: nn.Module
     sets: dict[int, list[Tensor]]
     forms: list[str]
@@ -113,7 +115,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     sets = {size: varied_images(size, shape["image_size"], SETS, next(placed.parameters())) for size in batches}
     bench = Bench(placed, plain, sets, forms, dtype, rounds, end)
     print(f"{cfg.backbone.name}, {depth} blocks, {shape['image_size']} pixels, {dtype}, {where(device)}", flush=True)
-    work = {
+    work: dict[str, Callable[[Bench], None]] = {
         "zoomvit": zoomvit,
         "zoomer": zoomer,
         "tokenizer": tokenizer,
@@ -178,14 +180,14 @@ def compare(
         return
     sets = bench.sets[size]
     with left_out(label):
-        base, own = in_form(bench.plain, sets[0], form), in_form(net, sets[0], form)
+        base: Any = in_form(bench.plain, sets[0], form)
+        own: Any = in_form(net, sets[0], form)
         for images in sets:  # every number of slots is captured before the clock starts
             base(images), own(images)
         expected, actual = net(sets[0]).float(), own(sets[0]).float()
         error = float((actual - expected).norm() / expected.norm())
-        pair = (
-            {"plain": turning(base, sets), name: turning(own, sets)} if name != "plain" else {name: turning(own, sets)}
-        )
+        pair: Any = {"plain": turning(base, sets)} if name != "plain" else {}
+        pair[name] = turning(own, sets)
         times = interleaved(pair, bench.rounds, bench.device, least=STRETCH)
         line = Line(name, share, *ratio(next(iter(times.values())), times[name]), 1e3 * median(times[name]))
         row = {"name": name, "batch": size, "form": form, "ms": line.ms, "img_per_s": 1e3 * size / line.ms}
@@ -212,11 +214,11 @@ def zoomer(bench: Bench) -> None:
             measure_part(bench, "zoomer", scores, sets, form)
         for channels in (3, 4, 8, 16) if size == min(bench.sets) and "graph" in bench.forms else ():
             other = ready(scores)
-            restem(other.zoomer, channels)
+            restem(cast(Any, other).zoomer, channels)
             measure_part(bench, f"zoomer, stem of {channels} channels", other, sets, "graph", prepared=True)
 
 
-def restem(net: nn.Module, channels: int) -> None:
+def restem(net: Any, channels: int) -> None:
     """Give a ready Zoomer a stem of other channels, of which the image fills three."""
     stem = net.features[0]
     if isinstance(stem, PaddedConv):
@@ -234,9 +236,11 @@ def tokenizer(bench: Bench) -> None:
         fixed = zooms(bench.plain, sets)[0]
         fixed.scorer = Given(fixed.score(sets[0]))
         for form in bench.forms:
-            measure_part(
-                bench, "tokenizer", fixed, sets, form, call=lambda images, net=fixed: net.tokenize(images).values
-            )
+            measure_part(bench, "tokenizer", fixed, sets, form, call=partial(_tokenized, fixed))
+
+
+def _tokenized(net: ZoomViT, images: Tensor) -> Tensor:
+    return net.tokenize(images).values
 
 
 class Given(nn.Module):
@@ -248,7 +252,7 @@ class Given(nn.Module):
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """The same for all batches."""
-        return self.scores
+        return cast(Tensor, self.scores)
 
 
 def measure_part(

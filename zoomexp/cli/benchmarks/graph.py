@@ -2,8 +2,9 @@
 
 import tempfile
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
@@ -76,7 +77,7 @@ def measured(overrides: list[str]) -> dict[str, Any]:
             record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
             opened(trainer.loggers, record),
         ):
-            trainer.fit(task, datamodule=data)
+            trainer.fit(task, datamodule=cast(pl.LightningDataModule, data))
     history = epochs_of(trainer)
     speeds = [row["img_per_s"] for row in history.rows[1:]]
     return {

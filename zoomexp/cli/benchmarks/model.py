@@ -93,7 +93,7 @@ def compared(
         calls[name] = partial(torch.compile(net) if mode == "compiled" else net, images.to(DTYPES[dtype]))
     with torch.no_grad():
         lines = timed(calls, counts, batch, rounds, device, STRETCH)
-    extra = {
+    extra: dict[str, Any] = {
         "parameters": [parameters(net)["params"] for net in nets.values()],
         "MMACs": [round(count / 1e6, 2) for count in counts],
     }

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from zoomexp.run.explain import building
 
 OPTIONS = {"batch_size": "128", "rounds": "7", "forms": "fp32,bf16,bf16-compiled", "shape": ""}
 NCHW = "fp32-nchw"
-FORMS = {  # autocast, channels last, `compile` as train.py takes it
+FORMS: dict[str, tuple[bool, bool, bool | str]] = {  # autocast, channels last, `compile` as train.py takes it
     NCHW: (False, False, False),
     "fp32": (False, True, False),
     "fp32-compiled": (False, True, True),
@@ -62,7 +62,7 @@ def stepper(
 ) -> Callable[[], None]:
     """A training step with a network and an optimizer of its own."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    net = copy.deepcopy(net).to(images.device).to(memory_format=layout)
+    net = cast(Any, copy.deepcopy(net).to(images.device)).to(memory_format=layout)
     compile_network(net, compiled)
     return partial(training_step, net, make_optimizer(net), images.contiguous(memory_format=layout), labels, autocast)
 

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,11 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         with torch.no_grad():
             model(images)
 
-    def one_by_one(method) -> None:
+    def one_by_one(method: Callable[..., object]) -> None:
         for image, target in zip(images.split(1), targets.split(1), strict=True):
             method(model, image, target)
 
-    variants = {"forward": forward}
+    variants: dict[str, Callable[[], object]] = {"forward": forward}
     for name, method in METHODS.items():
         variants |= {name: partial(method, model, images, targets), f"{name} one by one": partial(one_by_one, method)}
     times = interleaved(variants, rounds, device)

@@ -33,7 +33,7 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     table = Table(
         "", "CPU seconds", "least", "most", title=f"{rounds} rounds, {processor()}, children's user and system"
     )
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, found in seconds.items():
         rows[name] = {"name": name, "cpu_s": median(found), "least": min(found), "most": max(found)}
         table.add_row(name, *(f"{value:.2f}" for value in list(rows[name].values())[1:]))
@@ -83,7 +83,7 @@ def imports() -> float:
     return timed([sys.executable, "-c", libraries], cwd=PACKAGE.parent)[0]
 
 
-def timed(command: Sequence[str], **options: Any) -> tuple[float, subprocess.CompletedProcess]:
+def timed(command: Sequence[str], **options: Any) -> tuple[float, subprocess.CompletedProcess[str]]:
     """CPU seconds of a command and of what it starts and waits for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, **options)

@@ -2,10 +2,9 @@
 
 import copy
 import tempfile
-from collections.abc import Iterable
 from contextlib import nullcontext
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -23,7 +22,9 @@ from zoomexp.run.compose import compose_run
 from zoomexp.run.explain import building
 from zoomexp.run.labels import labels_of
 from zoomexp.run.logger import made_loggers, opened
+from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
+from zoomexp.upstream.trainer_parts import callbacks_of
 
 OPTIONS = {"steps": "40", "rounds": "5", "model": "config"}
 TINY = ("dataset=digits", "dataset.batch_size=4", "attention=none", "backbone=timm", "backbone.name=tiny",
@@ -57,20 +58,22 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         record = RunRecord(folder, one.config, one.choices, overrides)
         trainer, task, data = build(one.cfg, record.folder)
         trainer.loggers = made_loggers(one.config["logger"], record, labels_of(one))
-        trainer.callbacks.append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
+        callbacks_of(trainer).append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
         with (
             record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
             opened(trainer.loggers, record),
         ):
-            trainer.fit(task, datamodule=data)
+            trainer.fit(task, datamodule=cast(pl.LightningDataModule, data))
     return [stretches.shown(data.batch_size)]
 
 
 class Stretches(NoBatchHooks, pl.Callback):
     """Times each epoch's steps, and after them the same number of a bare loop's."""
 
-    def __init__(self, task: pl.LightningModule, precision: str, compiled: bool | str) -> None:
-        self.ours, self.bare, self.precision = [], [], precision
+    def __init__(self, task: TrainedModel, precision: str, compiled: bool | str) -> None:
+        self.ours: list[float] = []
+        self.bare: list[float] = []
+        self.precision = precision
         self.model = copy.deepcopy(task.model)
         compile_network(self.model, compiled)
         self.optimizer = task._make_optimizer(self.model)
@@ -92,10 +95,10 @@ class Stretches(NoBatchHooks, pl.Callback):
         self.loop(trainer.train_dataloader, module.device)
         self.bare.append(clock(trainer.strategy.root_device) - started)
 
-    def loop(self, loader: Iterable, device: torch.device) -> None:
+    def loop(self, loader: Any, device: torch.device) -> None:
         """The same number of steps without anything around them."""
         autocast = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
-        for _, batch in zip(range(self.steps), loader, strict=False):
+        for _, batch in zip(range(cast(int, self.steps)), loader, strict=False):
             images, labels = (batch[name].to(device, non_blocking=True) for name in ("image", "label"))
             with autocast:
                 loss = torch.nn.functional.cross_entropy(self.model(images), labels)

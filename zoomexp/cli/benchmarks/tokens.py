@@ -87,7 +87,7 @@ def variants(names: Sequence[str], own: dict[str, list[str]]) -> dict[str, list[
     return found | (zooms if "zoomvit" in names else {})
 
 
-def built(cfg: DictConfig, plain: nn.Module, shape: dict[str, int]) -> nn.Module:
+def built(cfg: DictConfig, plain: nn.Module, shape: dict[str, Any]) -> nn.Module:
     """A method on a copy of the plain transformer; a Zoomer's norms folded, as one runs it."""
     net = build_model(lambda **_: copy.deepcopy(plain), tokens=make(cfg.tokens), **shape)
     if (scorer := getattr(net, "scorer", None)) is not None:
@@ -98,7 +98,7 @@ def built(cfg: DictConfig, plain: nn.Module, shape: dict[str, int]) -> nn.Module
 def counted(net: nn.Module, images: Tensor) -> Method:
     """Run it once, image by image the same work as in any batch."""
     work = macs(net.eval(), images) / len(images)
-    vit = getattr(net, "vit", net)
+    vit: Any = getattr(net, "vit", net)
     blocks = len(vit.blocks)
     full = images.new_tensor([(images.shape[-1] // vit.patch_embed.patch_size[0]) ** 2 + vit.num_prefix_tokens])
     lengths = getattr(net, "tokens_per_block", None) or [getattr(net, "lengths", full)] * blocks
@@ -114,7 +114,7 @@ def compared(
     torch.compiler.reset()
     for name, method in found.items():
         with left_out(f"{name} in {dtype}, {mode}"):
-            net = copy.deepcopy(method.net).to(device, DTYPES[dtype]).eval()
+            net: Any = copy.deepcopy(method.net).to(device, DTYPES[dtype]).eval()
             net = torch.compile(net) if mode == "compiled" else net
             net(images)
             calls[name] = partial(net, images)
@@ -122,7 +122,10 @@ def compared(
         return []
     chosen = [found[name] for name in calls]
     lines = timed(calls, [one.macs for one in chosen], len(images), rounds, device)
-    extra = {"GMACs": [round(one.macs / 1e9, 3) for one in chosen], "tokens_by_block": [one.tokens for one in chosen]}
+    extra: dict[str, Any] = {
+        "GMACs": [round(one.macs / 1e9, 3) for one in chosen],
+        "tokens_by_block": [one.tokens for one in chosen],
+    }
     return show(f"{title}, {dtype}, {mode}, {where(device)}", lines, **extra)
 
 

@@ -2,9 +2,11 @@
 
 import copy
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 from torch.nn import functional as F
 
 from zoomexp.tokens.cells import cell_scores
@@ -29,7 +31,7 @@ def varied_images(count: int, side: int, sets: int, like: Tensor) -> list[Tensor
     return found
 
 
-def zooms(plain: nn.Module, sets: list[Tensor]) -> tuple[ZoomViT, ZoomViT]:
+def zooms(plain: VisionTransformer, sets: list[Tensor]) -> tuple[ZoomViT, ZoomViT]:
     """ZoomViT at eta 0.5 with a budget, and with a threshold, both with the same Zoomer at half size."""
     side, like = sets[0].shape[-1], next(plain.parameters())
     torch.manual_seed(0)
@@ -37,8 +39,9 @@ def zooms(plain: nn.Module, sets: list[Tensor]) -> tuple[ZoomViT, ZoomViT]:
     scorer = partial(ZoomerScores, input_size=side // 2)
     fixed = ZoomViT(copy.deepcopy(plain), scorer=scorer, image_size=side, budget=round(SHARE * cells))
     fixed = fixed.to(like.device, like.dtype).eval().requires_grad_(False)
-    fold(fixed.scorer.zoomer)
-    fixed.scorer.to(memory_format=torch.channels_last)
+    scorer_net: Any = fixed.scorer
+    fold(scorer_net.zoomer)
+    scorer_net.to(memory_format=torch.channels_last)
     spread(fixed, sets[0])
     free = copy.deepcopy(fixed)
     free.budget, free.threshold = None, Threshold(0.5)
@@ -48,7 +51,7 @@ def zooms(plain: nn.Module, sets: list[Tensor]) -> tuple[ZoomViT, ZoomViT]:
 def spread(net: ZoomViT, images: Tensor) -> None:
     """Let an untrained Zoomer tell images apart: each score's logit gets mean 0 and a spread over these images."""
     seen: list[Tensor] = []
-    zoomer = net.scorer.zoomer
+    zoomer: Any = net.scorer.zoomer
     handle = zoomer.scores.register_forward_hook(lambda _, __, output: seen.append(output.float()))
     net.score(images)
     handle.remove()

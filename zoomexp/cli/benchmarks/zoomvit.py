@@ -3,10 +3,11 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from zoomexp.cli.benchmarks.machine import pick_device, where
@@ -50,15 +51,15 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def encoder_lines(plain: nn.Module, batch_size: int, rounds: int, training: bool) -> list[Line]:
+def encoder_lines(plain: VisionTransformer, batch_size: int, rounds: int, training: bool) -> list[Line]:
     """Encoders of ragged, padded and equal lengths: the same images."""
     plain = copy.deepcopy(plain).requires_grad_(training)
-    plain.blocks = plain.blocks[:ENCODER_BLOCKS]
+    plain.blocks = cast(nn.Sequential, plain.blocks[:ENCODER_BLOCKS])
     like = next(plain.parameters())
-    full, width = plain.pos_embed.shape[1], plain.embed_dim
+    full, width = cast(Tensor, plain.pos_embed).shape[1], plain.embed_dim
     cells = (full - 1) // 4
-    share = torch.from_numpy(np.random.default_rng(0).beta(*SHARE, batch_size))
-    lengths = 1 + cells + 3 * (cells * share).round().long()
+    shares = torch.from_numpy(np.random.default_rng(0).beta(*SHARE, batch_size))
+    lengths = 1 + cells + 3 * (cells * shares).round().long()
     dense = Ragged.from_dense(torch.randn(batch_size, full, width).to(like))
     ragged = Ragged(torch.randn(int(lengths.sum()), width).to(like), lengths)
     variants: dict[str, Callable[[], object]] = {
@@ -70,7 +71,7 @@ def encoder_lines(plain: nn.Module, batch_size: int, rounds: int, training: bool
     return timed(variants, [1.0, share, share], batch_size, rounds, like.device)
 
 
-def encoded(plain: nn.Module, tokens: Ragged, mode: str = "ragged", *, training: bool) -> None:
+def encoded(plain: VisionTransformer, tokens: Ragged, mode: str = "ragged", *, training: bool) -> None:
     """Encode, and in training go back to every weight."""
     values = host.encode(plain, tokens, mode=mode).values
     if training:
@@ -78,7 +79,7 @@ def encoded(plain: nn.Module, tokens: Ragged, mode: str = "ragged", *, training:
         values.float().square().mean().backward()
 
 
-def whole_lines(plain: nn.Module, batch_size: int, size: int, rounds: int) -> list[Line]:
+def whole_lines(plain: VisionTransformer, batch_size: int, size: int, rounds: int) -> list[Line]:
     """From image to logits: plain, and ZoomViT with its Zoomer inside the timer."""
     like = next(plain.parameters())
     width, patch = plain.embed_dim, plain.patch_embed.patch_size[0]
@@ -117,7 +118,7 @@ def zoomers(size: int, patch: int, like: Tensor) -> dict[int, nn.Module]:
     for input_size in (size, size // 2):
         scores = ZoomerScores(image_size=size, patch_size=patch, input_size=input_size)
         fold(scores.zoomer)
-        found[input_size] = scores.to(like).to(memory_format=torch.channels_last)
+        found[input_size] = cast(Any, scores.to(like)).to(memory_format=torch.channels_last)
     return found
 
 

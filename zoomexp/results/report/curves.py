@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from zoomexp.metrics.declared import MACS
 from zoomexp.metrics.quantity import Quantity, capital
@@ -40,7 +40,7 @@ class CommonAxes:
 
 def common_axes(sweeps: Sequence[Sweep]) -> list[CommonAxes]:
     """The sweeps, those of one option on the same data and schedule together, at most `TOGETHER` of them."""
-    found: dict[tuple, list[Sweep]] = {}
+    found: dict[tuple[Any, ...], list[Sweep]] = {}
     for sweep in sweeps:
         keys = sweep.key.split(" = ")
         same = {k: v for k, v in protocol_of(sweep.groups[0]).items() if k not in keys}
@@ -87,14 +87,14 @@ def _along(sweep: Sweep, full: str, quantity: Quantity, spaced: bool) -> list[Po
         return []
     series = sweep.name.partition(": ")[2]
     return [
-        _point(shown(value) if spaced else value, interval, series)
+        _point(shown(value) if spaced else value, cast(Interval, interval), series)
         for value, interval in zip(sweep.values, intervals, strict=True)
     ]
 
 
 def cost_panels(groups: Sequence[SeedGroup]) -> list[Panel]:
     """Panels of at least two groups with the same data, splits, schedule and main quantity: only those compare."""
-    found: dict[tuple, list[SeedGroup]] = {}
+    found: dict[tuple[Any, ...], list[SeedGroup]] = {}
     for group in groups:
         if group.interval(group.main) and group.interval("cost/macs"):
             same = ((key, repr(value)) for key, value in sorted(protocol_of(group).items()))
@@ -129,11 +129,11 @@ def _panels(found: Sequence[Sequence[SeedGroup]]) -> list[Panel]:
 
 
 def _panel(name: str, members: Sequence[SeedGroup]) -> Panel:
-    groups = sorted(members, key=lambda group: (group.interval("cost/macs").mean, group.name))
+    groups = sorted(members, key=lambda group: (group.measured("cost/macs").mean, group.name))
     labels, main = labels_of(groups), meaning(groups[0].main, [run.facts for run in groups[0].runs])
-    large = groups[-1].interval("cost/macs").mean >= 1e9
+    large = groups[-1].measured("cost/macs").mean >= 1e9
     unit, scale = ("G", 1e9) if large else ("M", 1e6)
-    macs = {group: group.interval("cost/macs").mean / scale for group in groups}
+    macs = {group: group.measured("cost/macs").mean / scale for group in groups}
     plots = [_against(name, main, groups, labels, macs, f"{MACS.name} per image ({unit})")]
     for device, times in _times(groups).items():
         where = f"{name}, {device}" if device else name
@@ -165,14 +165,19 @@ def labels_of(groups: Sequence[SeedGroup]) -> list[str]:
 
 
 def _against(
-    name: str, main: Quantity, groups: Sequence[SeedGroup], labels: Sequence[str], costs: dict, x_title: str
+    name: str,
+    main: Quantity,
+    groups: Sequence[SeedGroup],
+    labels: Sequence[str],
+    costs: dict[SeedGroup, float],
+    x_title: str,
 ) -> Plot:
     known = [
         (i, group, label) for i, (group, label) in enumerate(zip(groups, labels, strict=True), 1) if group in costs
     ]
-    best = front([(costs[group], group.interval(group.main).mean) for _, group, _ in known], main.higher_is_better)
+    best = front([(costs[group], group.measured(group.main).mean) for _, group, _ in known], main.higher_is_better)
     points = [
-        _point(costs[group], group.interval(group.main), _module(group), label, number, i in best)
+        _point(costs[group], group.measured(group.main), _module(group), label, number, i in best)
         for i, (number, group, label) in enumerate(known)
     ]
     return scatter(f"{capital(main.name)} against {x_title}, {name}", Axis(capital(x_title)), _axis(main), points)

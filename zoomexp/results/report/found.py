@@ -1,11 +1,12 @@
 """What the runs found, in sentences for somebody who sees the page for the first time."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from zoomexp.health.findings import told
 from zoomexp.metrics.declared import ACC1
 from zoomexp.results.comparison import compare
+from zoomexp.results.filling import RunResult
 from zoomexp.results.recorded_quantities import main_of, meaning
 from zoomexp.results.report.curves import Panel
 from zoomexp.results.report.groups import SeedGroup
@@ -85,7 +86,7 @@ def comparisons(panels: Sequence[Panel]) -> list[str]:
 def _compared(panel: Panel) -> str:
     labels = dict(zip(panel.groups, panel.labels, strict=True))
     sign = 1 if panel.main.higher_is_better else -1
-    best = max(panel.groups, key=lambda group: sign * group.interval(group.main).mean)
+    best = max(panel.groups, key=lambda group: sign * group.measured(group.main).mean)
     said = f"{panel.name}: of {len(panel.groups)} systems {labels[best]} is best with {_mean(panel, best)}"
     if _is_plain(best):
         return f"{said}; it has no module."
@@ -111,14 +112,14 @@ def _apart(one: SeedGroup, other: SeedGroup) -> int:
 
 
 def _mean(panel: Panel, group: SeedGroup) -> str:
-    interval = group.interval(group.main)
+    interval = group.measured(group.main)
     if interval.half_width is None:
         return f"{panel.main.text(interval.mean)} (one seed)"
     return f"{panel.main.number(interval.mean)} ± {panel.main.text(interval.half_width)} ({interval.n} seeds)"
 
 
 def _tested(panel: Panel, one: SeedGroup, other: SeedGroup) -> str:
-    sides = [[run.result.predictions for run in group.runs] for group in (one, other)]
+    sides = [[cast(RunResult, run.result).predictions for run in group.runs] for group in (one, other)]
     test = compare(one.main, panel.main, *sides)
     if test is None:
         return ""

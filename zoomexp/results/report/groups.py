@@ -5,9 +5,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from zoomexp.results.derived import value_of
+from zoomexp.results.filling import RunResult
 from zoomexp.results.identity import HOST, NOT_SCIENCE, chosen_name, completed
 from zoomexp.results.recorded_quantities import main_of
 from zoomexp.results.report.runs import RecordedRun
@@ -45,8 +46,14 @@ class SeedGroup:
 
     def interval(self, key: str) -> Interval | None:
         """Mean and 95 % interval of a quantity over the seeds; None unless every run holds a finite value."""
-        values = [value_of(key, run.result.metrics, run.result.cost) for run in self.runs]
-        return None if any(v is None or not math.isfinite(v) for v in values) else mean_interval(values)
+        results = [cast(RunResult, run.result) for run in self.runs]
+        held = [value_of(key, result.metrics, result.cost) for result in results]
+        values = [value for value in held if value is not None and math.isfinite(value)]
+        return mean_interval(values) if len(values) == len(held) else None
+
+    def measured(self, key: str) -> Interval:
+        """The interval of a quantity of which every run is known to hold a value."""
+        return cast(Interval, self.interval(key))
 
 
 def seed_groups(runs: Sequence[RecordedRun]) -> list[SeedGroup]:

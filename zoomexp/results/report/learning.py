@@ -61,7 +61,7 @@ def _best(panel: Panel) -> list[tuple[SeedGroup, str]]:
     """The best groups with their labels, in the panel's order."""
     pairs = list(zip(panel.groups, panel.labels, strict=True))
     sign = -1 if panel.main.higher_is_better is False else 1
-    ranked = sorted(pairs, key=lambda pair: -sign * pair[0].interval(pair[0].main).mean)[:TOGETHER]
+    ranked = sorted(pairs, key=lambda pair: -sign * pair[0].measured(pair[0].main).mean)[:TOGETHER]
     return [pair for pair in pairs if pair in ranked]
 
 
@@ -74,8 +74,8 @@ def _mean_points(group: SeedGroup, key: str, label: str) -> list[Point]:
         if values:
             interval = mean_interval(values)
             half = interval.half_width
-            ends = (None, None) if half is None else (interval.mean - half, interval.mean + half)
-            points.append(Point(epoch + 1, interval.mean, label, *ends, interval.n))
+            low, high = (None, None) if half is None else (interval.mean - half, interval.mean + half)
+            points.append(Point(epoch + 1, interval.mean, label, low, high, interval.n))
     return points
 
 

@@ -77,7 +77,7 @@ def curves(title: str, x: Axis, y: Axis, points: Sequence[Point], joined: bool =
     """
     columns = _columns(points, x, y)
     band = {"mark": {"type": "area", "opacity": 0.18}, "transform": BAND, "encoding": _between("band_low", "band_high")}
-    layers = [band, {"mark": {"type": "line"}}] if joined and not x.names else []
+    layers: list[Any] = [band, {"mark": {"type": "line"}}] if joined and not x.names else []
     layers += [{"mark": {"type": "line"}}] if joined and x.names else []
     layers += [] if joined and not x.names else [_whiskers()]
     return _plot(title, x, y, points, columns, [*layers, _dots(columns, x, y, 30 if joined else 70)])
@@ -198,7 +198,7 @@ def _x(axis: Axis, points: Sequence[Point]) -> dict[str, Any]:
     if axis.names:
         turned = {"labelAngle": 0 if sum(map(len, axis.names)) <= 40 else -35, "labelLimit": 160}
         return {"field": "x", "type": "ordinal", "title": axis.title, "sort": list(axis.names), "axis": turned}
-    values = [point.x for point in points]
+    values: list[Any] = [point.x for point in points]
     scale = {"type": "log", "nice": False} if min(values) > 0 and wide(values) else {"zero": False, "nice": True}
     shown = {"field": "x", "type": "quantitative", "title": axis.title, "scale": {**scale, "padding": 12}}
     return shown if axis.decimals else shown | {"axis": {"tickMinStep": 1}}

@@ -2,9 +2,9 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -145,4 +145,7 @@ def _commonest(confusions: pd.DataFrame | None) -> pd.DataFrame | None:
 def _frame(table: pd.DataFrame | None) -> Frame | None:
     if table is None or table.empty:
         return None
-    return Frame(tuple(NAMES.get(name, str(name)) for name in table), tuple(table.itertuples(index=False, name=None)))
+    return Frame(
+        tuple(NAMES.get(name, str(name)) for name in cast(Iterable[str], table)),
+        tuple(table.itertuples(index=False, name=None)),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import vl_convert
 
@@ -13,6 +14,8 @@ from zoomexp.results.report.groups import seed_groups
 from zoomexp.results.report.page import TEMPLATES, Facts, index_page, page_of, papers_page, run_page
 from zoomexp.results.report.run_view import view
 from zoomexp.results.report.runs import RecordedRun
+
+VL_CONVERT: Any = vl_convert  # its types lack the version and what a bundle is of by default
 
 ASSETS = ("style.css", "report.js")
 
@@ -53,11 +56,11 @@ def _write_assets(folder: Path) -> None:
         write_text(folder / name, (TEMPLATES / name).read_text(encoding="utf-8"))
     library, version = (
         folder / "vega.js",
-        f"/* Vega {vl_convert.get_vega_version()}, vl-convert {vl_convert.__version__} */\n",
+        f"/* Vega {vl_convert.get_vega_version()}, vl-convert {VL_CONVERT.__version__} */\n",
     )
     if not library.is_file() or not library.read_text(encoding="utf-8").startswith(version):
         # In a function: what a script declares at its top is seen by every other script of the page.
-        write_text(library, f"{version}(() => {{{vl_convert.javascript_bundle()}\n}})();\n")
+        write_text(library, f"{version}(() => {{{VL_CONVERT.javascript_bundle()}\n}})();\n")
 
 
 def _write_runs(

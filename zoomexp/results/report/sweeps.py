@@ -32,7 +32,7 @@ def find_sweeps(groups: Sequence[SeedGroup]) -> list[Sweep]:
         if key.endswith("_target_"):  # a class is a choice, not a value
             continue
         others = [column for name, column in columns.items() if name != key]
-        buckets: dict[tuple, list[int]] = {}
+        buckets: dict[tuple[Any, ...], list[int]] = {}
         for i, value in enumerate(values):
             if value is not ABSENT:
                 shared = (*(groups[i].choices.get(name) for name in SAME), *(column[i] for column in others))
@@ -41,10 +41,10 @@ def find_sweeps(groups: Sequence[SeedGroup]) -> list[Sweep]:
     return _named(sorted(found, key=lambda sweep: (sweep.name, sweep.key)))
 
 
-def _columns(groups: Sequence[SeedGroup]) -> dict[str, tuple]:
+def _columns(groups: Sequence[SeedGroup]) -> dict[str, tuple[Any, ...]]:
     """Key -> its value in each group, of the keys that vary; columns that are the same throughout share an entry."""
     keys = dict.fromkeys(key for group in groups for key in group.config)
-    same: dict[tuple, list[str]] = {}
+    same: dict[tuple[Any, ...], list[str]] = {}
     for key in keys:
         column = tuple(group.config.get(key, ABSENT) for group in groups)
         if len({repr(value) for value in column}) > 1:  # repr keeps 1, 1.0 and true apart
