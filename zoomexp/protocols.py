@@ -242,12 +242,12 @@ def own_opening(module: nn.Module) -> Tensor | None:
     return getattr(module, "opening", None)
 
 
-def own_loss(part: nn.Module) -> Tensor | Callable[[Any], Tensor] | None:
+def own_loss(part: object) -> Tensor | Callable[[Any], Tensor] | None:
     """What a part adds to the loss after a forward in training; nothing unless it says so."""
     return getattr(part, "auxiliary_loss", None)
 
 
-def further_logits(part: nn.Module) -> dict[str, tuple[float, Tensor]]:
+def further_logits(part: object) -> dict[str, tuple[float, Tensor]]:
     """Further logits to train after a forward in training; none unless it says so."""
     return getattr(part, "auxiliary_logits", None) or {}
 

@@ -80,6 +80,7 @@ class Gate(Transient, nn.Module):
     """
 
     auxiliary_loss: Tensor | None = None
+    prior: Tensor
 
     def __init__(
         self, scale: float, center: float, eps: float, weights: tuple[float, float], prior: Tensor, read: slice
@@ -111,6 +112,9 @@ class Halting:
     """The reducer of one forward. Tokens come back at the end: none of its steps are moves."""
 
     sizes = None
+    log_sizes: Tensor | None
+    moves: list[Tensor]
+    means: list[Tensor]
 
     def __init__(self, gate: Gate) -> None:
         self.gate, self.log_sizes, self.moves, self.means = gate, None, [], []

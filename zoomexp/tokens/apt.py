@@ -59,6 +59,8 @@ class APT(nn.Module):
     """
 
     inputs = ("image",)
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class APT(nn.Module):
         side, times, layer = self.side // 2**i, 2**i, self.vit.patch_embed
         small = F.interpolate(images, scale_factor=1 / times, mode="bilinear") if i else images
         x = embed_patches(layer, patches_at(small, side, image, row, column))
-        if i and self.join is not None:
+        if i and self.join is not None and self.zero is not None:
             steps = torch.arange(times, device=row.device)
             rows = (row[:, None, None] * times + steps[:, None]).expand(-1, -1, times)
             columns = (column[:, None, None] * times + steps).expand(-1, times, -1)

@@ -93,6 +93,7 @@ class ATS:
     """The reducer of one forward."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
 
     def __init__(self, samples: int | None, locations: Sequence[int], *, prefix: int, order: str = "place") -> None:
         self.samples, self.locations, self.prefix, self.order, self.moves = samples, locations, prefix, order, []
@@ -107,20 +108,20 @@ class ATS:
             self.samples = tokens.sizes[0] - self.prefix
         if i not in self.locations:
             return tokens
-        tokens, moves = keep_where(tokens, *self._stay(tokens, context))
+        tokens, moves = keep_where(tokens, *self._stay(tokens, context, self.samples))
         self.moves.append(moves)
         return tokens
 
     @torch.no_grad()
-    def _stay(self, tokens: Ragged, context: Context) -> tuple[Tensor, Tensor]:
+    def _stay(self, tokens: Ragged, context: Context, samples: int) -> tuple[Tensor, Tensor]:
         """Which tokens stay, (T,) bool, and how many of each image, (B,)."""
         scores, real = tokens.with_values(context.importance(self.prefix) * context.values_norm).padded()
         scores, counts = scores[:, self.prefix :], real.sum(1) - self.prefix
         scores = scores / scores.sum(1, keepdim=True)
         if self.order == "score":  # filling last
             scores, order = torch.where(real[:, self.prefix :], scores, torch.inf).sort(dim=1, stable=True)
-            stay = torch.zeros_like(real[:, self.prefix :]).scatter(1, order, sampled(scores, counts, self.samples))
+            stay = torch.zeros_like(real[:, self.prefix :]).scatter(1, order, sampled(scores, counts, samples))
         else:
-            stay = sampled(scores, counts, self.samples)
+            stay = sampled(scores, counts, samples)
         stay = torch.cat([stay.new_ones(len(stay), self.prefix), stay], 1)
         return stay.flatten().index_select(0, tokens.padded_rows()), stay.sum(1)

@@ -88,7 +88,8 @@ class Slotted:
     """
 
     def __init__(self, net: ZoomViT, images: Tensor, compiled: bool) -> None:
-        self.net, self.compiled, self.graphs = net, compiled, {}
+        self.net, self.compiled = net, compiled
+        self.graphs: dict[Slots, Graph] = {}
         self.step = ceil(len(images) * net.side**2 / STEPS)
         self.longest = net.vit.num_prefix_tokens + 5 * net.side**2
         self.pool = torch.cuda.graph_pool_handle() if images.is_cuda else None
@@ -101,7 +102,8 @@ class Slotted:
         slots = slots_of(fine, kept - fine, self.step, self.longest)
         if slots not in self.graphs:
             self.graphs[slots] = self._rest(slots)
-        return self.graphs[slots](*self.look.inputs, *self.look.output[:3])
+        logits: Tensor = self.graphs[slots](*self.look.inputs, *self.look.output[:3])
+        return logits
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What is selected, and how many fine tokens and tokens there are in all."""
@@ -157,8 +159,8 @@ def captured(net: nn.Module, images: Tensor, *, compiled: bool = False) -> Calla
     """
     if net.training:
         raise InputError("captured: the network must be in eval mode")
-    if getattr(net, "inputs", ("image",)) != ("image",):
-        raise InputError(f"captured: the network must take images alone, got one that takes {', '.join(net.inputs)}")
+    if (inputs := getattr(net, "inputs", ("image",))) != ("image",):
+        raise InputError(f"captured: the network must take images alone, got one that takes {', '.join(inputs)}")
     net = ready(net)
     if isinstance(net, ZoomViT) and net.budget is None and net.mode == "ragged":
         return Slotted(net, images, compiled)

@@ -18,6 +18,8 @@ class token, which the paper does not have, A is the mean of the attention of al
 patches, a coarse one counts like a fine one. The MLP runs on the cells that it is needed for alone.
 """
 
+from typing import Any
+
 import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
@@ -61,6 +63,7 @@ class CFViT(Transient, nn.Module):
 
     inputs = ("image",)
     auxiliary_loss: Tensor | None = None
+    raster: Tensor
 
     def __init__(
         self,
@@ -114,7 +117,8 @@ class CFViT(Transient, nn.Module):
         of_prefix, of_cells = self.positions.tensor_split([-self.cells])
         prefix = host.prefix(self.vit, len(images))
         if len(of_prefix):  # the host's own positions are in there
-            prefix = prefix + (of_prefix - self.vit.pos_embed[0, : self.prefix])
+            own: Any = self.vit.pos_embed
+            prefix = prefix + (of_prefix - own[0, : self.prefix])
         return torch.cat([prefix, host.embed(self.vit, halved(images)) + of_cells], 1)
 
     def fine_tokens(self, images: Tensor, x: Tensor, encoded: Tensor, order: Tensor) -> Tensor:
@@ -159,6 +163,7 @@ class Listener:
     """A reducer that changes nothing; `mean` (B, n) is A."""
 
     log_sizes = None
+    mean: Any  # 0 until a block has been heard
 
     def __init__(self, prefix: int, momentum: float, first: int) -> None:
         self.prefix, self.momentum, self.first, self.mean = prefix, momentum, first, 0
@@ -187,9 +192,10 @@ def _coarse_positions(vit: VisionTransformer, side: int) -> nn.Parameter:
 def _reuse(dim: int) -> nn.Sequential:
     """What the fine stage is told of a cell."""
     layers = nn.Sequential(nn.LayerNorm(dim, eps=1e-6), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-    for layer in (layers[1], layers[3]):
-        nn.init.trunc_normal_(layer.weight, std=0.02)
-        nn.init.zeros_(layer.bias)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
     return layers
 
 

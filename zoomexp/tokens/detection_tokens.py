@@ -9,10 +9,13 @@ the same to attention. So they are prefix tokens to every token method: never pr
 A distilled host loses its distillation token.
 """
 
+from typing import Any, cast
+
 import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
+from zoomexp import protocols
 from zoomexp.arguments import integer
 from zoomexp.tokens import host
 
@@ -32,7 +35,7 @@ def add_detection_tokens(vit: VisionTransformer, count: int, grid: tuple[int, in
     """
     host.check_host(vit)
     integer("detector.boxes", count)
-    vit.resamples_plainly = True
+    cast(protocols.ResamplesPlainly, vit).resamples_plainly = True
     _drop_distillation(vit)
     if vit.pos_embed is not None:
         vit.pos_embed = nn.Parameter(_positions(vit, count, grid))
@@ -52,7 +55,12 @@ def _positions(vit: VisionTransformer, count: int, grid: tuple[int, int] | None)
     old, prefix = vit.patch_embed.grid_size, 0 if vit.no_embed_class else vit.num_prefix_tokens
     with torch.no_grad():
         patches = host.patch_positions(vit, grid or tuple(old))
-    own = vit.pos_embed.detach()[0, :prefix] if prefix else patches.new_zeros(vit.num_prefix_tokens, vit.embed_dim)
+    learned = vit.pos_embed
+    own = (
+        learned.detach()[0, :prefix]
+        if prefix and learned is not None
+        else patches.new_zeros(vit.num_prefix_tokens, vit.embed_dim)
+    )
     added = torch.empty(count, vit.embed_dim)
     nn.init.trunc_normal_(added, std=SPREAD)
     return torch.cat([own, added, patches])[None]
@@ -64,5 +72,5 @@ def _drop_distillation(vit: VisionTransformer) -> None:
         return
     if vit.pos_embed is not None and not vit.no_embed_class:
         vit.pos_embed = nn.Parameter(torch.cat([vit.pos_embed[:, :1], vit.pos_embed[:, 2:]], 1).detach())
-    vit.dist_token = None
+    cast(Any, vit).dist_token = None
     vit.num_prefix_tokens -= 1

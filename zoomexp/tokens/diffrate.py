@@ -22,6 +22,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models import VisionTransformer
@@ -83,6 +84,10 @@ def uniform(tokens: int, depth: int, prune: int, merge: int, least: int) -> tupl
 class DiffRate:
     """The reducer of one forward; `prune` and `merge` are numbers of tokens to keep."""
 
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
+
     def __init__(self, prune: Sequence[int], merge: Sequence[int], *, prefix: int) -> None:
         self.prune, self.merge, self.prefix = prune, merge, prefix
         self.log_sizes, self.sizes, self.moves = None, None, []
@@ -140,7 +145,7 @@ def _given(rates: str | Mapping[str, list[int]], depth: int, least: int) -> list
     except (OSError, ValueError) as error:
         raise InputError(f"tokens.rates={rates}: must be a JSON file: {error}") from error
     wanted = f"{' and '.join(KEYS)}, each a list of {depth} whole numbers of at least {least}"
-    lists = [numbers.get(key) for key in KEYS] if isinstance(numbers, Mapping) else []
+    lists: list[Any] = [numbers.get(key) for key in KEYS] if isinstance(numbers, Mapping) else []
     if not lists or not all(_fits(kept, depth, least) for kept in lists):
         raise InputError(f"tokens.rates={rates}: must hold {wanted}")
     return lists

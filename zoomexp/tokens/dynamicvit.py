@@ -34,7 +34,7 @@ from zoomexp.tokens import host
 from zoomexp.tokens.evit import with_prefix
 from zoomexp.tokens.moves import keep_places
 from zoomexp.tokens.ragged import Ragged
-from zoomexp.tokens.reduced import ReducedViT
+from zoomexp.tokens.reduced import ReducedViT, TracedReducer
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks, checked_rate
 from zoomexp.transient import Transient
@@ -73,12 +73,16 @@ def dynamicvit(
     return ReducedViT(vit, method, image_size=image_size)
 
 
+def _none() -> TracedReducer:
+    raise NotImplementedError("a teacher keeps all tokens")
+
+
 class Teacher:
     """A frozen copy of the host. Not a module: a network that holds it does not count it among its own parts."""
 
     def __init__(self, vit: VisionTransformer, image_size: int, weight: float) -> None:
         vit = copy.deepcopy(vit).eval().requires_grad_(False)
-        self.net, self.weight = ReducedViT(vit, lambda: None, image_size=image_size), weight
+        self.net, self.weight = ReducedViT(vit, _none, image_size=image_size), weight
 
     def loss(self, images: Tensor, x: Tensor, logits: Tensor, present: Tensor) -> Tensor:
         """What is left to learn, of images (B, C, S, S), from their patches x (B, N, D), logits (B, K) and D (B, N)."""
@@ -114,7 +118,8 @@ class Predictor(nn.Module):
         own, shared = self.embed(x).tensor_split([x.shape[2] // 2], 2)
         shared = (shared * present[:, :, None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
         shared = shared[:, None].expand(-1, x.shape[1], -1).to(own.dtype)
-        return self.decide(torch.cat([own, shared], 2)).float().log_softmax(2)
+        chances: Tensor = self.decide(torch.cat([own, shared], 2)).float().log_softmax(2)
+        return chances
 
 
 class Predictors(Transient, nn.Module):
@@ -155,6 +160,11 @@ class Predictors(Transient, nn.Module):
 
 class DynamicReducer:
     """The reducer of one forward."""
+
+    present: Tensor | None
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
 
     def __init__(self, learnt: Predictors) -> None:
         self.learnt, self.present, self.patches = learnt, None, 0

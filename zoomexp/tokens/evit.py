@@ -71,6 +71,7 @@ class EViT:
     """The reducer of one forward."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
 
     def __init__(self, rate: float, locations: Sequence[int], *, prefix: int) -> None:
         self.rate, self.locations, self.prefix, self.moves = rate, locations, prefix, []

@@ -137,10 +137,11 @@ class SlowFastReducer:
     """The reducer of one forward; `attention` (B, N) is A, patches in their places."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
+    attention: Tensor  # once a block has run
 
     def __init__(self, method: SlowFast) -> None:
         self.method, self.moves = method, []
-        self.attention: Tensor | None = None
         self.waiting: Waiting | None = None
 
     def before(self, i: int, tokens: Ragged) -> Ragged:
@@ -194,4 +195,5 @@ class SlowFastReducer:
 
 def _at(x: Tensor, places: Tensor) -> Tensor:
     """The tokens (B, K, D) at places (B, K) of x (B, N, D)."""
-    return x.flatten(0, 1).index_select(0, rows_of(places, x.shape[1])).unflatten(0, places.shape)
+    tokens: Tensor = x.flatten(0, 1).index_select(0, rows_of(places, x.shape[1])).unflatten(0, places.shape)
+    return tokens

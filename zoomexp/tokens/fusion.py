@@ -19,6 +19,7 @@ enlarged image, and in training both images move the statistics of its batch nor
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from timm.layers import PatchEmbed
@@ -82,10 +83,10 @@ class ZoomFusion(nn.Module):
         self.inputs = ("image", "map") if protocols.needs_maps(self.scorer) else ("image",)
         self._maps: Tensor | None = None
         # First of its hooks: a module inserted after the embedding sees fused tokens. A bound method: copies fuse anew.
-        net.patch_embed.register_forward_hook(self._fuse, prepend=True)
+        net.get_submodule("patch_embed").register_forward_hook(self._fuse, prepend=True)
 
     @property
-    def auxiliary_loss(self) -> Tensor | None:
+    def auxiliary_loss(self) -> Tensor | Callable[[Any], Tensor] | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
         return protocols.own_loss(self.scorer)
 
@@ -105,7 +106,8 @@ class ZoomFusion(nn.Module):
         if images.shape[1:] != (channels, size, size):
             raise InputError(f"tokens: images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}")
         self._maps = maps
-        return self.net(images)
+        logits: Tensor = self.net(images)
+        return logits
 
     def _fuse(self, layer: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
         """Forward hook of the patch embedding: zoomed patches' tokens replaced."""
@@ -121,7 +123,7 @@ class ZoomFusion(nn.Module):
         return self._as_output(grid.index_put((image, row, column), fused.to(grid.dtype)))
 
     def _score(self, images: Tensor) -> Tensor:
-        scores = self.scorer(images, self._maps).detach().float()
+        scores: Tensor = self.scorer(images, self._maps).detach().float()
         if scores.shape != (len(images), self.side, self.side):
             wanted = f"(B, {self.side}, {self.side}), one score per cell"
             raise InputError(f"tokens.scorer: scores must be {wanted}, got {tuple(scores.shape)}")
@@ -133,15 +135,17 @@ class ZoomFusion(nn.Module):
         if type(layer) is PatchEmbed:
             fine = 4 * (row * side + column)[:, None] + torch.arange(4, device=row.device)
             patches = patches_at(images, 2 * side, image.repeat_interleave(4), *fine_place(fine.flatten(), side))
-            return embed_patches(layer, patches).unflatten(0, (-1, 4))
+            fours: Tensor = embed_patches(layer, patches).unflatten(0, (-1, 4))
+            return fours
         tokens = layer.forward(_enlarged(images))  # not a call, which would come back here
-        by_patch = self._as_grid(tokens, 2 * side).unflatten(2, (side, 2)).unflatten(1, (side, 2))
+        by_patch: Tensor = self._as_grid(tokens, 2 * side).unflatten(2, (side, 2)).unflatten(1, (side, 2))
         return by_patch[image, row, :, column].flatten(1, 2)
 
     def _as_grid(self, output: Tensor, side: int) -> Tensor:
         """The embedding's output as (B, side, side, D)."""
         if self.layout == "tokens":
-            return output.unflatten(1, (side, side))
+            grid: Tensor = output.unflatten(1, (side, side))
+            return grid
         return output.permute(0, 2, 3, 1) if self.layout == "NCHW" else output
 
     def _as_output(self, grid: Tensor) -> Tensor:
@@ -183,7 +187,8 @@ def _channels(net: nn.Module) -> int:
 
 def _grid(net: nn.Module, channels: int, image_size: int) -> tuple[str, int]:
     """How the host's patch embedding lays out its tokens, and how many a side has, from a dry run."""
-    layer, training = net.patch_embed, net.patch_embed.training
+    layer = net.get_submodule("patch_embed")
+    training = layer.training
     image = next(layer.parameters()).new_zeros(1, channels, image_size, image_size)
     layer.eval()  # batch statistics stay untouched
     try:

@@ -13,6 +13,7 @@ Stochastic depth drops a branch for an image as a whole, with the same draws as 
 """
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import Attention, GluMlp, Mlp, PatchEmbed, SwiGLU, resample_abs_pos_embed
@@ -28,6 +29,8 @@ from zoomexp.tokens.ragged_attention import attend
 from zoomexp.tokens.reduction import Context, Reducer
 from zoomexp.tokens.regions import region
 from zoomexp.tokens.resampling import resampled
+
+Gives = TypeVar("Gives")
 
 MODES = ("ragged", "padded", "paper")
 POOLS = ("token", "avg")
@@ -45,12 +48,12 @@ def check_host(model: nn.Module) -> None:
         allowed = "a VisionTransformer of timm (deit, deit3, vit)"
         raise InputError(f"tokens: the backbone must be {allowed}, got {type(model).__name__}")
     parts = [part for block in model.blocks for part in (block, *_parts(block))]
-    allowed = (PatchEmbed, Block, Attention, *TOKENWISE)
-    foreign = {type(part).__name__ for part in parts if type(part) not in allowed}
+    kinds = (PatchEmbed, Block, Attention, *TOKENWISE)
+    foreign = {type(part).__name__ for part in parts if type(part) not in kinds}
     if not isinstance(model.patch_embed, PatchEmbed):
         foreign.add(type(model.patch_embed).__name__)
     if foreign:
-        names = ", ".join(kind.__name__ for kind in allowed)
+        names = ", ".join(kind.__name__ for kind in kinds)
         raise InputError(
             f"backbone: patch embedding and blocks must be made of {names}, got {', '.join(sorted(foreign))}"
         )
@@ -134,7 +137,8 @@ def embed(model: VisionTransformer, images: Tensor) -> Tensor:
     if images.dim() != 4 or images.shape[1] != channels or images.shape[2] % height or images.shape[3] % width:
         wanted = f"(B, {channels}, H, W) of whole patches of {height} x {width} pixels"
         raise InputError(f"host: images must be {wanted}, got {tuple(images.shape)}")
-    return embedding.norm(embedding.proj(images).flatten(2).transpose(1, 2))
+    patches: Tensor = embedding.norm(embedding.proj(images).flatten(2).transpose(1, 2))
+    return patches
 
 
 def prefix(model: VisionTransformer, batch: int) -> Tensor:
@@ -145,7 +149,8 @@ def prefix(model: VisionTransformer, batch: int) -> Tensor:
     learned = (model.cls_token, getattr(model, "dist_token", None), model.reg_token)
     tokens = [token for token in learned if token is not None]
     if not tokens:
-        return model.patch_embed.proj.weight.new_zeros(batch, 0, model.embed_dim)
+        none: Tensor = model.patch_embed.proj.weight.new_zeros(batch, 0, model.embed_dim)
+        return none
     x = torch.cat(tokens, 1)
     if model.pos_embed is not None and not model.no_embed_class:
         x = x + model.pos_embed[:, : x.shape[1]]
@@ -174,12 +179,14 @@ def patch_positions(model: VisionTransformer, grid: int | tuple[int, int]) -> Te
     if min(rows, columns) < 1:
         raise InputError(f"host: side must be at least 1, got {min(rows, columns)}")
     if model.pos_embed is None:
-        return model.patch_embed.proj.weight.new_zeros(rows * columns, model.embed_dim)
+        none: Tensor = model.patch_embed.proj.weight.new_zeros(rows * columns, model.embed_dim)
+        return none
     patches = model.pos_embed[:, 0 if model.no_embed_class else model.num_prefix_tokens :]
     old = model.patch_embed.grid_size
     if protocols.resamples_plainly(model):
         return resampled(patches, tuple(old), (rows, columns))[0]
-    return resample_abs_pos_embed(patches, [rows, columns], list(old), num_prefix_tokens=0)[0]
+    resized: Tensor = resample_abs_pos_embed(patches, [rows, columns], list(old), num_prefix_tokens=0)[0]
+    return resized
 
 
 def first_tokens(tokens: Ragged, count: int) -> Tensor:
@@ -204,17 +211,20 @@ def _run_ragged(model: VisionTransformer, tokens: Ragged, reduce: Reducer | None
         if reduce is not None:
             tokens = reduce.before(i, tokens)
         log_sizes = None if reduce is None else reduce.log_sizes
-        values, *qkv = _maybe_checkpointed(model, _attention, block, tokens, tokens.values, log_sizes)
+        values, q, k, v = _maybe_checkpointed(model, _attention, block, tokens, tokens.values, log_sizes)
         tokens = tokens.with_values(values)
         if reduce is not None:
-            tokens = reduce.between(i, tokens, Context(*qkv, tokens, log_sizes, model.has_class_token))
+            tokens = reduce.between(i, tokens, Context(q, k, v, tokens, log_sizes, model.has_class_token))
         tokens = tokens.with_values(_maybe_checkpointed(model, _mlp, block, tokens, tokens.values))
     finish = getattr(reduce, "finish", None)
     return tokens if finish is None else finish(tokens)
 
 
-def _maybe_checkpointed(model: VisionTransformer, function: Callable, *args: object) -> object:
-    return checkpoint(function, *args, use_reentrant=False) if model.grad_checkpointing else function(*args)
+def _maybe_checkpointed(model: VisionTransformer, function: Callable[..., Gives], *args: object) -> Gives:
+    if not model.grad_checkpointing:
+        return function(*args)
+    given: Gives = checkpoint(function, *args, use_reentrant=False)
+    return given
 
 
 def _attention(
@@ -222,7 +232,8 @@ def _attention(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The first half of a block on x (T, D), and its queries, keys and values (T, h, d)."""
     q, k, v = _projected(block, x)
-    dropout = block.attn.attn_drop.p if block.attn.training else 0.0
+    attn: Any = block.attn
+    dropout = attn.attn_drop.p if attn.training else 0.0
     mixed = attend(q, k, v, layout, log_sizes=log_sizes, dropout=dropout)
     return _after_attention(block, layout, x, mixed), q, k, v
 
@@ -230,13 +241,14 @@ def _attention(
 @region
 def _whole(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
     """The block's own forward on x (B, N, D)."""
-    return block(x, attn_mask=mask)
+    out: Tensor = block(x, attn_mask=mask)
+    return out
 
 
 @region
 def _projected(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (T, h, d)."""
-    attn = block.attn
+    attn: Any = block.attn
     q, k, v = attn.qkv(block.norm1(x)).unflatten(1, (3, attn.num_heads, attn.head_dim)).unbind(1)
     return attn.q_norm(q), attn.k_norm(k), v
 
@@ -244,7 +256,7 @@ def _projected(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @region
 def _after_attention(block: Block, layout: Ragged, x: Tensor, mixed: Tensor) -> Tensor:
     """Tokens x (T, D) with what attention gave them, (T, h, d)."""
-    attn = block.attn
+    attn: Any = block.attn
     branch = block.ls1(attn.proj_drop(attn.proj(attn.norm(mixed.flatten(1)))))
     return x + _drop_path(block.drop_path1, branch, layout)
 
@@ -259,7 +271,7 @@ def _drop_path(drop_path: nn.Module, branch: Tensor, layout: Ragged) -> Tensor:
     """Stochastic depth with one draw per image."""
     if isinstance(drop_path, nn.Identity) or not drop_path.training:
         return branch
-    factors = drop_path(branch.new_ones(len(layout.lengths), 1))
+    factors: Tensor = drop_path(branch.new_ones(len(layout.lengths), 1))
     return branch * factors.index_select(0, layout.owner())
 
 

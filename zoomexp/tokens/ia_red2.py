@@ -22,7 +22,7 @@ not have, averages over those that are left.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.models import VisionTransformer
@@ -65,7 +65,8 @@ def ia_red2(
     number("tokens.threshold", threshold, 0, 1)
     number("tokens.tau", tau, 0)
     locations = sorted(blocks(locations, len(vit.blocks)))
-    heads = vit.blocks[0].attn.num_heads
+    first: Any = vit.blocks[0]
+    heads: int = first.attn.num_heads
     method = Interpreters(vit.embed_dim, heads, locations, vit.num_prefix_tokens, threshold, tau)
     return ReducedViT(vit, method, image_size=image_size)
 
@@ -87,7 +88,8 @@ class Interpreter(nn.Module):
         """Tokens (..., D) to scores (...) in [0, 1], in at least single precision."""
         query, key = (y.unflatten(-1, (self.heads, -1)) for y in (self.query(x), self.key(self.policy)))
         scores = (query * key).sum(-1) * self.width**-0.5
-        return scores.to(torch.promote_types(scores.dtype, torch.float32)).sigmoid().mean(-1)
+        chances: Tensor = scores.to(torch.promote_types(scores.dtype, torch.float32)).sigmoid().mean(-1)
+        return chances
 
 
 class Policy(NamedTuple):
@@ -123,6 +125,8 @@ class Dropping:
     """The reducer of a forward in tests; `shares` lists, after each interpreter, the share (B,) of patches left."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
+    shares: list[Tensor]
 
     def __init__(self, learnt: Interpreters) -> None:
         self.learnt, self.moves, self.shares, self.patches = learnt, [], [], 0
@@ -156,6 +160,13 @@ class Dropping:
 class Sampling:
     """The reducer of a forward in training."""
 
+    present: Tensor | None
+    shares: list[Tensor]
+    log_policy: list[Tensor]
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
+
     def __init__(self, learnt: Interpreters) -> None:
         self.learnt, self.present, self.shares, self.log_policy = learnt, None, [], []
         self.log_sizes, self.sizes, self.moves = None, None, []
@@ -188,11 +199,10 @@ class Sampling:
         dropping = Dropping(self.learnt)
         with torch.no_grad():
             kept = host.read_out(net.vit, host.encode(net.vit, net.tokenize(images), reduce=dropping))
-        policies = (
-            Policy(torch.stack(reducer.shares, 1), found.argmax(1))
-            for reducer, found in ((self, logits), (dropping, kept))
-        )
-        self.learnt.auxiliary_loss = partial(policy_loss, torch.stack(self.log_policy, 1), *policies, self.learnt.tau)
+        drawn = Policy(torch.stack(self.shares, 1), logits.argmax(1))
+        tests = Policy(torch.stack(dropping.shares, 1), kept.argmax(1))
+        log_policy = torch.stack(self.log_policy, 1)
+        self.learnt.auxiliary_loss = partial(policy_loss, log_policy, drawn, tests, self.learnt.tau)
 
 
 def is_largest(scores: Tensor, allowed: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ def compact_rows(selection: Selection, fine: Group, coarse: Group, prefix: int) 
     lengths = selection.lengths + prefix
     there = placed(lengths, fine.image.device)
     starts = there.cumsum(0) - there
-    places = [starts[group.image] + prefix + group.rank for group in (fine, coarse)]
-    return Rows(_heads(starts, prefix), *places, lengths)
+    of_fine, of_coarse = (starts[group.image] + prefix + group.rank for group in (fine, coarse))
+    return Rows(_heads(starts, prefix), of_fine, of_coarse, lengths)
 
 
 def paper_rows(selection: Selection, fine: Group, coarse: Group, prefix: int) -> Rows:

@@ -59,7 +59,8 @@ def embed_patches(layer: PatchEmbed, patches: Tensor) -> Tensor:
     kernel = layer.proj.weight.permute(0, 2, 3, 1)  # (D, p, p, C)
     if patches.shape[1] != kernel.shape[1]:
         kernel = kernel.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4))
-    return layer.norm(F.linear(patches.flatten(1), kernel.flatten(1), layer.proj.bias))
+    tokens: Tensor = layer.norm(F.linear(patches.flatten(1), kernel.flatten(1), layer.proj.bias))
+    return tokens
 
 
 def scattered(parts: list[tuple[Tensor, Tensor]], rows: int) -> Tensor:

@@ -23,6 +23,7 @@ counts as many times as it has patches (as the code for MAE does).
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -81,7 +82,7 @@ class PiToMe(ToMe):
     """The reducer of one forward: ToMe's with other pairs."""
 
     def __init__(
-        self, keep_rate: float, margins: list[float], of_all: range | tuple, *, prefix: int, proportional: bool
+        self, keep_rate: float, margins: list[float], of_all: Sequence[int], *, prefix: int, proportional: bool
     ) -> None:
         super().__init__((), prefix=prefix, proportional=proportional)
         self.keep_rate, self.margins, self.of_all = keep_rate, margins, of_all

@@ -52,6 +52,10 @@ class Positions(nn.Module):
         InputError: learned positions of a host that has none, or a width that the sinusoids cannot fill.
     """
 
+    raster: Tensor
+    table: Tensor | None
+    first: Tensor | None
+
     def __init__(self, vit: VisionTransformer, kind: str, side: int) -> None:
         super().__init__()
         self.side, self.kind, channels = side, kind, vit.embed_dim

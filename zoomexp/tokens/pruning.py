@@ -57,18 +57,20 @@ class Pruning:
         for name, value, rule in (("prune_n", self.count, "top_n"), ("prune_alpha", self.alpha, "match_alpha")):
             if value is not None and self.rule != rule:
                 raise InputError(f"tokens.{name} must be null unless tokens.pruning={rule}, got {value!r}")
-        for name, value, usual in (("order", self.order, "backward"), ("group", self.group, "all")):
-            if value != usual and self.rule == "none":
-                raise InputError(f"tokens.prune_{name}={value}: nothing is pruned; choose a tokens.pruning, or {usual}")
+        for name, chosen, usual in (("order", self.order, "backward"), ("group", self.group, "all")):
+            if chosen != usual and self.rule == "none":
+                raise InputError(
+                    f"tokens.prune_{name}={chosen}: nothing is pruned; choose a tokens.pruning, or {usual}"
+                )
 
     def __call__(self, selection: Selection, scores: CellScores, coverage: str) -> Selection:
         """The shortened sequences of images with these scores."""
-        if self.rule == "none":
-            return selection
-        if self.rule == "top_n":
+        if self.count is not None:  # top_n
             surplus = torch.full_like(selection.lengths, self.count)
-        else:
+        elif self.alpha is not None:  # match_alpha
             surplus = selection.lengths - keep_above(scores, self.alpha, coverage).lengths()
+        else:
+            return selection
         return self._without(selection, surplus)
 
     def _without(self, selection: Selection, surplus: Tensor) -> Selection:

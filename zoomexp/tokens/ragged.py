@@ -97,7 +97,8 @@ class Ragged:
         """
         if not self.equal:
             raise InputError(f"ragged: dense needs sequences of one length, got {self.sizes}")
-        return self.values.unflatten(0, (len(self.sizes), self.sizes[0]))
+        dense: Tensor = self.values.unflatten(0, (len(self.sizes), self.sizes[0]))
+        return dense
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """The sequences filled up with zeros to the longest, (B, Nmax, ...), and what is no filling, (B, Nmax) bool."""

@@ -7,6 +7,7 @@ counts n times (proportional attention of "Token Merging", Bolya et al. 2023, ar
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from zoomexp.tokens.regions import region
 
 try:
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # before torch 2.10
-    varlen_attn = None
+except ImportError:
+    varlen_attn = None  # type: ignore[assignment]  # before torch 2.10
 
 SHORT = 200  # tokens; above it the two kernels cost the same, and this one keeps an attention matrix per head
 
@@ -44,10 +45,13 @@ def attend(
     bias = None if log_sizes is None else log_sizes.to(v.dtype)
     if layout.equal:
         shape = (len(layout.sizes), layout.sizes[0])
-        return _fused(*(x.unflatten(0, shape) for x in (q, k, v)), _rows(bias, shape), dropout).flatten(0, 1)
+        q, k, v = (x.unflatten(0, shape) for x in (q, k, v))
+        return _fused(q, k, v, _rows(bias, shape), dropout).flatten(0, 1)
     if bias is None and not dropout and _takes_varlen(v):
         offsets = layout.offsets().to(torch.int32)
-        return varlen_attn(q, k, v, offsets, offsets, layout.bound, layout.bound)
+        mixed: Any = varlen_attn(q, k, v, offsets, offsets, layout.bound, layout.bound)
+        alone: Tensor = mixed  # two only where more is asked for
+        return alone
     if layout.longest is not None and v.device.type != "cpu":
         return _masked(q, k, v, layout, bias, dropout)
     return _one_by_one(q, k, v, layout.sizes, bias, dropout)
@@ -69,7 +73,8 @@ def first_row(q: Tensor, k: Tensor, layout: Ragged, *, log_sizes: Tensor | None 
     per_image = scores.new_zeros(len(layout.sizes), scores.shape[1])
     largest = per_image.scatter_reduce(0, owner[:, None].expand_as(scores), scores.detach(), "amax", include_self=False)
     shares = (scores - largest.index_select(0, owner)).exp()
-    return (shares / per_image.index_add(0, owner, shares).index_select(0, owner)).mean(1)
+    mean: Tensor = (shares / per_image.index_add(0, owner, shares).index_select(0, owner)).mean(1)
+    return mean
 
 
 @region
@@ -81,7 +86,8 @@ def _first_row_of_equal(q: Tensor, k: Tensor, log_sizes: Tensor | None, batch: i
     scores = (first * k).sum(3) * q.shape[2] ** -0.5  # (B, N, h)
     if log_sizes is not None:
         scores = scores + log_sizes.reshape(batch, width, 1)
-    return scores.softmax(1).mean(2).flatten()
+    mean: Tensor = scores.softmax(1).mean(2).flatten()
+    return mean
 
 
 def mean_row(q: Tensor, k: Tensor, layout: Ragged, *, skipped: int = 0, log_sizes: Tensor | None = None) -> Tensor:
@@ -109,7 +115,8 @@ def _takes_varlen(v: Tensor) -> bool:
 
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, sizes: list[int], bias: Tensor | None, dropout: float) -> Tensor:
     biases = [None] * len(sizes) if bias is None else [_rows(b, (1, len(b))) for b in bias.split(sizes)]
-    parts = zip(*(x[None].split(sizes, 1) for x in (q, k, v)), biases, strict=True)
+    queries, keys, values = (x[None].split(sizes, 1) for x in (q, k, v))
+    parts = zip(queries, keys, values, biases, strict=True)
     with _kernel(v, max(sizes)):
         return torch.cat([_fused(*part, dropout)[0] for part in parts])
 
@@ -125,7 +132,7 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, layout: Ragged, bias: Tensor | None
     return mixed[owner, torch.arange(len(v), device=v.device) - offsets[owner]]
 
 
-def _kernel(v: Tensor, longest: int) -> AbstractContextManager:
+def _kernel(v: Tensor, longest: int) -> AbstractContextManager[Any]:
     """Of torch's kernels, the one that trains short sequences in bfloat16 on a CPU twice as fast as its default."""
     backward = v.requires_grad and torch.is_grad_enabled()
     slow = backward and v.device.type == "cpu" and v.dtype == torch.bfloat16 and longest <= SHORT

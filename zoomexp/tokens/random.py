@@ -74,6 +74,7 @@ class RandomReducer:
     """The reducer of one forward; `order(i, B, N, device)` gives the patches of each image in random order, (B, N)."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
 
     def __init__(
         self, rate: float, locations: Sequence[int], prefix: int, order: Callable[[int, int, int, torch.device], Tensor]

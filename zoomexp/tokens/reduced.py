@@ -32,7 +32,11 @@ class TracedReducer(Reducer, Protocol):
     """
 
     moves: list[Tensor]
-    sizes: Tensor | None
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """See the class."""
+        ...
 
 
 def patches_per_side(vit: VisionTransformer, image_size: int, of: int = 1) -> int:
@@ -46,7 +50,7 @@ def patches_per_side(vit: VisionTransformer, image_size: int, of: int = 1) -> in
     if height != patch:
         raise InputError(f"tokens: the host's patches must be square, got {height} x {patch}")
     multiple_of("dataset.image_size", image_size, of * patch)
-    return image_size // patch
+    return image_size // int(patch)
 
 
 class ReducedViT(nn.Module):
@@ -127,7 +131,8 @@ class _Recorded:
     """A reducer, and the lengths that it gave each block."""
 
     def __init__(self, reducer: TracedReducer) -> None:
-        self.of, self.lengths = reducer, []
+        self.of = reducer
+        self.lengths: list[Tensor] = []
 
     @property
     def log_sizes(self) -> Tensor | None:

@@ -72,7 +72,8 @@ class Context:
     @cached_property
     def values_norm(self) -> Tensor:
         """(T,): length of each token's value vector over all heads."""
-        return torch.linalg.vector_norm(self.v.float(), dim=(1, 2))
+        length: Tensor = torch.linalg.vector_norm(self.v.float(), dim=(1, 2))
+        return length
 
 
 @region
@@ -87,7 +88,10 @@ class Reducer(Protocol):
         log_sizes: (T,) additive attention bias of the tokens that `before` gave back, or None.
     """
 
-    log_sizes: Tensor | None
+    @property
+    def log_sizes(self) -> Tensor | None:
+        """See the class."""
+        ...
 
     def before(self, i: int, tokens: Ragged) -> Ragged:
         """The tokens that block i shall see, at least one per image."""

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
+
+Given = ParamSpec("Given")
+Gives = TypeVar("Gives")
 
 RECOMPILED = 64  # times that a region may be compiled anew, for other networks; torch's 8 are soon used up
 
@@ -41,16 +44,17 @@ def compiled_regions(backend: str = "inductor") -> Iterator[None]:
         _backend.reset(token)
 
 
-def region(function: Callable[..., Any]) -> Callable[..., Any]:
+def region(function: Callable[Given, Gives]) -> Callable[Given, Gives]:
     """A function that is compiled inside `compiled_regions`, for tensors of any lengths."""
     made: dict[str, Callable[..., Any]] = {}
+    plain: Callable[..., Any] = function
 
     @wraps(function)
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or (backend := _backend.get()) is None:
-            return function(*args)
+            return plain(*args)
         if backend not in made:
             made[backend] = torch.compile(function, backend=backend, dynamic=True)
         return made[backend](*args)
 
-    return call
+    return cast(Callable[Given, Gives], call)

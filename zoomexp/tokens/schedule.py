@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from zoomexp.arguments import finite, integer
 from zoomexp.errors import InputError
@@ -10,17 +11,21 @@ from zoomexp.errors import InputError
 def checked_rate(value: object) -> float:
     """The share of patches that stay, once it is known to be in (0, 1]."""
     finite("tokens.keep_rate", value, lambda share: 0 < share <= 1, "a number in (0, 1]")
-    return float(value)
+    return float(cast(float, value))
 
 
 def blocks(value: object, depth: int) -> tuple[int, ...]:
     """The indices of blocks, counted from 0, once they are known to be different ones of a host of that depth."""
-    fits = isinstance(value, Sequence) and not isinstance(value, str)
-    fits = fits and all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < depth for i in value)
-    if not fits or len(set(value)) < len(value):
-        given = value if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    listed = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+    fits = listed is not None and all(_is_block(i, depth) for i in listed)
+    if listed is None or not fits or len(set(listed)) < len(listed):
+        given = value if listed is None else listed
         raise InputError(f"tokens.locations must be different blocks in 0..{depth - 1}, got {given!r}")
-    return tuple(value)
+    return tuple(listed)
+
+
+def _is_block(value: object, depth: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < depth
 
 
 def per_block(field: str, value: object, depth: int) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ def same_sizes(images: Tensor, size: Tensor | None) -> list[tuple[tuple[int, int
     Raises:
         InputError: a size of more than the batch has, or of nothing.
     """
-    whole = tuple(images.shape[2:])
+    height, width = images.shape[2:]
+    whole = (height, width)
     sizes = [whole] * len(images) if size is None else [(int(h), int(w)) for h, w in size.tolist()]
     if len(sizes) != len(images) or not all(0 < h <= whole[0] and 0 < w <= whole[1] for h, w in sizes):
         raise InputError(f"detector: size must be {len(images)} heights and widths within {whole}, got {sizes}")
@@ -31,7 +32,8 @@ def in_order(parts: Sequence[Ragged], rows: Sequence[Rows]) -> Ragged:
     """The sequences of several batches as one, image by image at their `rows`."""
     if len(parts) == 1:
         return parts[0]
-    places = {row: (part, place) for part, own in enumerate(rows) for place, row in enumerate(own)}
+    places = {row: (part, place) for part, own in enumerate(rows) if not isinstance(own, slice)
+              for place, row in enumerate(own)}  # fmt: skip
     split = [part.values.split(part.sizes) for part in parts]
     ordered = [split[part][place] for part, place in (places[row] for row in sorted(places))]
     return Ragged(torch.cat(ordered), torch.tensor([len(one) for one in ordered]))

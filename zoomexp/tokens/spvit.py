@@ -23,6 +23,7 @@ host that averages over patches counts a package as one. Where the weight of a k
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models import VisionTransformer
@@ -71,7 +72,8 @@ def spvit(
     one_of("tokens.package", package, PACKAGES)
     one_of("tokens.select", select, SELECTIONS)
     number("tokens.ratio_weight", ratio_weight, 0)
-    heads = vit.blocks[0].attn.num_heads
+    first: Any = vit.blocks[0]
+    heads: int = first.attn.num_heads
     if vit.embed_dim < 4 * heads:
         raise InputError(f"tokens: spvit needs a host with at least 4 channels a head, got {vit.embed_dim // heads}")
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
@@ -88,17 +90,18 @@ class Selector(nn.Module):
         self.heads = nn.ModuleList(Predictor(dim // heads) for _ in range(heads))
         hidden = max(1, heads // 2)
         self.weigh = nn.Sequential(nn.Linear(heads, hidden), nn.GELU(), nn.Linear(hidden, heads), nn.Sigmoid())
-        for layer in (self.weigh[0], self.weigh[2]):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        for layer in self.weigh:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, M, D) and which are there, (B, M), to log p (B, M, 2) of keep and drop, and k (B, M)."""
         parts = x.unflatten(2, (len(self.heads), -1))
         weights = self.weigh(parts.mean(3)).float()
         weights = (weights / weights.sum(2, keepdim=True))[..., None]  # (B, M, H, 1)
-        votes = [head(part, present) for head, part in zip(self.heads, parts.unbind(2), strict=True)]
-        votes = torch.stack(votes, 2)  # (B, M, H, 2)
+        each = [head(part, present) for head, part in zip(self.heads, parts.unbind(2), strict=True)]
+        votes = torch.stack(each, 2)  # (B, M, H, 2)
         return (weights * votes).sum(2), (weights * votes.exp()).sum(2)[..., 0]
 
 
@@ -149,6 +152,10 @@ class SoftReducer:
     State, of each token (T,): `asked`, whether it is a patch; `present`, whether it is there, D of a patch.
     """
 
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
+
     def __init__(self, learnt: Selectors) -> None:
         self.learnt, self.moves, self.log_sizes, self.sizes = learnt, [], None, None
         self.asked: Tensor | None = None
@@ -163,7 +170,8 @@ class SoftReducer:
             self._start(tokens)
         stage, prefix = self.learnt.locations.index(i), self.learnt.prefix
         x = tokens.padded()[0]
-        asked, present = (tokens.with_values(part).padded()[0] for part in (self.asked, self.present))
+        state: tuple[Any, Any] = (self.asked, self.present)  # begun by now
+        asked, present = (tokens.with_values(part).padded()[0] for part in state)
         log_p, scores = self.learnt.selectors[stage](x[:, prefix:], present[:, prefix:])
         log_p, scores = (
             F.pad(log_p, (0, 0, prefix, 0)),

@@ -62,11 +62,8 @@ class Threshold:
         if not drawn:
             raise InputError(f"tokens.alpha_range must be null unless alpha is random, got {self.span!r}")
         lowest = "above 0" if self.alpha == "random_log" else "at least 0"
-        fits = (
-            isinstance(self.span, Sequence)
-            and len(self.span) == 2
-            and all(isinstance(x, int | float) for x in self.span)
-        )
-        if not fits or not 0 <= self.span[0] <= self.span[1] <= 1 or (lowest == "above 0" and self.span[0] == 0):
+        span = self.span if isinstance(self.span, Sequence) and len(self.span) == 2 else ()
+        fits = len(span) == 2 and all(isinstance(x, int | float) for x in span) and 0 <= span[0] <= span[1] <= 1
+        if not fits or (lowest == "above 0" and span[0] == 0):
             allowed = f"[low, high] with low {lowest} and high at most 1"
             raise InputError(f"tokens.alpha_range must be {allowed}, got {self.span!r}")

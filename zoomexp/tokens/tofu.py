@@ -76,6 +76,10 @@ def mlerp(x: Tensor, sizes: Tensor, merge: merging.Merge) -> tuple[Tensor, Tenso
 class ToFu:
     """The reducer of one forward."""
 
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
+
     def __init__(self, r: Sequence[int], prune_blocks: int, *, prefix: int, proportional: bool = True) -> None:
         self.r, self.prune_blocks, self.prefix, self.proportional = r, prune_blocks, prefix, proportional
         self.log_sizes, self.sizes, self.moves = None, None, []

@@ -17,6 +17,7 @@ from functools import partial
 
 import torch
 from timm.models import VisionTransformer
+from torch import Tensor
 
 from zoomexp.arguments import boolean
 from zoomexp.tokens import host, merging
@@ -49,6 +50,10 @@ def tome(
 
 class ToMe:
     """The reducer of one forward."""
+
+    log_sizes: Tensor | None
+    sizes: Tensor | None
+    moves: list[Tensor]
 
     def __init__(self, r: Sequence[int], *, prefix: int, proportional: bool = True) -> None:
         self.r, self.prefix, self.proportional = r, prefix, proportional

@@ -12,6 +12,7 @@ attention of all patches ranks them (the paper has none).
 from collections.abc import Sequence
 
 from timm.models import VisionTransformer
+from torch import Tensor
 
 from zoomexp.tokens.evit import attentive, ranked, with_prefix
 from zoomexp.tokens.moves import keep_places
@@ -42,6 +43,7 @@ class TopK:
     """The reducer of one forward."""
 
     log_sizes = sizes = None
+    moves: list[Tensor]
 
     def __init__(self, rate: float, locations: Sequence[int], *, prefix: int) -> None:
         self.rate, self.locations, self.prefix, self.moves = rate, locations, prefix, []

@@ -13,6 +13,7 @@ the size before it.) Positions are resampled wherever the grid differs, where th
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from timm.models import VisionTransformer
@@ -96,7 +97,9 @@ class YOLOS(nn.Module):
     @property
     def transformer(self) -> VisionTransformer:
         """The plain vision transformer."""
-        return self.host if isinstance(self.host, VisionTransformer) else self.host.vit
+        inner: Any = self.host
+        vit: VisionTransformer = inner if isinstance(inner, VisionTransformer) else inner.vit
+        return vit
 
     def encoded(self, images: Tensor, batches: Sequence[tuple[tuple[int, int], Rows]]) -> list[Ragged]:
         """The tokens after the last norm, of the images of each size."""
@@ -125,14 +128,14 @@ class YOLOS(nn.Module):
         """What adds positions after every block; None where there are none."""
         if self.layer_positions is None:
             return None
-        tables = [self._layer_table(images) for images in cut]
+        tables = [self._layer_table(self.layer_positions, images) for images in cut]
         first = [0, *accumulate(table.shape[1] for table in tables)]
         values = [places.values + start for places, start in zip(rows, first, strict=False)]
         return Adding(torch.cat(tables, 1), torch.cat(values))
 
-    def _layer_table(self, images: Tensor) -> Tensor:
+    def _layer_table(self, own: LayerPositions, images: Tensor) -> Tensor:
         """Positions after every block for images of one size: (L - 1, prefix and patches, or candidates, D)."""
-        own, patch = self.layer_positions, self.transformer.patch_embed.patch_size
+        patch = self.transformer.patch_embed.patch_size
         if isinstance(self.host, ZoomViT):
             rows, columns = self.host.cells_of(images)
             raster = fine_raster((rows, columns)).to(images.device)

@@ -14,6 +14,8 @@ with the patch grid, so a Zoomer is made for one image size. Initialisation: tor
 PyTorch's default for the linear layer.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -62,13 +64,15 @@ class Zoomer(nn.Module):
             size = f"{self.image_size} x {self.image_size}"
             raise InputError(f"zoomer.image_size: made for images of {size}, got {tuple(images.shape[2:])}")
         cells = torch.relu(self.squeeze(self.features(images))).flatten(1)
-        return torch.sigmoid(self.scores(cells)).unflatten(1, (self.side, self.side))
+        scores: Tensor = torch.sigmoid(self.scores(cells)).unflatten(1, (self.side, self.side))
+        return scores
 
 
 def _first(conv: nn.Conv2d, in_chans: int) -> nn.Conv2d:
     """ResNet's first convolution for images of another number of channels, initialised as ResNet does."""
     if in_chans == conv.in_channels:
         return conv
-    other = nn.Conv2d(in_chans, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    like: Any = conv  # torch declares its sizes as tuples of any length
+    other = nn.Conv2d(in_chans, like.out_channels, like.kernel_size, like.stride, like.padding, bias=False)
     nn.init.kaiming_normal_(other.weight, mode="fan_out", nonlinearity="relu")
     return other

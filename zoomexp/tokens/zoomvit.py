@@ -16,6 +16,7 @@ code lacks (it has "fixed"), and pruning, which it lacks too. Details of each ar
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from timm.layers import PatchEmbed
@@ -124,7 +125,7 @@ class ZoomViT(nn.Module):
         self.inputs = ("image", "map") if protocols.needs_maps(self.scorer) else ("image",)
 
     @property
-    def auxiliary_loss(self) -> Tensor | None:
+    def auxiliary_loss(self) -> Tensor | Callable[[Any], Tensor] | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
         return protocols.own_loss(self.scorer)
 
@@ -170,7 +171,8 @@ class ZoomViT(nn.Module):
     def cells_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of cells in images (B, C, H, W)."""
         patch = self.image_size // self.grid
-        return tuple(cells_per_side(pixels // patch, self.eta) for pixels in images.shape[2:])
+        rows, columns = (cells_per_side(pixels // patch, self.eta) for pixels in images.shape[2:])
+        return rows, columns
 
     def select(self, scores: Tensor, alpha: float | None = None) -> Selection:
         """What becomes a token, by scores (B, S, S) or of another grid; sets `zoomed`; draws the threshold if None."""
@@ -191,7 +193,7 @@ class ZoomViT(nn.Module):
         channels, size = self.vit.patch_embed.proj.in_channels, self.image_size
         if images.shape[1:] != (channels, size, size):
             raise InputError(f"tokens: images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}")
-        scores = self.scorer(images, maps).detach().float()
+        scores: Tensor = self.scorer(images, maps).detach().float()
         if scores.shape != (len(images), self.grid, self.grid):
             wanted = f"(B, {self.grid}, {self.grid}), one score per patch"
             raise InputError(f"tokens.scorer: scores must be {wanted}, got {tuple(scores.shape)}")
@@ -224,7 +226,7 @@ def _patch_size(vit: VisionTransformer, image_size: int, eta: float) -> int:
     multiple = patch if eta == 2 else 2 * patch
     if not isinstance(image_size, int) or image_size < 1 or image_size % multiple:
         raise InputError(f"dataset.image_size must be a multiple of {multiple} at eta={eta}, got {image_size!r}")
-    return patch
+    return int(patch)
 
 
 def _check_together(choices: dict[str, str], mode: str, budget: int | None, pruning: str) -> None:

@@ -15,6 +15,8 @@ class Centre(nn.Module):
         patch_size: side of the host's patches.
     """
 
+    map: Tensor
+
     def __init__(self, *, image_size: int, patch_size: int) -> None:
         super().__init__()
         side = patches_per_side(image_size, patch_size)

@@ -81,10 +81,12 @@ class DQVAE(LearnedScorer):
         """Logits (B, S, S, 2) of coarse and fine, from features (B, w, 2 S, 2 S) and (B, w, S, S)."""
         entropy = patch_entropy(images, self.side, BINS)[:, None]
         seen = torch.cat([self.norms[0](coarse), F.avg_pool2d(self.norms[1](fine), 2), entropy.to(fine.dtype)], 1)
-        return self.gate(seen.permute(0, 2, 3, 1))
+        gates: Tensor = self.gate(seen.permute(0, 2, 3, 1))
+        return gates
 
     def _loss(self, images: Tensor, fine: Tensor, coarse: Tensor, logits: Tensor) -> Tensor:
         of_coarse, of_fine = F.gumbel_softmax(logits.float(), hard=True, dim=3).permute(3, 0, 1, 2)[:, :, None]
         code = F.interpolate(coarse * of_coarse, scale_factor=2.0) + fine * F.interpolate(of_fine, scale_factor=2.0)
         budget = (of_fine.mean() - self.ratio).square()
-        return F.mse_loss(self.decoder(code), images) + self.budget_weight * budget
+        loss: Tensor = F.mse_loss(self.decoder(code), images) + self.budget_weight * budget
+        return loss

@@ -25,7 +25,8 @@ def patch_entropy(images: Tensor, side: int, bins: int) -> Tensor:
     level = level.unflatten(2, (side, size)).unflatten(1, (side, size)).transpose(2, 3).flatten(3)  # (B, S, S, pixels)
     counts = torch.zeros(*level.shape[:3], bins, device=level.device)
     share = counts.scatter_add_(3, level, torch.ones_like(level, dtype=counts.dtype)) / size**2
-    return -torch.special.xlogy(share, share).sum(3) / math.log(bins)
+    entropy: Tensor = -torch.special.xlogy(share, share).sum(3) / math.log(bins)
+    return entropy
 
 
 class Entropy(nn.Module):

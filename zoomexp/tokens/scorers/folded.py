@@ -5,6 +5,7 @@ convolution over three channels cannot use the matrix units: images get channels
 """
 
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from zoomexp.tokens.scorers.zoomer import ZoomerScores
+from zoomexp.tokens.zoomer import Zoomer
 
 STEM_CHANNELS = 8  # what cuDNN's kernels for half precision want a multiple of
 
@@ -27,7 +29,8 @@ class PaddedConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """As the convolution."""
-        return self.conv(F.pad(images, (0, 0, 0, 0, 0, self.missing)))
+        y: Tensor = self.conv(F.pad(images, (0, 0, 0, 0, 0, self.missing)))
+        return y
 
 
 def fold(net: nn.Module) -> None:
@@ -41,7 +44,7 @@ def fold(net: nn.Module) -> None:
                 setattr(module, after, nn.Identity())
 
 
-def pad_stem(net: nn.Module, channels: int = STEM_CHANNELS) -> None:
+def pad_stem(net: Zoomer, channels: int = STEM_CHANNELS) -> None:
     """Fill up the channels of a Zoomer's first convolution, in place."""
     stem = net.features[0]
     if isinstance(stem, nn.Conv2d) and stem.in_channels < channels:
@@ -54,4 +57,4 @@ def fold_scorers(net: nn.Module) -> None:
         fold(scores.zoomer)
         if next(scores.parameters()).is_cuda:
             pad_stem(scores.zoomer)
-        scores.to(memory_format=torch.channels_last)
+        cast(Any, scores).to(memory_format=torch.channels_last)  # torch declares it of tensors alone

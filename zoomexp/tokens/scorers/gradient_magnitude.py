@@ -18,6 +18,8 @@ class GradientMagnitude(nn.Module):
         patch_size: side of the host's patches.
     """
 
+    kernels: Tensor
+
     def __init__(self, *, image_size: int, patch_size: int) -> None:
         super().__init__()
         patches_per_side(image_size, patch_size)

@@ -44,6 +44,8 @@ class HPM(LearnedScorer):
         InputError: an argument outside these ranges, or a grid of fewer than two patches.
     """
 
+    places: Tensor
+
     def __init__(
         self,
         *,
@@ -90,7 +92,8 @@ class HPM(LearnedScorer):
         target = _rows(pixels, hidden)
         target = F.layer_norm(target, target.shape[-1:])
         errors = (self.reconstruct(decoded)[:, : self.masked] - target).square().mean(2)
-        return errors.mean() + relative_loss(self.predict(decoded)[:, : self.masked, 0], errors.detach())
+        loss: Tensor = errors.mean() + relative_loss(self.predict(decoded)[:, : self.masked, 0], errors.detach())
+        return loss
 
     def _order(self, difficulty: Tensor) -> Tensor:
         """Patch numbers (B, S^2), those to be masked first: the hardest, then random ones."""

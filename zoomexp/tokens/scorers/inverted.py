@@ -27,4 +27,5 @@ class Inverted(nn.Module):
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Images (B, C, H, H) to scores (B, S, S)."""
-        return 1 - self.scorer(images, maps)
+        scores: Tensor = 1 - self.scorer(images, maps)
+        return scores

@@ -66,7 +66,8 @@ def _scored(zoomer: Zoomer, images: Tensor, channels: int) -> Tensor:
         smaller = images.float()  # antialiasing knows no bf16 on a CPU
         smaller = F.interpolate(smaller, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
         images = smaller.to(images.dtype)
-    return zoomer(images.expand(-1, channels, -1, -1))
+    scores: Tensor = zoomer(images.expand(-1, channels, -1, -1))
+    return scores
 
 
 def halved(images: Tensor) -> Tensor:
@@ -86,4 +87,5 @@ def _halved_along(x: Tensor, dim: int) -> Tensor:
     after = torch.cat([even.narrow(dim, 1, count - 1), torch.zeros_like(even.narrow(dim, 0, 1))], dim)
     place = torch.arange(count, device=x.device)
     total = (8 - (place == 0).to(x.dtype) - (place == count - 1).to(x.dtype)).view(-1, *[1] * (3 - dim))
-    return (3 * (even + odd) + before + after) / total
+    half: Tensor = (3 * (even + odd) + before + after) / total
+    return half
