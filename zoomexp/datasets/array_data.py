@@ -93,7 +93,7 @@ class ArrayDataModule(DataModule):
     @property
     def channels(self) -> int:
         """1 for grey images, 3 for colour."""
-        return self._parts["train"].images.shape[-1]
+        return int(self._parts["train"].images.shape[-1])
 
     @property
     def image_size(self) -> int:
@@ -116,13 +116,14 @@ class ArrayDataModule(DataModule):
 
     def part(self, name: str) -> ImageArrays | None:
         """Return the images of "train", "val" or "test"; None where nothing validates."""
-        return self._parts[name]
+        images: ImageArrays | None = self._parts[name]
+        return images
 
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> ArrayLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
         images = self._parts[name].take(positions)
         return ArrayLoader(images, batch_size=batch_size, **self._look())
 
-    def _look(self) -> dict[str, object]:
+    def _look(self) -> dict[str, Any]:
         size = {"image_size": self.target_size, "interpolation": self.interpolation}
         return {"mean": self.mean, "std": self.std, **size}

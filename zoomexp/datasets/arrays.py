@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ImageArrays:
     images: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray | None = None
-    index: np.ndarray | None = None
+    index: np.ndarray = None  # type: ignore[assignment]  # see __post_init__
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -83,7 +84,8 @@ def save_cache(path: Path, splits: Splits) -> None:
     values = (train.images, train.labels, test.images, test.labels, np.array(splits.classes))
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **dict(zip(KEYS, values, strict=True)))
+            arrays: dict[str, Any] = dict(zip(KEYS, values, strict=True))
+            np.savez(file, **arrays)
         Path(partial).chmod(0o644)
         Path(partial).replace(path)
     except BaseException:

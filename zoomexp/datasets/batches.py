@@ -81,20 +81,22 @@ class ShardedBatches(EpochSampler):
             order = order[: self.size - self.size % self.world_size]
         draws = self.epoch * self.repeats + copies[: len(order)] % self.repeats
         if self.training and self.members is not None:
-            order, draws = (values[: self.size - self.size % self.world_size] for values in self._balanced())
+            order, draws = (
+                values[: self.size - self.size % self.world_size] for values in self._balanced(self.members)
+            )
         shard = torch.stack([draws, order], dim=1)[self.rank :: self.world_size]
         batches = shard.split(self.batch_size)
         batches = batches if len(batches) >= len(self) else shard.tensor_split(len(self))
         for batch in batches[: len(self)]:
             yield [(draw, position) for draw, position in batch.tolist()]
 
-    def _balanced(self) -> tuple[Tensor, Tensor]:
+    def _balanced(self, members: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Return an epoch's positions and draws, (N,) each, with as many images of each class (up to one)."""
-        generator, classes = self.generator(), len(self.members)
+        generator, classes = self.generator(), len(members)
         wanted = [(self.size + place) // classes for place in torch.randperm(classes, generator=generator).tolist()]
-        most = max(math.ceil((self.size // classes + 1) / len(own)) for own in self.members)  # the same in every epoch
+        most = max(math.ceil((self.size // classes + 1) / len(own)) for own in members)  # the same in every epoch
         positions, draws = [], []
-        for own, count in zip(self.members, wanted, strict=True):
+        for own, count in zip(members, wanted, strict=True):
             rounds = math.ceil(count / len(own))
             orders = [torch.randperm(len(own), generator=generator) for _ in range(rounds)]
             positions.append(torch.from_numpy(own)[torch.cat(orders)[:count]] if rounds else torch.empty(0).long())

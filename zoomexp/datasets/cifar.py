@@ -21,8 +21,8 @@ class CIFAR10(ArrayDataModule):
 
     def read(self) -> Splits:
         """Return the splits from cifar10.npz or the public Python version (torchvision checks its MD5 sums)."""
-        sources = {"read": self._read_layout, "download": self._download}
-        return read_public(self.name, self.data_dir, layout=self.layout, home=HOME, **sources)
+        places = {"layout": self.layout, "home": HOME}
+        return read_public(self.name, self.data_dir, read=self._read_layout, download=self._download, **places)
 
     def _read_layout(self, folder: Path) -> Splits:
         from torchvision import datasets
@@ -32,8 +32,9 @@ class CIFAR10(ArrayDataModule):
             train, test = dataset(folder, train=True), dataset(folder, train=False)
         except RuntimeError as error:
             raise InputError(f"{folder / self.layout} is damaged: wrong checksum; unpack {HOME} again") from error
-        parts = [np.asarray(value) for part in (train, test) for value in (part.data, part.targets)]
-        return checked(folder / self.layout, *parts, np.array(train.classes))
+        images, labels = np.asarray(train.data), np.asarray(train.targets)
+        tested, wanted = np.asarray(test.data), np.asarray(test.targets)
+        return checked(folder / self.layout, images, labels, tested, wanted, np.array(train.classes))
 
     def _download(self, folder: Path) -> None:
         from torchvision import datasets

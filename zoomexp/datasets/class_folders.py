@@ -68,7 +68,7 @@ def _images(root: Path, folder: str, passed_over: dict[str, str], above: set[tup
             yield os.fsencode(path)
 
 
-def why_not(entry: os.DirEntry) -> str | None:
+def why_not(entry: os.DirEntry[str]) -> str | None:
     """Return why something in a folder is no image, as far as its name and kind tell; None if it is one."""
     if why := hidden(entry.name):
         return why
@@ -85,7 +85,7 @@ def hidden(name: str) -> str | None:
     return "left by the operating system" if name in LEFT_BY_SYSTEMS else None
 
 
-def entries(folder: Path | str) -> list[os.DirEntry]:
+def entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted by name.
 
     Raises:

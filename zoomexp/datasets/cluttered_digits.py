@@ -5,6 +5,8 @@ scikit-learn's digits so that nothing is downloaded. Training, validation and te
 digits, fragments included. Where digit and fragments meet, the brighter pixel stays.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -57,7 +59,7 @@ class ClutteredDigits(ArrayDataModule):
         train_images: int = 5000,
         test_images: int = 1000,
         data_seed: int = 0,
-        **common,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         self.canvas, self.digit_size = canvas, digit_size
@@ -89,8 +91,8 @@ class ClutteredDigits(ArrayDataModule):
 
 def enlarge(digits: np.ndarray, side: int) -> np.ndarray:
     """Resize digits (K, 8, 8) uint8 to (K, side, side) uint8, bilinear, with a background that is exactly 0."""
-    resized = functional.interpolate(torch.from_numpy(digits)[:, None].float(), size=(side, side), mode="bilinear")
-    resized = resized[:, 0].round().to(torch.uint8).numpy()
+    larger = functional.interpolate(torch.from_numpy(digits)[:, None].float(), size=(side, side), mode="bilinear")
+    resized = larger[:, 0].round().to(torch.uint8).numpy()
     return np.where(resized < FAINT, np.uint8(0), resized)
 
 
@@ -148,14 +150,15 @@ def cut_fragments(digits: np.ndarray, chosen: np.ndarray, side: int, generator: 
     top, left = (np.clip(axis[pixel] - side // 2, 0, digits.shape[1] - side) for axis in (row, column))
     steps = np.arange(side)
     rows, columns = top[:, None, None] + steps[:, None], left[:, None, None] + steps
-    return digits[chosen[:, None, None], rows, columns]
+    pieces: np.ndarray = digits[chosen[:, None, None], rows, columns]
+    return pieces
 
 
 def ink_boxes(digits: np.ndarray) -> np.ndarray:
     """Return the tight boxes (K, 4), x0, y0, x1, y1 in pixel edges, of the ink of digits (K, S, S)."""
     edges = []
     for axis in (1, 2):  # any ink in a column, then in a row
-        ink = digits.any(axis=axis)
+        ink = np.asarray(digits.any(axis=axis))
         edges.append((ink.argmax(axis=1), ink.shape[1] - ink[:, ::-1].argmax(axis=1)))
     (x0, x1), (y0, y1) = edges
     return np.stack([x0, y0, x1, y1], axis=1)

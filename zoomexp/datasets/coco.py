@@ -99,17 +99,18 @@ class COCO(DataModule):
 
     def scenes(self, name: str) -> SceneFiles | None:
         """The images of "train", "val" or "test"; None where nothing validates."""
-        return self._parts[name]
+        scenes: SceneFiles | None = self._parts[name]
+        return scenes
 
     def load(self, part: str) -> StreamLoader:
         """Return the loader of a part."""
         training, (batch_size, world) = part == "train", self.share(part)
-        view = WholeScene(self.test_scale, self.multiple)
+        view: WholeScene | RandomScene = WholeScene(self.test_scale, self.multiple)
         if training:
             view = RandomScene(self.scales, self.multiple, self.crop, self.flip)
         files = self._parts[part]
         images = SceneSet(files, view, mean=self.mean, std=self.std, seed=self.seed)
-        order = {"training": training, "seed": self.seed, "drop_last": self.drop_last}
+        order: dict[str, Any] = {"training": training, "seed": self.seed, "drop_last": self.drop_last}
         batches = ShardedBatches(len(files), batch_size, **order, **world)
         return StreamLoader(images, batches, num_workers=self.num_workers, pinned=self.device.type == "cuda")
 
@@ -156,4 +157,5 @@ def _parted(files: SceneFiles, share: float, seed: int) -> tuple[SceneFiles, Sce
     size = min(max(1, round(share * len(files))), len(files) - 1)
     order = np.random.default_rng(seed).permutation(len(files))
     held, rest = np.sort(order[:size]), np.sort(order[size:])
-    return tuple(SceneFiles(files.folder, files.annotated, files.positions[part]) for part in (rest, held))
+    kept, out = (SceneFiles(files.folder, files.annotated, files.positions[part]) for part in (rest, held))
+    return kept, out

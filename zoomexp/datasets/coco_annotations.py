@@ -10,6 +10,7 @@ the labels as they are (COCO: 1 to 90), so K is one more than the largest.
 import json
 import os
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,10 @@ class Annotated:
         """The rows of an image's objects."""
         return slice(int(self._first[position]), int(self._first[position] + self.counts[position]))
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_first", np.cumsum(self.counts) - self.counts)
+    @cached_property
+    def _first(self) -> np.ndarray:
+        first: np.ndarray = np.cumsum(self.counts) - self.counts
+        return first
 
 
 def annotated(path: Path) -> Annotated:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ class CsvList(StreamDataModule):
     name = "csv"
 
     def __init__(
-        self, *, file: str, root: str | None = None, columns: Mapping[str, str] | None = None, **common
+        self, *, file: str, root: str | None = None, columns: Mapping[str, str] | None = None, **common: Any
     ) -> None:
         super().__init__(**common)
         for field, value in {"file": file, "root": root}.items():
@@ -99,11 +100,11 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     table = table[[name for name in columns.values() if name in table]].rename(
         columns={name: meaning for meaning, name in columns.items()}
     )
-    table = table.apply(lambda column: column.str.strip())
-    for meaning in table:
-        if (empty := table.index[table[meaning] == ""]).size:
-            raise InputError(f"{where} line {empty[0] + 2} has no {meaning}")
-    return table
+    stripped: pd.DataFrame = table.apply(lambda column: column.str.strip())
+    for column in stripped:
+        if (empty := stripped.index[stripped[column] == ""]).size:
+            raise InputError(f"{where} line {empty[0] + 2} has no {column}")
+    return stripped
 
 
 def check_once(table: pd.DataFrame, path: Path) -> None:
@@ -130,6 +131,7 @@ def boxes_of(table: pd.DataFrame, path: Path) -> np.ndarray | None:
     if "box" not in table:
         return None
     boxes = np.empty((len(table), 4), np.float32)
+    line: Any
     for row, (line, text) in enumerate(table["box"].items()):
         try:
             boxes[row] = [float(part) for part in text.strip("[]() ").replace(",", " ").split()]
@@ -163,7 +165,8 @@ def split_up(
         raise InputError(f"dataset.file={path} has no row with split train")
     parts = {split: renumbered(everything.take(chosen)) for split, chosen in rows.items() if len(chosen)}
     check_classes_known(parts, classes, path)
-    if everything.groups is not None and (group := crossing([part.groups for part in parts.values()])) is not None:
+    groups = [part.groups for part in parts.values() if part.groups is not None]
+    if everything.groups is not None and (group := crossing(groups)) is not None:
         name = table["group"].to_numpy(str)[np.flatnonzero(everything.groups == group)[0]]
         raise InputError(f"dataset.file={path}: group {str(name)!r} is in several splits; a group must be in one")
     if "test" in parts or "val" not in parts:

@@ -105,7 +105,7 @@ class DataModule(pl.LightningDataModule):
         """Return the loader of the test images, each exactly once over all processes."""
         return self.load("test")
 
-    def share(self, part: str) -> tuple[int, dict[str, int]]:
+    def share(self, part: str) -> tuple[int, dict[str, Any]]:
         """Return how many images of a part this process has a batch, and its `rank` and `world_size` if it has them."""
         size = self.batch_size if part == "train" else self.eval_batch_size
         if self.trainer is None:

@@ -74,9 +74,9 @@ class DigitScenes(DataModule):
         if self.validate_on == "heldout":
             train, val = hold_out(splits.train, self.val_fraction, self.split_seed)
         share = len(train) / len(splits.train)
-        parts = {
+        parts: dict[str, Scenes | None] = {
             "train": self._scenes(train, "train", max(1, round(share * self.train_images))),
-            "val": val and self._scenes(val, "val", max(1, round((1 - share) * self.train_images))),
+            "val": self._scenes(val, "val", max(1, round((1 - share) * self.train_images))) if val else None,
             "test": self._scenes(splits.test, "test", self.test_images),
         }
         self._classes = splits.classes
@@ -84,7 +84,8 @@ class DigitScenes(DataModule):
 
     def scenes(self, name: str) -> Scenes | None:
         """The images of "train", "val" or "test"; None where nothing validates."""
-        return self._parts[name]
+        scenes: Scenes | None = self._parts[name]
+        return scenes
 
     @property
     def channels(self) -> int:

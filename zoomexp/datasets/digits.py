@@ -1,5 +1,7 @@
 """scikit-learn's 1,797 handwritten digits (UCI, "Optical Recognition of Handwritten Digits"), 8 x 8 pixels, grey."""
 
+from typing import Any
+
 import numpy as np
 
 from zoomexp.datasets.array_data import ArrayDataModule
@@ -20,7 +22,7 @@ class Digits(ArrayDataModule):
 
     name = "digits"
 
-    def __init__(self, *, data_seed: int = 0, **common) -> None:
+    def __init__(self, *, data_seed: int = 0, **common: Any) -> None:
         super().__init__(**common)
         check_whole({"data_seed": data_seed}, {"data_seed": 0})
         self.data_seed = data_seed
@@ -37,5 +39,6 @@ def digit_splits(seed: int) -> Splits:
     images, labels = load_digits(return_X_y=True)
     images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     train, test = hold_out(ImageArrays(images, labels.astype(np.int64)), TEST_FRACTION, seed)
+    assert test is not None  # a fifth of them
     train, test = (ImageArrays(part.images, part.labels) for part in (train, test))
     return Splits(train, test, tuple("0123456789"))

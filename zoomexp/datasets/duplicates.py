@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def without_copies(parts: Parts, on_duplicate: str) -> tuple[Parts, dict[str, st
     Raises:
         InputError: there are some, and they are to fail; or a class has no training image left.
     """
-    named = {"train": parts.train, "val": None if parts.val is parts.test else parts.val, "test": parts.test}
-    named = {split: files for split, files in named.items() if files is not None}
+    every = {"train": parts.train, "val": None if parts.val is parts.test else parts.val, "test": parts.test}
+    named = {split: files for split, files in every.items() if files is not None}
     if sum(map(len, named.values())) > MOST:
         return parts, {}
     copies = copies_in(named)
@@ -100,7 +101,8 @@ def label(named: Mapping[str, ImageFiles], image: Copy) -> str:
 
 
 def _dropped(parts: Parts, named: Mapping[str, ImageFiles], copies: list[Copy]) -> tuple[Parts, dict[str, str]]:
-    kept, passed_over = {}, {label(named, copy): "also in a later split" for copy in copies}
+    kept: dict[str, Any] = {}
+    passed_over = {label(named, copy): "also in a later split" for copy in copies}
     for split in {copy.split for copy in copies}:
         gone, files = [copy.position for copy in copies if copy.split == split], named[split]
         kept[split] = files.take(np.setdiff1d(np.arange(len(files)), gone))

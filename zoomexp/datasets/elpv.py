@@ -7,7 +7,7 @@ folds are.
 
 import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class ELPV(StreamDataModule):
         *,
         target: Literal["defect", "probability"] = "defect",
         kind: Literal["all", "mono", "poly"] = "all",
-        **common,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         one_of("dataset.target", target, tuple(NAMES))
@@ -73,6 +73,6 @@ def package_folder() -> Path:
         InputError: it is not installed.
     """
     found = importlib.util.find_spec("elpv_dataset")
-    if found is None:
+    if found is None or found.origin is None:
         raise InputError("dataset=elpv: the images come with a package: pip install 'zoomexp[data]' or elpv-dataset")
     return Path(found.origin).parent / "data"

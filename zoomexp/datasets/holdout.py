@@ -1,11 +1,16 @@
 """Seeded subsets that keep every class's share: validation and test splits, folds, shortened runs."""
 
+from typing import TypeVar
+
 import numpy as np
 
 from zoomexp.arguments import finite, integer
 from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.datasets.groups import assigned
+from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.errors import InputError
+
+Images = TypeVar("Images", ImageArrays, ImageFiles)
 
 
 def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -29,9 +34,7 @@ def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.sort(by_class[evenly])
 
 
-def hold_out(
-    arrays: ImageArrays, fraction: float, seed: int, field: str = "val_fraction"
-) -> tuple[ImageArrays, ImageArrays | None]:
+def hold_out(arrays: Images, fraction: float, seed: int, field: str = "val_fraction") -> tuple[Images, Images | None]:
     """Split `arrays` into (kept, held out); nothing is held out, None, at fraction 0. Groups are kept whole.
 
     Args:
@@ -68,7 +71,7 @@ def held_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: i
     return np.flatnonzero(groups == names[sizes.argmin()])
 
 
-def fold_out(arrays: ImageArrays, fold: int, folds: int, seed: int) -> tuple[ImageArrays, ImageArrays]:
+def fold_out(arrays: Images, fold: int, folds: int, seed: int) -> tuple[Images, Images]:
     """Split `arrays` into (the other folds, fold number `fold`): each image is in one fold, groups are kept whole.
 
     Raises:
@@ -92,7 +95,7 @@ def fold_out(arrays: ImageArrays, fold: int, folds: int, seed: int) -> tuple[Ima
     return arrays.take(np.flatnonzero(places != fold)), arrays.take(np.flatnonzero(places == fold))
 
 
-def shortened(arrays: ImageArrays, size: int | None, seed: int, field: str) -> ImageArrays:
+def shortened(arrays: Images, size: int | None, seed: int, field: str) -> Images:
     """Return a stratified draw of `size` images, or all if None; `field` is the config field that says so.
 
     Raises:

@@ -49,7 +49,7 @@ class HuggingFace(StreamDataModule):
         config: str | None = None,
         revision: str | None = None,
         columns: Mapping[str, str] | None = None,
-        **common,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         for field, value in {"path": path, "config": config, "revision": revision}.items():
@@ -91,7 +91,7 @@ class HuggingFace(StreamDataModule):
         except ImportError as error:
             raise InputError("dataset=huggingface: needs a package: pip install 'zoomexp[data]' or datasets") from error
         datasets.disable_progress_bars()
-        local, cache = self.data_dir / Path(self.path).expanduser(), str(self.data_dir / "huggingface" / "cache")
+        local, cache = self.data_dir / Path(str(self.path)).expanduser(), str(self.data_dir / "huggingface" / "cache")
         try:
             if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
                 loaded = datasets.load_from_disk(str(local))
@@ -141,7 +141,7 @@ class HuggingFace(StreamDataModule):
         """Return a split's images as files, with what is known of them."""
         folder = self._copied(rows, split)
         paths = np.array([name.encode() for name in json.loads((folder / "names.json").read_text())])
-        known: dict[str, np.ndarray | None] = {"boxes": None, "groups": None}
+        known: dict[str, Any] = {"boxes": None, "groups": None}
         if self.columns["box"] in rows.features:
             boxes = rows[self.columns["box"]]
             if any(box is None or len(box) != 4 for box in boxes):
@@ -154,7 +154,7 @@ class HuggingFace(StreamDataModule):
 
     def _copied(self, rows: Any, split: str) -> Path:
         """Return the folder with the files of a split's images; written in one step where they are not there."""
-        slug = re.sub(r"[^\w.-]+", "-", self.path).strip("-")
+        slug = re.sub(r"[^\w.-]+", "-", str(self.path)).strip("-")
         mark = hashlib.sha256(f"{rows._fingerprint} {self.columns['image']} {len(rows)}".encode()).hexdigest()[:12]
         home = self.data_dir / "huggingface" / f"{slug}-{split}-{mark}"
         if home.is_dir():

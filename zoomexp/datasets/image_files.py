@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class ImageFiles:
     labels: np.ndarray
     boxes: np.ndarray | None = None
     parts: np.ndarray | None = None
-    index: np.ndarray | None = None
+    index: np.ndarray = None  # type: ignore[assignment]  # see __post_init__
     groups: np.ndarray | None = None
     masks: np.ndarray | None = None
     mask_root: Path | None = None
@@ -46,7 +47,9 @@ class ImageFiles:
     def take(self, chosen: np.ndarray) -> "ImageFiles":
         """Return the images at positions `chosen` (M,), which keep their `index`."""
         names = ("paths", "labels", "boxes", "parts", "index", "groups", "masks")
-        known = {name: None if (all_ := getattr(self, name)) is None else all_[chosen] for name in names}
+        known: dict[str, Any] = {
+            name: None if (all_ := getattr(self, name)) is None else all_[chosen] for name in names
+        }
         return ImageFiles(self.root, **known, mask_root=self.mask_root)
 
     def joined(self, other: "ImageFiles") -> "ImageFiles":
@@ -54,7 +57,9 @@ class ImageFiles:
         root = Path(os.path.commonpath([self.root, other.root]))
         paths = [os.fsencode(one.path(i).relative_to(root)) for one in (self, other) for i in range(len(one))]
         both = {name: (getattr(self, name), getattr(other, name)) for name in ("boxes", "parts", "groups", "masks")}
-        known = {name: None if any(one is None for one in two) else np.concatenate(two) for name, two in both.items()}
+        known: dict[str, Any] = {
+            name: None if any(one is None for one in two) else np.concatenate(two) for name, two in both.items()
+        }
         labels = np.concatenate([self.labels, other.labels])
         return ImageFiles(root, np.array(paths), labels, **known, mask_root=self.mask_root)
 
@@ -66,7 +71,8 @@ class ImageFiles:
 
     def name(self, position: int) -> str:
         """Return the name of the image at `position`, its path below `root`; bytes that are no text are escaped."""
-        return self.paths[position].decode(errors="backslashreplace")
+        name: bytes = self.paths[position]
+        return name.decode(errors="backslashreplace")
 
     def path(self, position: int) -> Path:
         """Return where the image at `position` lies."""
@@ -74,8 +80,9 @@ class ImageFiles:
 
     def mask_path(self, position: int) -> Path | None:
         """Return where the mask of the image at `position` lies; None where it has none."""
-        known = self.masks is not None and self.masks[position]
-        return self.mask_root / os.fsdecode(self.masks[position]) if known else None
+        if self.masks is None or self.mask_root is None or not self.masks[position]:
+            return None
+        return self.mask_root / os.fsdecode(self.masks[position])
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ any size; grey images become colour. Folders in class folders are read, too.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from zoomexp.datasets.class_folders import ClassFolders, entries, hidden, read_class_folders, readable
 from zoomexp.datasets.image_files import FileSplits
@@ -35,7 +35,7 @@ class ImageFolder(StreamDataModule):
     parts_itself = True  # where there are no splits
     hint = "make folders train/<class>/ and test/<class>/, or <class>/ alone, with images in them"
 
-    def __init__(self, *, folder: str = "images", **common) -> None:
+    def __init__(self, *, folder: str = "images", **common: Any) -> None:
         super().__init__(**common)
         if not isinstance(folder, str):
             raise InputError(f"dataset.folder={folder} must be a folder, below data_dir or a whole path")
@@ -74,7 +74,8 @@ class ImageFolder(StreamDataModule):
 
     def _split_folders(self, root: Path) -> tuple[dict[str, Path], dict[str, str]]:
         """Return the folders that are named as splits, and what else lies in `root`."""
-        folders, passed_over = {}, {}
+        folders: dict[str, Path] = {}
+        passed_over: dict[str, str] = {}
         for entry in entries(root) if root.is_dir() else ():
             named = [split for split, names in self.split_names.items() if entry.name.lower() in names]
             if not named or not entry.is_dir():

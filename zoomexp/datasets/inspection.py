@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,9 +46,10 @@ def inspected(splits: FileSplits, on_bad_image: str) -> FileSplits:
         bad = flaws(files, positions, whole, skips)
         if bad:
             passed_over |= {f"{files.root.name}/{files.name(i)}": error.why for i, error in bad.items()}
-            parts[name] = files.take(np.setdiff1d(np.arange(len(files)), list(bad)))
-            _check_left(name, parts[name], files, splits.classes, len(bad))
-    return replace(splits, **parts, passed_over=passed_over)
+            parts[name] = left = files.take(np.setdiff1d(np.arange(len(files)), list(bad)))
+            _check_left(name, left, files, splits.classes, len(bad))
+    changed: dict[str, Any] = {**parts, "passed_over": passed_over}
+    return replace(splits, **changed)
 
 
 def looked_at(files: ImageFiles) -> np.ndarray:
@@ -95,9 +97,9 @@ def flaw(path: Path, whole: bool) -> BadImageError | None:
     return None
 
 
-def ends_well(path: Path, kind: str) -> bool:
+def ends_well(path: Path, kind: str | None) -> bool:
     """Whether the file's last bytes are those of a whole image of its format; False where the format has no end."""
-    end = ENDS.get(kind)
+    end = None if kind is None else ENDS.get(kind)
     if end is None:
         return False
     with path.open("rb") as file:

@@ -121,6 +121,8 @@ class ArrayLoader:
             another size than the image), fewer images than processes, or `mean` and `std` that do not fit the channels.
     """
 
+    size: int  # N
+
     def __init__(
         self,
         arrays: ImageArrays,
@@ -142,8 +144,8 @@ class ArrayLoader:
         views: bool = False,
     ) -> None:
         self.sampler, self.batch_sampler = EpochSampler(seed), None  # Lightning looks at both
-        self.device, self.hand_over = torch.device(device), None
-        self.hand_over: Callable[[EpochPlan], Iterator[Any]] | None
+        self.device = torch.device(device)
+        self.hand_over: Callable[[EpochPlan], Iterator[Any]] | None = None
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.rank, self.world_size, self.interpolation = rank, world_size, interpolation
         self.flip, self.image_size, self.padding, self.views = flip, image_size, crop_padding, views

@@ -8,6 +8,7 @@ is what has at least half of their highest value, of masks with a palette every 
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,8 @@ def with_masks(splits: FileSplits, folder: Path) -> FileSplits:
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in suffixes())
     known = {str(path.with_suffix("")): path for path in files}
     parts = {split: getattr(splits, split) for split in ("train", "val", "test")}
-    given = {split: None if part is None else _given(part, folder, known) for split, part in parts.items()}
-    counts = {split: int((part.masks != b"").sum()) for split, part in given.items() if part is not None}
+    given: dict[str, Any] = {name: _given(part, folder, known) for name, part in parts.items() if part is not None}
+    counts = {split: int((part.masks != b"").sum()) for split, part in given.items()}
     if not any(counts.values()):
         wanted = Path(splits.train.name(0)).with_suffix(".png")
         raise InputError(f"dataset.masks={folder} has no mask of any image; masks are named as images are: {wanted}")
@@ -68,8 +69,9 @@ def seen_mask(path: Path | None, steps: Steps, side: int, size: tuple[int, int])
     places = back[:2, :2] @ [x.ravel(), y.ravel()] + back[:2, 2:]
     col, row = np.floor(places * [[mask.shape[1] / size[0]], [mask.shape[0] / size[1]]]).astype(int)
     within = (col >= 0) & (col < mask.shape[1]) & (row >= 0) & (row < mask.shape[0])
-    seen = within & mask[row.clip(0, mask.shape[0] - 1), col.clip(0, mask.shape[1] - 1)]
-    return seen.reshape(side, side)
+    seen: np.ndarray = within & mask[row.clip(0, mask.shape[0] - 1), col.clip(0, mask.shape[1] - 1)]
+    seen = seen.reshape(side, side)
+    return seen
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -57,6 +57,7 @@ class Partition:
         elif test is None:
             train, test = hold_out(train, self.test_fraction, self.seed, "test_fraction")
             notes += (f"tested on {100 * self.test_fraction:g} % of the images, held out (dataset.test_fraction)",)
+        assert test is not None  # a fraction above 0 of the images
         if self.validate_on == "heldout" and val is None:
             train, val = hold_out(train, self.val_fraction, self.seed)
         if self.validate_on == "test":
@@ -79,6 +80,7 @@ class Partition:
 
     def _folded(self, splits: FileSplits) -> tuple[ImageFiles, ImageFiles, tuple[str, ...]]:
         pool = splits.train if splits.val is None else splits.train.joined(splits.val)
+        assert self.fold is not None and self.folds is not None
         if not len(pool):
             raise InputError(f"dataset.folds={self.folds}: there are no training images to part")
         note = f"tested on fold {self.fold} of {self.folds} (0 to {self.folds - 1})"

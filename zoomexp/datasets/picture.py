@@ -206,7 +206,8 @@ def turn_matrix(orientation: int, width: int, height: int) -> np.ndarray:
         np.array([[1.0, 0, 0], [0, -1, height], [0, 0, 1]]),
     )
     swap = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
-    return {
+    turns: dict[int, np.ndarray] = {
         1: np.eye(3), 2: across, 3: across @ down, 4: down,
         5: swap, 6: swap @ down, 7: swap @ across @ down, 8: swap @ across,
-    }[orientation]  # fmt: skip
+    }  # fmt: skip
+    return turns[orientation]

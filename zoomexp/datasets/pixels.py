@@ -13,9 +13,10 @@ WHITE = (255, 255, 255)
 def scale_transparency(image: Image.Image) -> None:
     """Scale the colour that is transparent in a PNG as Pillow (13) scales its pixels, which it does not do itself."""
     clear = image.info.get("transparency")
-    if image.format != "PNG" or clear is None or not image.tile:
+    tile = getattr(image, "tile", None)  # of an image read from a file
+    if image.format != "PNG" or clear is None or not tile:
         return
-    layout = image.tile[0][3]
+    layout = tile[0][3]
     if layout in ("L;2", "L;4"):
         image.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[layout]
     elif layout == "RGB;16B":

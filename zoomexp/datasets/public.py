@@ -5,7 +5,7 @@ import http.client
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zoomexp.datasets.arrays import Splits, load_cache, save_cache
@@ -79,7 +79,7 @@ def _check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def impatient():
+def impatient() -> Iterator[None]:
     """Give up on a silent network after TIMEOUT seconds; torchvision's downloads have no limit of their own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)

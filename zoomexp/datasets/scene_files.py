@@ -17,7 +17,7 @@ from zoomexp.datasets.batches import Key
 from zoomexp.datasets.coco_annotations import Annotated
 from zoomexp.datasets.picture import open_picture
 from zoomexp.datasets.scene_views import RandomScene, WholeScene
-from zoomexp.datasets.stream_loader import randomness
+from zoomexp.datasets.stream_loader import Batch, randomness
 from zoomexp.errors import InputError
 
 Item = dict[str, Tensor]
@@ -41,10 +41,11 @@ class SceneFiles:
 
     def path(self, place: int) -> Path:
         """Where an image lies."""
-        return self.folder / self.annotated.names[self.positions[place]].decode(errors="surrogateescape")
+        name: bytes = self.annotated.names[self.positions[place]]
+        return self.folder / name.decode(errors="surrogateescape")
 
 
-class SceneSet(Dataset):
+class SceneSet(Dataset[Batch]):
     """Makes the batch of a list of keys.
 
     Args:
@@ -70,7 +71,7 @@ class SceneSet(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, keys: list[Key]) -> dict[str, Tensor] | InputError:
+    def __getitem__(self, keys: list[Key]) -> Batch:
         """The batch of `keys`; an error is returned: raised in a worker it would arrive as a traceback."""
         try:
             items = [self._item(draw, place) for draw, place in keys]

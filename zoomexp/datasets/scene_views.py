@@ -27,7 +27,8 @@ def fitted(width: int, height: int, short: int, longest: int, multiple: int) -> 
         short = round(longest * low / high)
     long = int(short * high / low)
     sides = (long, short) if width < height else (short, long)
-    return tuple(max(multiple, side - side % multiple) for side in sides)
+    height, width = (max(multiple, side - side % multiple) for side in sides)
+    return height, width
 
 
 class WholeScene:
@@ -101,7 +102,8 @@ def cropped(
 def _boxes(image: Image.Image, boxes: Tensor) -> Tensor:
     from torchvision.tv_tensors import BoundingBoxes
 
-    return BoundingBoxes(boxes, format="XYXY", canvas_size=image.size[::-1], clamping_mode=None)
+    on_image: Tensor = BoundingBoxes(boxes, format="XYXY", canvas_size=image.size[::-1], clamping_mode=None)
+    return on_image
 
 
 def _one_of(values: Sequence[int]) -> int:

@@ -55,7 +55,8 @@ class Seeing:
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Seeing":
         """That which `facts()` wrote down."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+        return cls(**given)
 
     def facts(self) -> dict[str, Any]:
         """The arguments, for a run record."""

@@ -170,7 +170,8 @@ class StreamDataModule(DataModule):
 
     def part(self, name: str) -> ImageFiles | None:
         """Return the images of "train", "val" or "test"; None where nothing validates."""
-        return self._parts[name]
+        files: ImageFiles | None = self._parts[name]
+        return files
 
     def plain_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
         """Return batches of the images at `positions` of a part, in that order, seen as test images are."""
@@ -181,19 +182,19 @@ class StreamDataModule(DataModule):
     def _train_view(self) -> View:
         if self.augment in ("central", "none"):
             return self.central_view(flip=self.flip and self.augment == "central")
-        augment = None
+        augment: RandAugment | ThreeAugment | None = None
         if self.augment == "randaugment":
             augment = RandAugment(self.image_size, self.mean)
         elif self.augment == "three_augment":
             augment = ThreeAugment()
-        look = {"scale": self.train_scale, "flip": self.flip, "interpolation": self.interpolation}
+        look: dict[str, Any] = {"scale": self.train_scale, "flip": self.flip, "interpolation": self.interpolation}
         return RandomView(self.image_size, augment=augment, **look)
 
     def central_view(self, flip: bool = False) -> CentralView:
         """Return how test images are seen, and, with `flip`, those training images that are only mirrored."""
         return CentralView(self.image_size, self.crop_pct, flip, self.interpolation)
 
-    def _images(self, files: ImageFiles, view: View, **options: object) -> StreamSet:
+    def _images(self, files: ImageFiles, view: View, **options: Any) -> StreamSet:
         return StreamSet(files, view, mean=self.mean, std=self.std, background=self.background, **options)
 
     def _check(self) -> None:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import FaultError, InputError
 
+Batch = dict[str, Tensor] | InputError  # an error is given on: raised in a worker, it would arrive as a traceback
+
 LOOK = 5  # seconds after which, without a batch, torch looks whether the workers are still there
 TIMEOUT = 300  # seconds without a batch after which a worker counts as stuck
 ERASING = 1  # sets its random numbers apart from the view's
 
 
-class StreamLoader(DataLoader):
+class StreamLoader(DataLoader[Batch]):
     """Iterates over batches; `loader.sampler.set_epoch(epoch)` before each epoch, which Lightning does by itself.
 
     Args:
@@ -33,7 +36,9 @@ class StreamLoader(DataLoader):
         pinned: batches go into page-locked memory, for a GPU.
     """
 
-    def __init__(self, images: "StreamSet", batches: ShardedBatches, *, num_workers: int, pinned: bool = False) -> None:
+    def __init__(
+        self, images: Dataset[Batch], batches: ShardedBatches, *, num_workers: int, pinned: bool = False
+    ) -> None:
         super().__init__(
             images,
             sampler=batches,
@@ -48,9 +53,9 @@ class StreamLoader(DataLoader):
     @property
     def smallest_batch(self) -> int:
         """Images in the smallest training batch of this process."""
-        return self.sampler.smallest_batch
+        return cast(ShardedBatches, self.sampler).smallest_batch
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]  # around torch's own iterator
         """Yield one epoch's batches.
 
         Raises:
@@ -67,7 +72,7 @@ class StreamLoader(DataLoader):
                 raise batch
             yield batch
 
-    def _next(self, batches: Iterator, number: int) -> dict[str, Tensor] | InputError:
+    def _next(self, batches: Iterator[Batch], number: int) -> Batch:
         """The next batch, which is `number` of the epoch."""
         for _ in range(0, TIMEOUT, LOOK):
             try:
@@ -76,14 +81,15 @@ class StreamLoader(DataLoader):
                 if "timed out" not in str(error):  # torch has no type for it
                     raise
         (_, position), *_ = next(islice(self.sampler, number, None))
+        path = cast(Any, self.dataset).files.path(position)
         raise FaultError(
             f"worker {number % self.num_workers} of dataset.num_workers={self.num_workers} gave no batch for {TIMEOUT} "
-            f"s, at {self.dataset.files.path(position)} or an image after it; see to the disk, then the same command "
+            f"s, at {path} or an image after it; see to the disk, then the same command "
             "goes on from the last finished epoch"
         )
 
 
-class StreamSet(Dataset):
+class StreamSet(Dataset[Batch]):
     """Reads, views and normalises images; see `StreamDataModule` for what a batch holds.
 
     Args:
@@ -114,14 +120,15 @@ class StreamSet(Dataset):
 
         self.files, self.view, self.seed, self.whole, self.background = files, view, seed, whole, background
         self.masks = masks and files.masks is not None
-        self.erase = RandomErasing(erasing, value="random", inplace=True) if erasing else None
-        mean, std = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
-        self._scale, self._offset = (1 / (255 * std)).float(), (-mean / std).float()  # a row of pixels, (S * 3,)
+        self.erase: Any = RandomErasing(erasing, value="random", inplace=True) if erasing else None
+        centre, spread = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
+        # Of a row of pixels, (S * 3,).
+        self._scale, self._offset = (1 / (255 * spread)).float(), (-centre / spread).float()
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, keys: list[Key]) -> dict[str, Tensor] | InputError:
+    def __getitem__(self, keys: list[Key]) -> Batch:
         """Return the batch of `keys`; an error is returned, too: raised in a worker, it would arrive as a traceback."""
         try:
             items = [self._item(draw, position) for draw, position in keys]

@@ -4,8 +4,9 @@ The public test split has no labels: the public validation split is the test spl
 out of the training images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class TinyImageNet(ArrayDataModule):
 
     name = "tiny_imagenet"
 
-    def __init__(self, *, train_from: str = "train", **common) -> None:
+    def __init__(self, *, train_from: str = "train", **common: Any) -> None:
         super().__init__(**common)
         if train_from not in ("train", "val"):
             raise InputError(f"dataset.train_from={train_from} is unknown; train or val")
@@ -51,7 +52,7 @@ class TinyImageNet(ArrayDataModule):
         whole = self._public(self.name, read_layout)
         return split_val(whole.test, whole.classes)
 
-    def _public(self, cache: str, read) -> Splits:
+    def _public(self, cache: str, read: Callable[[Path], Splits]) -> Splits:
         def download(folder: Path) -> None:
             download_archive(URL, MD5, folder)
 
@@ -85,8 +86,10 @@ def read_val_layout(folder: Path) -> Splits:
 
 def split_val(images: ImageArrays, classes: tuple[str, ...]) -> Splits:
     """Split the validation images, a fifth of each class for the test, the same fifth every time."""
-    parts = hold_out(images, TEST_FRACTION, SPLIT_SEED)
-    return Splits(*(ImageArrays(part.images, part.labels) for part in parts), classes)
+    train, test = hold_out(images, TEST_FRACTION, SPLIT_SEED)
+    assert test is not None  # a fifth of them
+    train, test = (ImageArrays(part.images, part.labels) for part in (train, test))
+    return Splits(train, test, classes)
 
 
 def read_val(root: Path, wnids: list[str]) -> ImageArrays:
@@ -117,6 +120,7 @@ def read_images(split: Path, files: Sequence[Path], labels: Sequence[int], class
         if pixels.shape != images.shape[1:]:
             raise damaged(path, f"it is {pixels.shape[1]} x {pixels.shape[0]} pixels, unlike the others")
         images[place] = pixels
+    assert images is not None  # there are some of every class
     return ImageArrays(images, np.array(labels, np.int64))
 
 

@@ -102,8 +102,8 @@ def central_window(width: int, height: int, side: int, crop_pct: float) -> Windo
     short = math.floor(side / crop_pct)
     resized = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
     scales = (width / resized[0], height / resized[1])
-    corner = (round((length - side) / 2.0) * scale for length, scale in zip(resized, scales, strict=True))
-    return (*corner, side * scales[0], side * scales[1])
+    x, y = (round((length - side) / 2.0) * scale for length, scale in zip(resized, scales, strict=True))
+    return (x, y, side * scales[0], side * scales[1])
 
 
 def window_matrix(window: Window, side: int) -> np.ndarray:
@@ -138,4 +138,5 @@ def joined(steps: Steps) -> np.ndarray:
 
 def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Move points (P, 2) by an affine `matrix` (3, 3)."""
-    return points @ matrix[:2, :2].T + matrix[:2, 2]
+    moved: np.ndarray = points @ matrix[:2, :2].T + matrix[:2, 2]
+    return moved

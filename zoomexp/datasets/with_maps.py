@@ -37,6 +37,7 @@ class WithMaps(pl.LightningDataModule):
         InputError: no batch size; a teacher that does not fit the images, or a file of other maps (in `prepare_data`).
     """
 
+    data: Any
     has_maps = True
 
     def __init__(
@@ -56,7 +57,7 @@ class WithMaps(pl.LightningDataModule):
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
         self.files: dict[tuple[str, str], Path] = {}
-        data.views = True
+        self.data.views = True
 
     def __getattr__(self, name: str) -> Any:
         """Ask the data module."""
@@ -80,7 +81,7 @@ class WithMaps(pl.LightningDataModule):
         """Return the training batches with their maps."""
         return self._mapped("train", self.data.train_dataloader())
 
-    def val_dataloader(self) -> "MappedLoader | list":
+    def val_dataloader(self) -> "MappedLoader | list[Any]":
         """Return the validation batches with their maps; an empty list where nothing validates."""
         loader = self.data.val_dataloader()
         return self._mapped("val", loader) if len(loader) else []
@@ -128,7 +129,7 @@ class MappedLoader:
     @property
     def smallest_batch(self) -> int:
         """Images in the smallest training batch of this process."""
-        return self.loader.smallest_batch
+        return int(self.loader.smallest_batch)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's batches."""

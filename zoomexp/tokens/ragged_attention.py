@@ -50,8 +50,8 @@ def attend(
     if bias is None and not dropout and _takes_varlen(v):
         offsets = layout.offsets().to(torch.int32)
         mixed: Any = varlen_attn(q, k, v, offsets, offsets, layout.bound, layout.bound)
-        alone: Tensor = mixed  # two only where more is asked for
-        return alone
+        output: Tensor = mixed  # a second result comes only where it is asked for
+        return output
     if layout.longest is not None and v.device.type != "cpu":
         return _masked(q, k, v, layout, bias, dropout)
     return _one_by_one(q, k, v, layout.sizes, bias, dropout)
