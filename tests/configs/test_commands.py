@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,14 @@ OWN = {"attention=mean_gate", "attention=mine"}  # files that the reader is to w
 
 
 def commands() -> list[tuple[str, str]]:
+    """Those of all texts."""
+    return commands_of(TEXTS)
+
+
+def commands_of(texts: Sequence[Path]) -> list[tuple[str, str]]:
     """(command, what follows it), each once; shortened ones, with `...`, are no commands."""
     found = {}
-    for path in TEXTS:
+    for path in texts:
         text = path.read_text().replace("\\\n", " ")
         for line in text.splitlines():
             for name, rest in COMMAND.findall(line):
