@@ -102,7 +102,7 @@ def file_names(data: ListsImages) -> dict[int, str] | None:
     files = data.part("test")
     if not isinstance(files, ImageFiles):
         return None
-    return {index: files.name(position) for position, index in enumerate(cast(np.ndarray, files.index).tolist())}
+    return {index: files.name(position) for position, index in enumerate(files.index.tolist())}
 
 
 def fit(
