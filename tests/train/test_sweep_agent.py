@@ -134,7 +134,12 @@ def test_a_job_that_was_killed_and_is_handed_out_again_has_every_epoch_once(agen
     (tmp_path / "own_kill.py").write_text(KILL)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     four = [word for word in SMALL if "epochs" not in word] + ["trainer.max_epochs=4", "seed=0"]
-    own = ["logger=[wandb,csv]", "logger.mode=offline", "+callbacks.kill._target_=own_kill.Kill", f"output_dir={tmp_path / 'out'}"]
+    own = [
+        "logger=[wandb,csv]",
+        "logger.mode=offline",
+        "+callbacks.kill._target_=own_kill.Kill",
+        f"output_dir={tmp_path / 'out'}",
+    ]
     with configs():
         emitted = sweep_file(SWEEP, [*[word for word in four if word != "logger.mode=offline"], *own])
     job = chosen(emitted["parameters"], sparsity=0.5)
