@@ -98,7 +98,7 @@ def test_where_features_are_kept_is_not_part_of_a_run():
 def test_fields_that_are_left_out_exist_somewhere():
     known = leaves(resolved("logger=wandb"))
     optional = {"dataset.num_workers", "trainer.enable_progress_bar"}  # of streaming data sets; of Lightning
-    optional |= {"task.cache", "callbacks.probe_first.cache"}  # of a probe
+    optional |= {"task.cache", "callbacks.probe_first.cache", "callbacks.dynamics"}  # of a probe; of who asks
     for field in set(NOT_SCIENCE) - optional:
         assert any(path == field or path.startswith(f"{field}.") for path in known), field
 

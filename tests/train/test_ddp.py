@@ -64,7 +64,7 @@ def assert_close(found, expected, tolerance):
     """The same values by name; calibration in percent, of confidences that are rounded in another order."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        calibrated = name.endswith(("/ece", "/nll"))
+        calibrated = name.endswith(("/ece", "/nll", "/temperature", "_t"))
         np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-3 if calibrated else tolerance, err_msg=name)
 
 

@@ -125,7 +125,7 @@ def _norm(module: nn.Module) -> float:
 def way(maps: Tensor, last: Tensor) -> dict[str, float]:
     """How far maps (B, N) are from the last ones (B, N).
 
-    >>> way(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 1.0]]))
+    >>> {name: round(value, 4) for name, value in way(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 1.0]])).items()}
     {'distance': 0.25, 'correlation': 1.0}
     """
     a, b = maps - maps.mean(1, keepdim=True), last - last.mean(1, keepdim=True)

@@ -34,7 +34,7 @@ class Temperature(Metric):
         """Add logits (B, K) of images with labels (B,)."""
         logits = logits.float()
         over = logits - logits.gather(1, labels[:, None])  # the likelihood is -logsumexp of these
-        sums = [(over / math.exp(log)).logsumexp(1).sum() for log in self.logs]
+        sums = [(over / math.exp(log)).logsumexp(1).double().sum() for log in self.logs]
         self.sums += torch.stack(sums).to(self.sums)
 
     def compute(self) -> Tensor:

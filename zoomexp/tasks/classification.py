@@ -73,7 +73,7 @@ class Classifier(TrainedModel):
         self.mixing = None if mixing is None else Mixing(mixing, self.num_classes)
         kinds = scores(self.num_classes)
         self.scores = nn.ModuleDict({f"{split}_scores": kinds.clone() for split in ("val", "test")})
-        self.temperature, self.scaled_scores = Temperature(), scaled_scores()
+        self.temperature_fit, self.scaled_scores = Temperature(), scaled_scores()
         self.fitted: float | None = None  # the temperature of the last validation, or of the weights that were loaded
         self.tokens = MeanMetric()
         self.map_scores = MapScores()
@@ -155,7 +155,7 @@ class Classifier(TrainedModel):
         """Add a batch to the split's scores; in the test to those of the maps, and to the tokens, too."""
         self._scores(split).update(outputs, targets)
         if split == "val":
-            self.temperature.update(outputs, targets)
+            self.temperature_fit.update(outputs, targets)
         if split == "test":
             if self.fitted is not None:
                 self.scaled_scores.update(outputs.float() / self.fitted, targets)
@@ -169,9 +169,9 @@ class Classifier(TrainedModel):
         found = {f"{split}/{key}": self.in_its_unit(key, value) for key, value in kept.compute().items()}
         kept.reset()
         if split == "val":
-            fitted = self.temperature.compute()
+            fitted = self.temperature_fit.compute()
             self.fitted = float(fitted) if fitted.isfinite() else None
-            self.temperature.reset()
+            self.temperature_fit.reset()
         if self.fitted is not None:
             found |= self._scaled(split)
         if split == "test":

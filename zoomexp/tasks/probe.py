@@ -67,7 +67,7 @@ class Probe(Classifier):
         if tuple(self.inputs) != ("image",) or self.mixing is not None:
             raise InputError("task=probe: needs mixing=none and a network that reads images alone")
         head_of(self.model)
-        self.cache, self.neighbours, self.vote_temperature = Path(cache), neighbours, temperature
+        self.cache, self.neighbours, self.temperature = Path(cache), neighbours, temperature
         self.penalties, self.knn = tuple(penalties), MeanMetric()
         self._bank: tuple[Tensor, Tensor] | None = None
 
@@ -109,7 +109,7 @@ class Probe(Classifier):
         with watching(head) as seen:
             super().test_step(batch, number)
         features, labels = self._train_features()
-        voted = knn_votes(seen[-1].float(), features, labels, len(head.weight), self.neighbours, self.vote_temperature)
+        voted = knn_votes(seen[-1].float(), features, labels, len(head.weight), self.neighbours, self.temperature)
         self.knn.update((voted.argmax(1) == batch["label"]).float())
 
     def on_test_epoch_end(self) -> None:
