@@ -147,6 +147,7 @@ def test_bad_input_is_one_line(script, arguments, message):
 
 def test_a_report_of_nothing_is_refused_and_the_old_one_stays(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(script, "RECORDS", tmp_path / "none")  # no published ones
     document = tmp_path / "docs" / "results.md"
     document.parent.mkdir()
     document.write_text("measured")
