@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from zoomexp.arguments import list_of
+from zoomexp.callbacks.still_images import in_test_mode
 from zoomexp.data_protocols import GivesPlainBatches
 from zoomexp.errors import InputError
 from zoomexp.protocols import reads
@@ -66,12 +67,9 @@ class ProbeFirst(NoBatchHooks, pl.Callback):
 
     def _fit(self, net: nn.Module, data: GivesPlainBatches) -> dict[str, Any]:
         _, head = head_of(net)
-        modes = {module: module.training for module in net.modules()}
-        net.eval()
-        parts = {part: features_of(net, data, part, self.cache) for part in ("train", "val")
-                 if data.part(part) is not None}  # fmt: skip
-        for module, training in modes.items():
-            module.training = training
+        with in_test_mode(net):
+            parts = {part: features_of(net, data, part, self.cache) for part in ("train", "val")
+                     if data.part(part) is not None}  # fmt: skip
         found = fit_linear(parts["train"], parts.get("val"), len(head.weight), self.penalties)
         seen = np.unique(parts["train"][1])  # a class without images keeps its rows
         with torch.no_grad():

@@ -29,13 +29,19 @@ def still_images(trainer: pl.Trainer, net: nn.Module, count: int) -> Tensor | No
 
 
 @contextmanager
-def as_tested(trainer: pl.Trainer, net: nn.Module) -> Iterator[None]:
-    """The network in its test mode and the run's precision; every part's own mode comes back afterwards."""
+def in_test_mode(net: nn.Module) -> Iterator[None]:
+    """The network in its test mode; every part's own mode comes back afterwards."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with trainer.precision_plugin.forward_context():
-            yield
+        yield
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def as_tested(trainer: pl.Trainer, net: nn.Module) -> Iterator[None]:
+    """The same, in the run's precision."""
+    with in_test_mode(net), trainer.precision_plugin.forward_context():
+        yield
