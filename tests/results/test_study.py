@@ -2,7 +2,10 @@
 
 import json
 
-from zoomexp.cli.study import combinations, default
+import pytest
+import torch
+
+from zoomexp.cli.study import INSTRUCTION_SETS, combinations, default
 from zoomexp.results.study import read_groups, table
 
 
@@ -39,3 +42,18 @@ def test_runs_of_the_studies():
         ("seed=0", f"rounding={draw}") for draw in range(1, 6)
     }
     assert len(combinations(3)) == 36
+
+
+@pytest.mark.parametrize(
+    ("capability", "limits"),
+    [("DEFAULT", []), ("AVX2", ["SSE41"]), ("AVX512", ["SSE41", "AVX2"]), ("SVE256", [])],
+)
+def test_a_processor_is_held_to_every_set_below_its_own(monkeypatch, capability, limits):
+    """And to both libraries' names of it, or one of them would go on as before."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    jobs = [job for job in default(seeds=2) if job.environment]
+    assert [job.environment["ONEDNN_MAX_CPU_ISA"] for job in jobs[::2]] == limits
+    assert all(
+        INSTRUCTION_SETS[job.environment["ONEDNN_MAX_CPU_ISA"]] == job.environment["ATEN_CPU_CAPABILITY"]
+        for job in jobs
+    )
