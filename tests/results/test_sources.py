@@ -39,6 +39,32 @@ def test_what_counts(birds):
     assert "zoomexp.attention.cbam" not in found
 
 
+@pytest.mark.parametrize("place", ["site-packages", "dist-packages", "target"])
+def test_libraries_of_another_place_do_not_count(birds, tmp_path, monkeypatch, place):
+    """Those of a second environment, of the system, and of `pip install --target`, which has its list of packages."""
+    library = tmp_path / place
+    (library / "nests").mkdir(parents=True)
+    (library / "nests" / "__init__.py").write_text("from nests import twigs\n")
+    (library / "nests" / "twigs.py").write_text("")
+    (library / "nests-1.0.dist-info").mkdir() if place == "target" else None
+    (birds / "inner.py").write_text("import nests\nfrom nests.twigs import one\n\n\ndef half(x):\n    return x / 2\n")
+    monkeypatch.syspath_prepend(library)
+    clear()
+    assert [name for name in sources(CONFIG) if name.startswith(("birds", "nests"))] == [
+        "birds", "birds.gates", "birds.inner",
+    ]  # fmt: skip
+
+
+def test_a_package_that_refuses_to_be_imported_here_is_left_out(birds):
+    """It may stand behind a condition in the module that names it."""
+    (birds / "other").mkdir()
+    (birds / "other" / "__init__.py").write_text("assert False, 'of another system'\n")
+    (birds / "other" / "pipe.py").write_text("")
+    (birds / "inner.py").write_text("def half(x):\n    from .other import pipe\n    return x / pipe\n")
+    clear()
+    assert "birds.inner" in sources({"attention": {"_target_": "birds.inner.half"}})
+
+
 @pytest.mark.parametrize(
     ("text", "counts"),
     [

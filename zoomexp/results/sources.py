@@ -102,7 +102,7 @@ def file_of(name: str) -> Path | None:
         return None
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):  # a name in a module, or one that is not there
+    except Exception:  # a name in a module, one that is not there, or a package that refuses to be imported here
         return None
     path = Path(spec.origin) if spec and spec.origin and spec.has_location else None
     if path is None or path.suffix != ".py" or not path.is_file():
@@ -120,7 +120,13 @@ def _is_followed(top: str) -> bool:
 
 def _is_library(path: Path) -> bool:
     homes = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(path.is_relative_to(home) for home in homes)
+    return any(path.is_relative_to(home) for home in homes) or any(_has_libraries(folder) for folder in path.parents)
+
+
+@lru_cache(maxsize=10_000)
+def _has_libraries(folder: Path) -> bool:
+    """Whether packages were installed into a folder: another environment's, the system's, that of `pip --target`."""
+    return folder.name in ("site-packages", "dist-packages") or any(folder.glob("*.dist-info"))
 
 
 def _watches(name: str) -> bool:
