@@ -98,3 +98,18 @@ def test_nothing_is_known_without_a_readable_list(tmp_path, text):
     if text is not None:
         (tmp_path / "code.json").write_text(text)
     assert changed_sources(tmp_path) == []
+
+
+def test_changed_code_is_parsed_once_however_many_runs_ask(birds, tmp_path, monkeypatch):
+    """Parsing takes a hundred times as long as reading; a thousand runs made of other code took minutes."""
+    runs = [tmp_path / f"run{i}" for i in range(3)]
+    for run in runs:
+        run.mkdir()
+        write_sources(sources(CONFIG), run)
+    (birds / "inner.py").write_text("from zoomexp.attention import loupe\n\n\ndef half(x):\n    return x / 3\n")
+    clear()
+    parsed = []
+    parse = module.ast.parse
+    monkeypatch.setattr(module.ast, "parse", lambda content: parsed.append(content) or parse(content))
+    assert [changed_sources(run) for run in runs] == [["birds.inner"]] * 3
+    assert len(parsed) == 1

@@ -90,8 +90,8 @@ def _is_still(name: str, text: str, meaning: str) -> bool:
     path = file_of(name)
     if path is None or not path.is_file():
         return False
-    now = _text(path, path.stat().st_mtime_ns)
-    return now == text or _meaning(path.read_bytes()) == meaning
+    written = path.stat().st_mtime_ns
+    return _text(path, written) == text or _meaning_now(path, written) == meaning
 
 
 @lru_cache(maxsize=10_000)
@@ -171,6 +171,11 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 @lru_cache(maxsize=10_000)
 def _text(path: Path, written: int) -> str:
     return _digest(path.read_bytes())
+
+
+@lru_cache(maxsize=10_000)
+def _meaning_now(path: Path, written: int) -> str:
+    return _meaning(path.read_bytes())  # parsing takes a hundred times as long as reading, and every run asks
 
 
 def _meaning(content: bytes, tree: ast.AST | None = None) -> str:
