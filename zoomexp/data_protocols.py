@@ -79,12 +79,20 @@ class ShowsImages(GivesPlainBatches, Protocol):
 
 
 class ListsScenes(RunData, Protocol):
-    """A data module of images with several objects: an image has no label of its own."""
+    """A data module of images with several objects: an image has no label of its own.
+
+    What `scenes` gives may say what it holds: `counts` (N,), the objects of each image, and their `labels` (T,).
+    """
 
     classes: Sequence[str]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     def scenes(self, name: str) -> Any:
         """The images of "train", "val" or "test"; None where nothing validates."""
+
+    def scene_batches(self, name: str, positions: Any, batch_size: int) -> Iterable[Mapping[str, Any]]:
+        """Batches of the images at `positions` (N,) in the split, in that order, seen as test images are."""
 
 
 def lists_scenes(data: object) -> TypeGuard[ListsScenes]:

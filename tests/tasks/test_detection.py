@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from timm.models import VisionTransformer
 from torch import nn
 
@@ -195,13 +194,14 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     np.testing.assert_array_equal(kept["index"], np.arange(9))
     assert kept["boxes"].shape == (9, 8, 4) and kept["found"].shape == (9, 8, 10)
     assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
-    Image.new("L", (48, 48)).save(tmp_path / "new.png")
-    for command in (["predict", f"images={tmp_path}/new.png"], ["evaluate"], ["export"]):
-        name, *more = command
-        with pytest.raises(
-            InputError, match="says boxes, not classes; its boxes of the test images are in predictions"
-        ):
-            import_module(f"zoomexp.cli.{name}").main([f"run={record.parent}", *more])
+    for command in ("evaluate", "export"):
+        message = "says boxes, not classes; scripts/predict.py takes it, and scripts/export.py format=coco"
+        with pytest.raises(InputError, match=message):
+            import_module(f"zoomexp.cli.{command}").main([f"run={record.parent}"])
+    assert facts["classes"] == list("0123456789") and facts["seeing"]["short"] == 48
+    assert facts["data"]["images"] == {"train": 36, "val": 4, "test": 9}
+    held = json.loads((record.parent / "data.json").read_text())["splits"]["test"]
+    assert sum(held["objects"].values()) == kept["objects"].sum() and held["without objects"] == 0
 
 
 def trained(tmp_path, *words):

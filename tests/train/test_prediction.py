@@ -12,6 +12,7 @@ from PIL import Image
 
 import zoomexp
 from tests.train.conftest import Ended, run_script
+from zoomexp.cli.predict import main
 from zoomexp.errors import InputError
 
 CLASSES = ("gull", "tern", "wren")
@@ -53,6 +54,8 @@ def test_a_notebook_names_what_the_test_named(run, tmp_path):
     torch.testing.assert_close(given.probabilities, alone.probabilities, rtol=0, atol=0)
     with pytest.raises(InputError, match=r"nowhere\.png: no such file"):
         predictor("nowhere.png")
+    with pytest.raises(InputError, match=r"score=0\.5: this run says classes; options of its own: top=, maps=, batch"):
+        main([f"run={run}", f"images={files[0]}", "score=0.5"])
 
 
 def test_a_folder_with_a_bad_file(run, tmp_path, monkeypatch, capfd):

@@ -1,10 +1,12 @@
-"""Export the network of a finished run, checked against it on real images, with a model card.
+"""Export the network of a finished run, checked against it on real images, with a model card; or a detector's boxes.
 
     python scripts/export.py run=FOLDER format=safetensors
     python scripts/export.py run=FOLDER format=onnx images=FOLDER out=FOLDER
+    python scripts/export.py run=FOLDER format=coco
 
     run=FOLDER     the folder of a finished run
-    format=...     safetensors: the tensors | pt2: PyTorch's program | onnx: needs onnx, onnxscript, onnxruntime
+    format=...     safetensors: the tensors | pt2: PyTorch's program | onnx: needs onnx, onnxscript, onnxruntime |
+                   coco: of task=detection, the boxes of the test images in COCO's result format
     images=...     images to check it on: a folder, a pattern or files; left out: the run's own test images
     count=8        how many of them, at least 2
     out=FOLDER     where the files go; left out: export/ in the run's folder
@@ -13,13 +15,18 @@
 model.<format>   takes batches of any size
 config.json      the classes, and how an image becomes the input
 MODEL_CARD.md    choices, data, metrics with their interval, commit, intended use
+
+With format=coco:
+
+detections.json    every box: image_id, category_id, bbox, score; read back, its AP must be the run's
+annotations.json   the objects, of data sets that have no annotation file of their own; an image's id is its index
 """
 
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.status import Status
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor  # takes a while to import
 
 OPTIONS = {"run": "", "format": "safetensors", "images": "", "count": "8", "out": "", "data_dir": ""}
+COCO = "coco"  # a format of boxes, not of networks
 console = Console(stderr=True)
 
 
@@ -43,6 +51,10 @@ def main(arguments: list[str]) -> None:
         return
     options = parse(arguments)
     out = Path(options["out"]) if options["out"] else Path(options["run"]) / "export"
+    if options["format"] == COCO:
+        with console.status("writing boxes"), building(), writing("out", out):
+            print(boxes_told(options, out))
+        return
     with console.status("building the network") as status, building(), writing("out", out):
         file, difference = exported(options, out, status)
     print(f"{file}: logits differ by at most {difference:.2g} from the network's")
@@ -59,7 +71,7 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     options, _ = split(arguments, OPTIONS)
     if not options["run"]:
         raise InputError("run: must be given, the folder of a finished run")
-    check_choice(options, "format", FORMATS)
+    check_choice(options, "format", (*FORMATS, COCO))
     if whole_numbers(options, "count")[0] < 2:
         raise InputError(f"count={options['count']} must be at least 2: batches of one and of several are compared")
     return options
@@ -95,6 +107,19 @@ def exported(options: dict[str, str], out: Path, status: Status) -> tuple[Path, 
     return file, difference
 
 
+def boxes_told(options: dict[str, str], out: Path) -> str:
+    """Export the boxes of a detector's run; returns the line that says so."""
+    from zoomexp.export.boxes import export_boxes
+    from zoomexp.results.stored import finished_facts
+
+    run = Path(options["run"])
+    facts = finished_facts(run, "run")
+    out.mkdir(parents=True, exist_ok=True)
+    made = export_boxes(run, facts, out, options["data_dir"] or None)
+    checked = f"AP read back {made.checked:.2f}" if made.checked is not None else "not read back"
+    return f"{made.file}: {made.count:,} boxes, to be scored against {made.truth}; {checked}"
+
+
 def real_images(run: Path, options: dict[str, str]) -> "Tensor":
     """Images as the network gets them: (B, C, S, S)."""
     import numpy as np
@@ -106,7 +131,7 @@ def real_images(run: Path, options: dict[str, str]) -> "Tensor":
 
     count = int(options["count"])
     if options["images"]:
-        seeing = load(run, "cpu", options["data_dir"] or None).seeing
+        seeing: Any = load(run, "cpu", options["data_dir"] or None).seeing  # of a classifier
         images = [seeing.file(path) for path in image_files(options["images"])[:count]]
         if len(images) < 2:
             raise InputError(f"images={options['images']}: at least 2 images are needed")

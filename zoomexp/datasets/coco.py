@@ -92,6 +92,10 @@ class COCO(DataModule):
         """The set's folder."""
         return self.data_dir / self.folder
 
+    def annotation_file(self, part: str) -> Path:
+        """Where the annotations of "train" or "test" lie; known before `setup`."""
+        return self.root / "annotations" / f"instances_{self.splits[part]}.json"
+
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of a test image of 4 : 3."""
@@ -101,6 +105,20 @@ class COCO(DataModule):
         """The images of "train", "val" or "test"; None where nothing validates."""
         scenes: SceneFiles | None = self._parts[name]
         return scenes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many boxes have no area and are left out, by annotation file."""
+        skipped = {self.splits[part]: int(self._parts[part].annotated.skipped[0]) for part in self.splits}
+        return tuple(f"{count:,} boxes without area left out of {name}" for name, count in skipped.items() if count)
+
+    def scene_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
+        """Batches of the images at `positions` of a part, in that order, seen whole; `index` counts them anew."""
+        own = self._parts[name]
+        files = SceneFiles(own.folder, own.annotated, own.positions[positions])
+        images = SceneSet(files, WholeScene(self.test_scale, self.multiple), mean=self.mean, std=self.std)
+        batches = ShardedBatches(len(files), batch_size, training=False, seed=0, drop_last=False)
+        return StreamLoader(images, batches, num_workers=0, pinned=False)
 
     def load(self, part: str) -> StreamLoader:
         """Return the loader of a part."""
@@ -119,7 +137,7 @@ class COCO(DataModule):
         folder = self.root / name
         if not folder.is_dir():
             raise InputError(f"{folder} is missing: unpack COCO's images there (dataset.{part}={name})")
-        found = annotated(self.root / "annotations" / f"instances_{name}.json")
+        found = annotated(self.annotation_file(part))
         _check_files(folder, found)
         return SceneFiles(folder, found, np.arange(len(found)))
 

@@ -87,6 +87,10 @@ class DigitScenes(DataModule):
         scenes: Scenes | None = self._parts[name]
         return scenes
 
+    def scene_batches(self, name: str, positions: np.ndarray, batch_size: int) -> SceneLoader:
+        """Batches of the images at `positions` of a part, in that order; `index` counts them anew."""
+        return SceneLoader(self._parts[name].take(positions), batch_size=batch_size, mean=self.mean, std=self.std)
+
     @property
     def channels(self) -> int:
         """Images are grey."""

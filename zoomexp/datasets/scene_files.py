@@ -41,8 +41,18 @@ class SceneFiles:
 
     def path(self, place: int) -> Path:
         """Where an image lies."""
+        return self.folder / self.name(place)
+
+    def name(self, place: int) -> str:
+        """Its file, below the folder."""
         name: bytes = self.annotated.names[self.positions[place]]
-        return self.folder / name.decode(errors="surrogateescape")
+        return name.decode(errors="surrogateescape")
+
+    def held(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How many objects each image has, (M,), and the objects' labels and whether they are crowds, (T,) each."""
+        rows = [self.annotated.objects(position) for position in self.positions.tolist()]
+        chosen = np.concatenate([np.arange(row.start, row.stop) for row in rows] or [np.zeros(0, np.int64)])
+        return self.annotated.counts[self.positions], self.annotated.labels[chosen], self.annotated.crowd[chosen]
 
 
 class SceneSet(Dataset[Batch]):
@@ -111,7 +121,7 @@ class SceneSet(Dataset[Batch]):
 def filled(images: Sequence[Tensor]) -> Tensor:
     """Images (C, H, W) of several sizes in the upper left of one (B, C, H, W), channels last, 0 elsewhere."""
     height, width = (max(image.shape[side] for image in images) for side in (1, 2))
-    batch = torch.zeros(len(images), 3, height, width).contiguous(memory_format=torch.channels_last)
+    batch = torch.zeros(len(images), len(images[0]), height, width).contiguous(memory_format=torch.channels_last)
     for row, image in zip(batch, images, strict=True):
         row[:, : image.shape[1], : image.shape[2]] = image
     return batch

@@ -35,6 +35,12 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.counts)
 
+    def take(self, positions: np.ndarray) -> "Scenes":
+        """Those at `positions` (M,), in that order."""
+        counts, first = self.counts[positions], (self.counts.cumsum() - self.counts)[positions]
+        rows = np.concatenate([np.arange(start, start + n) for start, n in zip(first, counts, strict=True)])
+        return Scenes(self.images[positions], counts, self.boxes[rows], self.labels[rows])
+
 
 class SceneLoader(ArrayLoader):
     """Iterates over batches of scenes, seen as they are; arguments as for `ArrayLoader`."""

@@ -1,6 +1,7 @@
 """How a run's network sees an image that is not of its data set: as its test images are seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,21 +69,53 @@ class Seeing:
         Raises:
             InputError: It is missing, or cannot be read as an image.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        with open_picture(path, self.background) as picture:
-            return self._seen(picture)
+        with opened(path, self.background) as picture:
+            return self.picture(picture)
 
     def image(self, image: Image.Image, name: str | Path = "image") -> Tensor:
         """Turn an image of any size and mode into what the network gets: (C, S, S) float32."""
-        return self._seen(Picture(image, name, self.background))
+        return self.picture(Picture(image, name, self.background))
 
-    def _seen(self, picture: Picture) -> Tensor:
-        side = self.image_size - 2 * self.pad
-        seen, _ = CentralView(side, self.crop_pct, interpolation=self.interpolation)(picture)
-        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1).float() / 255
-        if self.channels == 1:
-            pixels = (pixels * torch.tensor(GREY)[:, None, None]).sum(0, keepdim=True)
-        pixels = torch.nn.functional.pad(pixels, (self.pad,) * 4)
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (pixels - mean) / std
+    def picture(self, picture: Picture) -> Tensor:
+        """Turn an opened image into what the network gets: (C, S, S) float32."""
+        seen, _ = self._view(picture)
+        pixels = as_channels(seen, self.channels)
+        return normalised(torch.nn.functional.pad(pixels, (self.pad,) * 4), self.mean, self.std)
+
+    def to_file(self, width: int, height: int) -> np.ndarray:
+        """(3, 3), from shares of the input's sides to pixels of the upright image of that size."""
+        shares = np.diag([self.image_size, self.image_size, 1.0])
+        border = np.array([[1.0, 0, -self.pad], [0, 1, -self.pad], [0, 0, 1]])
+        return np.linalg.inv(self._view.matrix(width, height)) @ border @ shares
+
+    @property
+    def _view(self) -> CentralView:
+        return CentralView(self.image_size - 2 * self.pad, self.crop_pct, interpolation=self.interpolation)
+
+
+@contextmanager
+def opened(image: str | Path | Image.Image, background: tuple[int, int, int] = WHITE) -> Iterator[Picture]:
+    """Open an image file, or take an image as it is.
+
+    Raises:
+        InputError: It is missing, or cannot be read as an image.
+    """
+    if isinstance(image, Image.Image):
+        yield Picture(image, "image", background)
+        return
+    if not (path := Path(image)).is_file():
+        raise InputError(f"{path}: no such file")
+    with open_picture(path, background) as picture:
+        yield picture
+
+
+def as_channels(image: Any, channels: int) -> Tensor:
+    """An RGB image (H, W, 3), 0..255, as (C, H, W) in [0, 1]; 1 channel is its grey value."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    return (pixels * torch.tensor(GREY)[:, None, None]).sum(0, keepdim=True) if channels == 1 else pixels
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Pixels (C, H, W) minus a mean over a spread per channel."""
+    shift, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return (pixels - shift) / scale

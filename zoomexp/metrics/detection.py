@@ -74,9 +74,15 @@ def said_of(outputs: Detections, size: Tensor) -> Said:
 
     All boxes are kept, as YOLOS keeps them: no threshold, no suppression.
     """
-    scores, labels = outputs.logits.detach().float().softmax(2)[..., :-1].max(2)
+    scores, labels = surest(outputs)
     scale = size.flip(1).repeat(1, 2).to(scores.dtype)  # width, height, width, height
     return Said(corners(outputs.boxes.detach().float()) * scale[:, None], scores, labels)
+
+
+def surest(outputs: Detections) -> tuple[Tensor, Tensor]:
+    """The likeliest class but "no object" of each box, and how likely it is: scores (B, N) in [0, 1], labels (B, N)."""
+    scores, labels = outputs.logits.detach().float().softmax(2)[..., :-1].max(2)
+    return scores, labels
 
 
 def objects_by_class(there: There, classes: int) -> Tensor:

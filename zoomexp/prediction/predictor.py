@@ -2,20 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from zoomexp.arguments import integer
-from zoomexp.datasets.seeing import Seeing
+from zoomexp.datasets.seeing import Seeing, opened
 from zoomexp.errors import InputError
 from zoomexp.metrics.map_shape import entropy
+from zoomexp.prediction.reading import ImageLike, LeftOut, all_of, chosen_device, one_by_one
 from zoomexp.tasks.localising import maps_of
-
-ImageLike = str | Path | Image.Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +58,6 @@ class Prediction:
         return found
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A file that could not be read.
-
-    Args:
-        name: The file.
-        reason: One line.
-    """
-
-    name: str
-    reason: str
-
-
 class Predictor:
     """A network, its classes and how it sees images.
 
@@ -110,44 +93,26 @@ class Predictor:
         Raises:
             InputError: One of them cannot be read.
         """
-        if isinstance(images, ImageLike):
-            return self._all_of([images], top, batch_size)[0]
-        return self._all_of(images, top, batch_size)
-
-    def _all_of(self, images: Iterable[ImageLike], top: int, batch_size: int) -> list[Prediction]:
-        found = []
-        for one in self.predict(images, top, batch_size):
-            if isinstance(one, LeftOut):
-                raise InputError(one.reason)
-            found.append(one)
-        return found
+        alone = isinstance(images, ImageLike)
+        found = all_of(self.predict([images] if alone else images, top, batch_size))
+        return found[0] if alone else found
 
     def predict(
         self, images: Iterable[ImageLike], top: int = 5, batch_size: int = 32
     ) -> Iterator[Prediction | LeftOut]:
         """The same, one after the other, where files that cannot be read do not stop it."""
         integer("top", top)
-        integer("batch_size", batch_size)
-        rest = iter(images)
-        while some := list(islice(rest, batch_size)):
-            seen = [self._seen(image) for image in some]
-            inputs = [one for _, one in seen if isinstance(one, Tensor)]
-            found = iter(self._found(torch.stack(inputs)) if inputs else ())
-            for name, one in seen:
-                yield self._named(name, *next(found), top) if isinstance(one, Tensor) else LeftOut(name, one)
+        for one in one_by_one(images, batch_size, self._read, self._found):
+            yield one if isinstance(one, LeftOut) else self._named(one[0], *one[1], top)
 
-    def _seen(self, image: ImageLike) -> tuple[str, Tensor | str]:
-        if isinstance(image, Image.Image):
-            return "image", self.seeing.image(image)
-        try:
-            return str(image), self.seeing.file(Path(image))
-        except InputError as error:
-            return str(image), str(error)
+    def _read(self, image: ImageLike) -> Tensor:
+        with opened(image, self.seeing.background) as picture:
+            return self.seeing.picture(picture)
 
     @torch.inference_mode()
-    def _found(self, images: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Probabilities (K,) and maps (h, w) of each image of a batch (B, C, S, S), on the CPU."""
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+    def _found(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Probabilities (K,) and maps (h, w) of each image of a batch, (C, S, S) each, on the CPU."""
+        images = torch.stack(list(inputs)).to(self.device).contiguous(memory_format=torch.channels_last)
         probabilities = self.network(images).float().softmax(1).cpu()
         maps = {site: heat[:, 0].float().cpu() for site, heat in maps_of(self.network).items()}
         return zip(
@@ -158,19 +123,3 @@ class Predictor:
         best = probabilities.topk(min(top, len(probabilities)))
         named = tuple((self.classes[i], float(p)) for p, i in zip(best.values, best.indices.tolist(), strict=True))
         return Prediction(name, named, probabilities, maps)
-
-
-def chosen_device(device: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one.
-
-    Raises:
-        InputError: There is no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={device}: there is no such device here; allowed: auto, cpu, cuda ...") from error
-    return chosen

@@ -10,7 +10,8 @@ from zoomexp.analysis.overlay import enlarged, heat_over
 from zoomexp.analysis.viewed import to_look_at
 from zoomexp.atomic_file import atomic_file
 from zoomexp.datasets.seeing import Seeing
-from zoomexp.prediction.predictor import LeftOut, Prediction
+from zoomexp.prediction.predictor import Prediction
+from zoomexp.prediction.reading import LeftOut
 
 
 def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:

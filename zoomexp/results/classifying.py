@@ -1,4 +1,4 @@
-"""Whether a finished run's network names classes, for commands that take no other."""
+"""Whether a finished run's network names classes or says boxes, for commands that take one of them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +7,18 @@ from typing import Any
 from zoomexp.errors import InputError
 
 
+def says_boxes(facts: Mapping[str, Any]) -> bool:
+    """Whether the run is a detector's."""
+    return (facts.get("choices") or {}).get("detector") not in (None, "none")
+
+
 def check_classifies(facts: Mapping[str, Any], run: str | Path) -> None:
     """Refuse the run of a detector.
 
     Raises:
         InputError: It says boxes.
     """
-    if (facts.get("choices") or {}).get("detector") not in (None, "none"):
-        raise InputError(f"run={run}: says boxes, not classes; its boxes of the test images are in predictions.npz")
+    if says_boxes(facts):
+        raise InputError(
+            f"run={run}: says boxes, not classes; scripts/predict.py takes it, and scripts/export.py format=coco"
+        )

@@ -14,10 +14,12 @@ from pytorch_lightning.loggers import Logger
 from zoomexp import data_protocols
 from zoomexp.callbacks.effects import Effects
 from zoomexp.callbacks.gate_monitor import health_of
-from zoomexp.data_protocols import ListsImages, RunData
+from zoomexp.data_protocols import RunData
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
-from zoomexp.datasets.seeing import Seeing
+from zoomexp.datasets.scene_files import SceneFiles
+from zoomexp.datasets.scene_inventory import scene_inventory_of
+from zoomexp.datasets.scene_seeing import seeing_of_data
 from zoomexp.processes import first_process
 from zoomexp.results.prediction_table import as_table
 from zoomexp.results.record import LAST, RunRecord
@@ -31,6 +33,8 @@ from zoomexp.run.prepare import shape_of
 from zoomexp.run.stopping import placed
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.trainer_parts import callbacks_of
+
+FILES = (ImageFiles, SceneFiles)
 
 
 def fit_and_test(
@@ -49,8 +53,7 @@ def fit_and_test(
     with placed(trainer), named_errors(trainer, task):
         started, trainer.loggers = time.perf_counter(), loggers
         listed = data if data_protocols.lists_images(data) else None
-        if listed is not None:
-            keep_inventory(listed, record)
+        keep_inventory(data, record)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
         weights: str | None = None
@@ -66,7 +69,7 @@ def fit_and_test(
         )[0]
         test_s = time.perf_counter() - test_started
         predictions = gathered(task.predictions)
-        names = (listed.classes, file_names(listed)) if listed is not None else ((), None)
+        names = getattr(data, "classes", ()), file_names(data)
         record.save_predictions(predictions, as_table(predictions, *names))
         if listed is not None:
             tables, further = task.tables(predictions, listed.classes)
@@ -77,32 +80,46 @@ def fit_and_test(
         if (begun := getattr(task.model, "start_weights", None)) is not None:
             record.facts["start_weights"] = begun.source
         tested = weights and str(Path(weights).relative_to(record.folder))
-        known = {"quantities": entry(task.main, task.quantities)} | ({} if listed is None else _shown_to(listed))
+        known = {"quantities": entry(task.main, task.quantities)} | _shown_to(data)
         record.finish({**metrics, **scores}, cost, weights=tested, shape=shape_of(data), **known)
         trainer.strategy.barrier()  # a run that needs this one may follow at once, and it must find it finished
 
 
-def _shown_to(data: ListsImages) -> dict[str, Any]:
+def _shown_to(data: RunData) -> dict[str, Any]:
     """What is needed to name images of no data set: the classes' names, and how an image becomes an input."""
-    seeing = {"seeing": Seeing.of_data(data).facts()} if hasattr(data, "mean") else {}  # a user's own may not say
+    if not (data_protocols.lists_images(data) or data_protocols.lists_scenes(data)):
+        return {}
+    seeing = {"seeing": seeing_of_data(data).facts()} if hasattr(data, "mean") else {}  # a user's own may not say
     return {"classes": list(data.classes)} | seeing
 
 
-def keep_inventory(data: ListsImages, record: RunRecord) -> None:
+def keep_inventory(data: RunData, record: RunRecord) -> None:
     """Record what the data set was found to hold; said once, too, where it is made of files, which may be missing."""
-    found, again = inventory_of(data), "data" in record.facts
-    record.keep_data(found.summary(), found.full())
-    if isinstance(data.part("test"), ImageFiles) and first_process() and not again:
+    found = inventory_of(data) if data_protocols.lists_images(data) else None
+    held = scene_inventory_of(data) if data_protocols.lists_scenes(data) else found
+    if held is None:
+        return
+    again = "data" in record.facts
+    record.keep_data(held.summary(), held.full())
+    if isinstance(tested_images(data), FILES) and first_process() and not again:
         encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not have all letters of the names
-        print(found.line().encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201
+        print(held.line().encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201
 
 
-def file_names(data: ListsImages) -> dict[int, str] | None:
+def tested_images(data: RunData) -> Any:
+    """The test images of a data module that says what its splits hold; else None."""
+    if data_protocols.lists_images(data):
+        return data.part("test")
+    return data.scenes("test") if data_protocols.lists_scenes(data) else None
+
+
+def file_names(data: RunData) -> dict[int, str] | None:
     """The files of the test images by index; None where they are no files."""
-    files = data.part("test")
-    if not isinstance(files, ImageFiles):
+    files = tested_images(data)
+    if not isinstance(files, FILES):
         return None
-    return {index: files.name(position) for position, index in enumerate(files.index.tolist())}
+    index = files.index.tolist() if isinstance(files, ImageFiles) else range(len(files))
+    return {number: files.name(position) for position, number in enumerate(index)}
 
 
 def fit(

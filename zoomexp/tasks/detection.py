@@ -1,6 +1,6 @@
 """Training and testing an object detector (YOLOS; DETR's protocol): all boxes are scored, no suppression."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -12,9 +12,10 @@ from zoomexp.boxes import Detections, Objects, centred
 from zoomexp.errors import InputError
 from zoomexp.metrics.average_precision import hits
 from zoomexp.metrics.declared import AP, DETECTION, TOKENS
-from zoomexp.metrics.detection import Precision, There, objects_by_class, said_of
+from zoomexp.metrics.detection import Precision, objects_by_class, said_of
 from zoomexp.protocols import compares_boxes, gives_boxes, mean_tokens
 from zoomexp.tasks.contract import Batch
+from zoomexp.tasks.scene_batches import objects_in, scored_sizes, sides_of, sizes_of
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
 
@@ -22,9 +23,7 @@ from zoomexp.tokens.ragged import Ragged
 class Detection(TrainedModel):
     """One training run's steps and scores.
 
-    Batches have `image`, `index`, and either `size`, `count`, `boxes` and `labels` (see `datasets.scenes`), with
-    `crowd` (T,), `area` (T,) and `file_size` (B, 2) where they differ from nothing, the boxes' own area and `size`; or,
-    of sets with one object an image, `box` (B, 4) and `label` (B,): a box without area is no object.
+    Batches are those of `scene_batches`.
 
     Args:
         model: A detector, images to `Detections`.
@@ -59,28 +58,18 @@ class Detection(TrainedModel):
     def targets(self, batch: Batch) -> Objects:
         """The objects, crowds left out."""
         size = sizes_of(batch)
-        there = self.there(batch, size)
-        shares = there.boxes / _scale(size, there.counts, there.boxes)
+        there = objects_in(batch, size)
+        shares = there.boxes / sides_of(size, there.counts, there.boxes)
         if not there.crowd.any():
             return Objects(centred(shares), there.labels, there.counts)
         single = ~there.crowd
         counts = [int(part.sum()) for part in single.split(there.counts)]
         return Objects(centred(shares[single]), there.labels[single], counts)
 
-    def there(self, batch: Batch, size: Tensor) -> There:
-        """The objects in pixels of images of a size (B, 2), height and width."""
-        if "boxes" not in batch:
-            batch = _single(batch)
-        boxes, counts = batch["boxes"], batch["count"].tolist()
-        boxes = boxes * (_scale(size, counts, boxes) / _scale(sizes_of(batch), counts, boxes))
-        crowd = batch.get("crowd", torch.zeros_like(batch["labels"])).bool()
-        area = batch.get("area", (boxes[:, 2:] - boxes[:, :2]).prod(1))
-        return There(boxes, batch["labels"], crowd, area, counts)
-
     def score(self, split: str, outputs: Detections, targets: Objects, batch: Batch) -> None:
         """Add a batch to the split's scores, in pixels of the files; in the test to the tokens, too."""
-        size = batch.get("file_size", sizes_of(batch))
-        self._scored = said_of(outputs, size), self.there(batch, size)
+        size = scored_sizes(batch)
+        self._scored = said_of(outputs, size), objects_in(batch, size)
         self._names = {"image_id": batch["image_id"]} if "image_id" in batch else {}
         self._precision(split).update(*self._scored)
         if split == "test" and (tokens := mean_tokens(self.model, self.device)) is not None:
@@ -118,7 +107,7 @@ class Detection(TrainedModel):
         from zoomexp.analysis.viewed import to_look_at
 
         said, there = self._scored
-        file, size = batch.get("file_size", sizes_of(batch)), sizes_of(batch)
+        file, size = scored_sizes(batch), sizes_of(batch)
         truths, pictures = there.boxes.split(list(there.counts)), []
         for i, image in enumerate(batch["image"][:count].detach().float().cpu()):
             picture = enlarged(to_look_at(image, data.mean, data.std))
@@ -126,24 +115,3 @@ class Detection(TrainedModel):
             own = tuple(values[i].cpu() for values in said)
             pictures.append(drawn_scene(picture, own, truths[i].cpu(), getattr(data, "classes", ()), scale))
         return {"boxes": torch.stack(pictures)}
-
-
-def sizes_of(batch: Batch) -> Tensor:
-    """Height and width of each image in the batch, (B, 2)."""
-    if "size" in batch:
-        return batch["size"]
-    image = batch["image"]
-    return torch.tensor(image.shape[2:], device=image.device).expand(len(image), 2)
-
-
-def _single(batch: Batch) -> dict[str, Any]:
-    """A batch of images with one `box` and one `label` each, as one of images with several objects."""
-    box = batch["box"]
-    is_there = (box[:, 2:] > box[:, :2]).all(1)
-    return {**batch, "boxes": box[is_there], "labels": batch["label"][is_there], "count": is_there.long()}
-
-
-def _scale(size: Tensor, counts: Sequence[int], like: Tensor) -> Tensor:
-    """Width, height, width, height of each object's image, (T, 4), for sizes (B, 2)."""
-    rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(like.device)
-    return size.to(like).flip(1).repeat(1, 2)[rows]

@@ -11,6 +11,7 @@ does not depend on its batch mates. (The released code pads them, does not mask 
 the size before it.) Positions are resampled wherever the grid differs, where the released code looks at its area only.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -49,7 +50,8 @@ class YOLOS(nn.Module):
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
     After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block.
-    Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it.
+    Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it;
+    `multiple`, of the images' sides, in pixels.
 
     Shape:
         images `(B, C, H, W)`, in the upper left of which an image of `size` (B, 2), height and width, lies (None: it is
@@ -100,6 +102,12 @@ class YOLOS(nn.Module):
         inner: Any = self.host
         vit: VisionTransformer = inner if isinstance(inner, VisionTransformer) else inner.vit
         return vit
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of images must be multiples of, in pixels: the patch, or two of them at eta 0.5."""
+        patch = math.lcm(*self.transformer.patch_embed.patch_size)
+        return 2 * patch if isinstance(self.host, ZoomViT) and self.host.eta == 0.5 else patch
 
     def encoded(self, images: Tensor, batches: Sequence[tuple[tuple[int, int], Rows]]) -> list[Ragged]:
         """The tokens after the last norm, of the images of each size."""
