@@ -62,7 +62,8 @@ def seeing_of_facts(facts: Mapping[str, Any]) -> Seeing | SceneSeeing:
     """What `facts()` of either wrote down."""
     if "short" not in facts:
         return Seeing.of_facts(facts)
-    return SceneSeeing(**{name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()})
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+    return SceneSeeing(**given)
 
 
 def seeing_of_data(data: Any) -> Seeing | SceneSeeing:

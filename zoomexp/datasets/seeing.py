@@ -86,7 +86,8 @@ class Seeing:
         """(3, 3), from shares of the input's sides to pixels of the upright image of that size."""
         shares = np.diag([self.image_size, self.image_size, 1.0])
         border = np.array([[1.0, 0, -self.pad], [0, 1, -self.pad], [0, 0, 1]])
-        return np.linalg.inv(self._view.matrix(width, height)) @ border @ shares
+        matrix: np.ndarray = np.linalg.inv(self._view.matrix(width, height)) @ border @ shares
+        return matrix
 
     @property
     def _view(self) -> CentralView:

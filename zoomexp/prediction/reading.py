@@ -13,7 +13,9 @@ from zoomexp.arguments import integer
 from zoomexp.errors import InputError
 
 ImageLike = str | Path | Image.Image
-Read, Said, Given = TypeVar("Read"), TypeVar("Said"), TypeVar("Given")
+Read = TypeVar("Read")
+Said = TypeVar("Said")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def all_of(answers: Iterable[Given | LeftOut]) -> list[Given]:
     Raises:
         InputError: An image cannot be read.
     """
-    found = []
+    found: list[Given] = []
     for one in answers:
         if isinstance(one, LeftOut):
             raise InputError(one.reason)
