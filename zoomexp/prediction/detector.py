@@ -44,8 +44,8 @@ class Detected:
     def above(self, least: float) -> "Detected":
         """Those boxes that have at least this score."""
         count = int((self.scores >= least).sum())  # the surest come first
-        parts = (values[:count] for values in (self.boxes, self.scores, self.labels))
-        return Detected(self.name, self.size, *parts, self.classes[:count])
+        boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
+        return Detected(self.name, self.size, boxes, scores, labels, self.classes[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,9 @@ class Detector:
         Raises:
             InputError: One of them cannot be read.
         """
-        alone = isinstance(images, ImageLike)
-        found = all_of(self.predict([images] if alone else images, least, batch_size))
-        return found[0] if alone else found
+        if isinstance(images, ImageLike):
+            return all_of(self.predict([images], least, batch_size))[0]
+        return all_of(self.predict(images, least, batch_size))
 
     def predict(
         self, images: Iterable[ImageLike], least: float = LEAST, batch_size: int = 8

@@ -93,9 +93,9 @@ class Predictor:
         Raises:
             InputError: One of them cannot be read.
         """
-        alone = isinstance(images, ImageLike)
-        found = all_of(self.predict([images] if alone else images, top, batch_size))
-        return found[0] if alone else found
+        if isinstance(images, ImageLike):
+            return all_of(self.predict([images], top, batch_size))[0]
+        return all_of(self.predict(images, top, batch_size))
 
     def predict(
         self, images: Iterable[ImageLike], top: int = 5, batch_size: int = 32
