@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoomexp.analysis.patch_map import COARSE, FINE, patch_map, selected
+from zoomexp.analysis.patch_map import COARSE, FINE, cells_on, patch_map, selected
 from zoomexp.errors import InputError
 
 SCORES = torch.tensor([[0.9, 0.1, 0.5, 0.2], [0.3, 0.2, 0.1, 0.4], [0.0, 0.1, 0.8, 0.7], [0.2, 0.3, 0.6, 0.9]])
@@ -48,6 +48,19 @@ def test_cells_are_drawn_with_their_size_in_pixels(eta, patch):
     assert not white[top : top + 2 * patch, left : left + 2 * patch].any()
 
 
+def test_grids_of_rows_and_columns():
+    fine, coarse = torch.zeros(4, 6, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)
+    fine[2:, 4:], coarse[1, 2] = True, False
+    drawn = cells_on(torch.zeros(3, 80, 120), fine, coarse)
+    yellow = torch.isclose(drawn, 0.9 * torch.tensor(FINE)[:, None, None]).all(0)
+    white = torch.isclose(drawn, 0.7 * torch.tensor(COARSE)[:, None, None]).all(0)
+    assert yellow[70].nonzero().flatten().tolist() == [80, 100] and yellow[:, 110].nonzero().flatten().tolist() == [
+        40,
+        60,
+    ]
+    assert white[10].nonzero().flatten().tolist() == [40, 80] and white[:, 10].nonzero().flatten().tolist() == [40]
+
+
 def test_lost_places_are_dark():
     drawn = patch_map(torch.ones(3, 448, 448), SCORES, alpha=0.65, eta=0.5, coverage="paper")
     assert torch.equal(drawn[:, 130:200, 10:100], torch.full((3, 70, 90), 0.25))
@@ -57,7 +70,7 @@ def test_lost_places_are_dark():
 @pytest.mark.parametrize(
     ("options", "scores", "named"),
     [({"eta": 3}, SCORES, "eta=3"), ({"eta": 2, "coverage": "all"}, SCORES, "coverage=all"),
-     ({"eta": 0.5}, SCORES[:3, :3], "even S"), ({"eta": 2}, SCORES[:3], r"\(S, S\)")],
+     ({"eta": 0.5}, SCORES[:3], "even for eta=0.5"), ({"eta": 2}, SCORES[None], r"\(R, C\)")],
 )  # fmt: skip
 def test_what_cannot_be(options, scores, named):
     with pytest.raises(InputError, match=named):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 SAID, THERE = (255, 220, 0), (0, 255, 0)
@@ -25,15 +25,21 @@ def boxes_over(picture: Tensor, boxes: Tensor, words: Sequence[str], colour: tup
     """
     canvas = Image.fromarray((255 * picture).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
     draw, edge = ImageDraw.Draw(canvas), max(1, min(canvas.size) // 200)
+    font = ImageFont.load_default(max(11, min(canvas.size) // 20))
     for (x0, y0, x1, y1), word in zip(boxes.tolist(), words, strict=True):
         draw.rectangle([x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)], outline=colour, width=edge)
         if word:
-            draw.text((x0 + edge + 1, y0 + edge), word, fill=colour)
+            draw.text((x0 + edge + 1, y0 + edge), word, fill=colour, font=font, stroke_width=1, stroke_fill=(0, 0, 0))
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1) / 255
 
 
 def drawn_scene(
-    picture: Tensor, said: tuple[Tensor, ...], there: Tensor, classes: Sequence[str], scale: float
+    picture: Tensor,
+    said: tuple[Tensor, ...],
+    there: Tensor,
+    classes: Sequence[str],
+    scale: float,
+    least: float = LEAST,
 ) -> Tensor:
     """The objects of an image in green, and over them the boxes that are said with some certainty in yellow.
 
@@ -43,8 +49,9 @@ def drawn_scene(
         there: boxes (T, 4) of the objects.
         classes: names by label; empty: numbers are written.
         scale: how many pixels of the picture one of the boxes' is.
+        least: score from which a box is drawn.
     """
-    boxes, scores, labels = (values[said[1] >= LEAST] for values in said)
+    boxes, scores, labels = (values[said[1] >= least] for values in said)
     names = [classes[label] if classes else str(label) for label in labels.tolist()]
     words = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     picture = boxes_over(picture, scale * there, [""] * len(there), THERE)

@@ -51,7 +51,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel]], columns: Sequence[str], path:
             if number == 0:
                 axes.annotate(column, (0.5, 1), xytext=(0, 24), xycoords="axes fraction", textcoords="offset points",
                               ha="center", fontsize=9, fontweight="bold")  # fmt: skip
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.05)  # the columns' names stand above the layout
     return path
 
 

@@ -42,31 +42,38 @@ def patch_map(picture: Tensor, scores: Tensor, alpha: float, eta: float, coverag
 
 
 def cells_over(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    """Draw cells as `cells_on` does on a picture with every pixel repeated where it has less than 448 a side.
+
+    So small cells can be seen.
+    """
+    return cells_on(enlarged(picture, 448), fine, coarse)
+
+
+def cells_on(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     """Draw coarse cells in white, fine ones in yellow, and darken places that are neither.
 
     Args:
         picture: (3, H, W) in [0, 1].
-        fine: (2n, 2n) bool.
-        coarse: (n, n) bool.
-
-    Returns:
-        The picture with every pixel repeated where it has less than 448 a side, so that small cells can be seen.
+        fine: (2r, 2c) bool.
+        coarse: (r, c) bool.
     """
-    side, large = fine.shape[0], enlarged(picture, 448)
-    row, col = ((torch.arange(size) + 0.5) * side / size for size in large.shape[1:])
+    columns = fine.shape[1]
+    row, col = ((torch.arange(size) + 0.5) * of / size for size, of in zip(picture.shape[1:], fine.shape, strict=True))
     y, x = torch.meshgrid(row.long(), col.long(), indexing="ij")
     is_fine, is_coarse = fine[y, x], coarse[y // 2, x // 2]
-    drawn = torch.where(is_fine | is_coarse, large, 0.25 * large)
-    small, big = y * side + x, (y // 2) * side + x // 2
+    drawn = torch.where(is_fine | is_coarse, picture, 0.25 * picture)
+    small, big = y * columns + x, (y // 2) * columns + x // 2
     drawn = painted_over(drawn, borders(big) & is_coarse, COARSE, 0.7)
     return painted_over(drawn, borders(small) & is_fine, FINE, 0.9)
 
 
 def selected(scores: Tensor, alpha: float, eta: float, coverage: str = "cell") -> tuple[Tensor, Tensor]:
-    """Which fine cells (2n, 2n) and which coarse cells (n, n) are kept, bool: n = S for eta = 2, S / 2 for eta = 0.5.
+    """Which fine cells (2r, 2c) and which coarse cells (r, c) are kept, bool, for scores (R, C).
+
+    There are as many cells as scores for eta = 2, and half as many a side for eta = 0.5.
 
     Raises:
-        InputError: Another eta or coverage, scores that are not square, or an odd S for eta = 0.5.
+        InputError: Another eta or coverage, scores of no grid, or an odd side for eta = 0.5.
 
     >>> fine, coarse = selected(torch.tensor([[0.9, 0.1], [0.2, 0.3]]), alpha=0.5, eta=2)
     >>> coarse, fine[:2].sum()
@@ -77,8 +84,8 @@ def selected(scores: Tensor, alpha: float, eta: float, coverage: str = "cell") -
         raise InputError(f"eta={eta} is unknown; allowed: 2, 0.5")
     if coverage not in ("cell", "paper"):
         raise InputError(f"coverage={coverage} is unknown; allowed: cell, paper")
-    if scores.dim() != 2 or scores.shape[0] != scores.shape[1] or (eta == 0.5 and len(scores) % 2):
-        raise InputError(f"scores must be (S, S), with an even S for eta=0.5, got {tuple(scores.shape)}")
+    if scores.dim() != 2 or (eta == 0.5 and any(side % 2 for side in scores.shape)):
+        raise InputError(f"scores must be (R, C), even for eta=0.5, got {tuple(scores.shape)}")
     cells = scores if eta == 2 else F.max_pool2d(scores[None], 2)[0]
     own = four_each(scores) if eta == 2 else scores
     fine = own > alpha if coverage == "paper" else four_each(cells) >= alpha

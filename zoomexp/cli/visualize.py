@@ -17,6 +17,9 @@ contours_and_warps.png    the highest 5 % of each map outlined on the whole imag
 attention_distance.png    how far each head looks, where the model has self-attention
 patch_map.png             scores and patches, where the model is a Zoomer or has tokens=zoomvit
 
+Of a detector (task=detection) contact_sheet.png alone: objects and boxes with their scores over the image, the Zoomer's
+scores, and the boxes over the patches that became tokens.
+
 Grad-CAM explains the true class, or the class that the run predicts where the true one is not known.
 """
 
@@ -79,23 +82,42 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     if options["run"] == "latest":
         options["run"] = str(latest(Path("outputs")))
+    from zoomexp.protocols import gives_boxes  # torch, which takes a while
+
     with console.status("building the model") as status, building():
         run = load("run", options["run"], options["data_dir"])
-        baseline = load("baseline", options["baseline"], options["data_dir"]) if options["baseline"] else None
-        names = wanted(run, baseline, options["images"], int(options["count"]))
-        pairs = []
-        for i, name in enumerate(names, start=1):
-            status.update(f"reading image {i} of {len(names)}")
-            pairs += read(run, baseline, name)
-        if not pairs:
-            raise InputError("images: none of them can be drawn")
         out = Path(options["out"]) if options["out"] else run.folder / "figures"
-        with writing("out", out):
-            out.mkdir(parents=True, exist_ok=True)
-            sheet = "worst_mistakes.png" if options["images"] == "worst" else "contact_sheet.png"
-            files = draw(run, baseline, pairs, out / sheet, status)
+        draw_all = draw_boxes_of if gives_boxes(run.network) else draw_classes_of
+        files = draw_all(run, options, out, status)
     for file in files:
         print(file)
+
+
+def draw_boxes_of(run: LoadedRun, options: dict[str, str], out: Path, status: Status) -> list[Path]:
+    """Draw all pictures of a detector's run; returns the files."""
+    from zoomexp.cli.visualize_boxes import check_boxes, draw_boxes, scenes
+
+    check_boxes(options)
+    shown = scenes(run.network, run.data, options)
+    with writing("out", out):
+        out.mkdir(parents=True, exist_ok=True)
+        return draw_boxes(run.network, run.data.classes, shown, out, status)
+
+
+def draw_classes_of(run: LoadedRun, options: dict[str, str], out: Path, status: Status) -> list[Path]:
+    """Draw all pictures of a classifier's run; returns the files."""
+    baseline = load("baseline", options["baseline"], options["data_dir"]) if options["baseline"] else None
+    names = wanted(run, baseline, options["images"], int(options["count"]))
+    pairs = []
+    for i, name in enumerate(names, start=1):
+        status.update(f"reading image {i} of {len(names)}")
+        pairs += read(run, baseline, name)
+    if not pairs:
+        raise InputError("images: none of them can be drawn")
+    with writing("out", out):
+        out.mkdir(parents=True, exist_ok=True)
+        sheet = "worst_mistakes.png" if options["images"] == "worst" else "contact_sheet.png"
+        return draw(run, baseline, pairs, out / sheet, status)
 
 
 def latest(outputs: Path) -> Path:

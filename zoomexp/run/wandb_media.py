@@ -12,21 +12,25 @@ from zoomexp.metrics.calibration import calibration_curve
 from zoomexp.results.prediction_table import worst
 from zoomexp.results.predictions import FILE, Predictions
 from zoomexp.results.record import RunRecord
+from zoomexp.run.wandb_boxes import detections
 
 MISTAKES = 24  # images
+SAID = {"index", "boxes", "scores", "labels"}
 CLASSES = 60  # of more no confusion matrix is drawn: W&B keeps a row for each pair, and nobody could read it
 SHOWN = ("file", "class", "predicted", "confidence")
 NEEDED = {"index", "label", "top1", "confidence", "acc1"}
 
 
 def media(record: RunRecord, data: pl.LightningDataModule) -> dict[str, Any]:
-    """What there is to show of a classifier's test images, by name; nothing of other tasks.
+    """What there is to show of the test images of a classifier or detector, by name; nothing of other tasks.
 
     Args:
         record: of the finished run.
         data: set up for the test.
     """
     predictions = Predictions(record.folder / FILE)
+    if predictions.keys() >= SAID:
+        return {"detections": detections(predictions, data, record.facts.get("classes") or [])}
     if not predictions.keys() >= NEEDED:
         return {}
     found = {"calibration": calibration(predictions)}

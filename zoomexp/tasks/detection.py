@@ -101,17 +101,7 @@ class Detection(TrainedModel):
         return kept | {"found": torch.from_numpy(np.stack(found)), "objects": objects_by_class(there, self.num_classes)}
 
     def pictures(self, batch: Batch, count: int, data: Any) -> dict[str, Tensor]:
-        """The first images just scored, (n, 3, H, W): objects in green, boxes that are fairly sure in yellow."""
-        from zoomexp.analysis.boxes_over import drawn_scene  # takes what only drawing needs
-        from zoomexp.analysis.overlay import enlarged
-        from zoomexp.analysis.viewed import to_look_at
+        """The first images just scored, (n, 3, H, W): `boxes`, and over the patches that were chosen `patches`."""
+        from zoomexp.tasks.scene_pictures import drawn_scenes  # takes what only drawing needs
 
-        said, there = self._scored
-        file, size = scored_sizes(batch), sizes_of(batch)
-        truths, pictures = there.boxes.split(list(there.counts)), []
-        for i, image in enumerate(batch["image"][:count].detach().float().cpu()):
-            picture = enlarged(to_look_at(image, data.mean, data.std))
-            scale = picture.shape[1] / image.shape[1] * float(size[i, 0]) / float(file[i, 0])
-            own = tuple(values[i].cpu() for values in said)
-            pictures.append(drawn_scene(picture, own, truths[i].cpu(), getattr(data, "classes", ()), scale))
-        return {"boxes": torch.stack(pictures)}
+        return drawn_scenes(self.model, batch, *self._scored, count, data)

@@ -30,7 +30,7 @@ from zoomexp.tokens.layer_positions import Adding, LayerPositions
 from zoomexp.tokens.ragged import Ragged
 from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes
-from zoomexp.tokens.zoomed_scenes import check_any_size, zoomed_tokens
+from zoomexp.tokens.zoomed_scenes import Look, check_any_size, zoomed_tokens
 from zoomexp.tokens.zoomvit import ZoomViT
 
 Size = Sequence[int]
@@ -49,7 +49,8 @@ class YOLOS(nn.Module):
         start_size: height and width of the images that the first positions are parameters of; None: the host's.
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
-    After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block.
+    After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block;
+    with ZoomViT's tokens `looks`, of each size of images the rows of the batch and what was chosen (else empty).
     Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it;
     `multiple`, of the images' sides, in pixels.
 
@@ -86,6 +87,7 @@ class YOLOS(nn.Module):
         self.boxes, width, count = boxes, vit.embed_dim, vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
         self.class_head, self.box_head = mlp(width, num_classes + 1), mlp(width, 4)
+        self.looks: list[tuple[Rows, Look]] = []
 
     def forward(self, images: Tensor, size: Tensor | None = None) -> Detections:
         """See the class."""
@@ -115,18 +117,23 @@ class YOLOS(nn.Module):
         if isinstance(self.host, ReducedViT):  # these know sequences of one length only
             return [host.encode(self.transformer, host.whole(self.transformer, one), reduce=self.host.method())
                     for one in cut]  # fmt: skip
-        parts = self.tokenized(cut)
+        parts = self.tokenized(cut, [rows for _, rows in batches])
         tokens, adding = joined([tokens for tokens, _ in parts]), self._adding([rows for _, rows in parts], cut)
         return parted(host.encode(self.transformer, tokens, reduce=adding), [len(one) for one in cut])
 
-    def tokenized(self, cut: Sequence[Tensor]) -> list[tuple[Ragged, Ragged]]:
-        """Of each size's images the tokens, and each token's row in the table of prefix and patches (or candidates)."""
+    def tokenized(self, cut: Sequence[Tensor], rows: Sequence[Rows] = ()) -> list[tuple[Ragged, Ragged]]:
+        """Of each size's images the tokens, and each token's row in the table of prefix and patches (or candidates).
+
+        `rows` are those of the batch, which `looks` names.
+        """
         if not isinstance(self.host, ZoomViT):
-            made = [host.whole(self.transformer, images) for images in cut]
+            whole = [host.whole(self.transformer, images) for images in cut]
             return [(one, one.with_values(torch.arange(len(one.values), device=one.values.device) % one.sizes[0]))
-                    for one in made]  # fmt: skip
+                    for one in whole]  # fmt: skip
         alpha = self.host.threshold(self.training) if self.host.budget is None else None  # one for the whole batch
-        return [zoomed_tokens(self.host, images, alpha) for images in cut]
+        made = [zoomed_tokens(self.host, images, alpha) for images in cut]
+        self.looks = list(zip(rows, (look for *_, look in made), strict=False))
+        return [(tokens, places) for tokens, places, _ in made]
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """Both heads."""

@@ -5,16 +5,38 @@ antialiased), scored there, and the S x S scores are interpolated to its own R x
 own size nothing is resized. Everything else is `zoomvit`'s; both grids follow the image.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoomexp import protocols
 from zoomexp.errors import InputError
+from zoomexp.tokens.cells import coarse_place, fine_place
 from zoomexp.tokens.layout import compact_rows, groups
 from zoomexp.tokens.patches import scattered
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.tokens.selection import Selection
 from zoomexp.tokens.zoomvit import ZoomViT
+
+
+class Look(NamedTuple):
+    """What was chosen of B images of one size: `scores` (B, R, C), the `selection`; `cells`, their rows and columns."""
+
+    scores: Tensor
+    selection: Selection
+    cells: tuple[int, int]
+
+    def patches(self, image: int) -> tuple[Tensor, Tensor]:
+        """The patches that one of the images became, bool: fine ones (2 r, 2 c) and coarse ones (r, c)."""
+        rows, columns = self.cells
+        order = self.selection.order[image, : int(self.selection.lengths[image])].cpu()
+        is_fine = order < 4 * rows * columns
+        fine, coarse = (torch.zeros(by * rows, by * columns, dtype=torch.bool) for by in (2, 1))
+        fine[fine_place(order[is_fine], self.cells)] = True
+        coarse[coarse_place(order[~is_fine], self.cells)] = True
+        return fine, coarse
 
 
 def check_any_size(net: ZoomViT) -> None:
@@ -32,7 +54,7 @@ def check_any_size(net: ZoomViT) -> None:
         raise InputError(f"tokens.scorer={scorer}: learns on its own, image size by image size; take a trained one")
 
 
-def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ragged, Ragged]:
+def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ragged, Ragged, Look]:
     """The sequences of images of one size (B, C, H, W), prefix first.
 
     Args:
@@ -41,7 +63,7 @@ def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ra
         alpha: the threshold; None with a budget.
 
     Returns:
-        Tokens (T, D), and of each its row (T,) int64 in a table of the prefix and then all candidates.
+        Tokens (T, D), of each its row (T,) int64 in a table of the prefix and then all candidates, and what was chosen.
 
     Raises:
         InputError: other images, or fewer cells than the budget.
@@ -49,7 +71,8 @@ def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ra
     prefix, cells = net.vit.num_prefix_tokens, net.cells_of(_checked(net, images))
     if net.budget is not None and net.budget > cells[0] * cells[1]:
         raise InputError(f"tokens.budget={net.budget}: an image of {tuple(images.shape[2:])} has {cells} cells only")
-    selection = net.select(scores_of(net, images), alpha).on_host()
+    scores = scores_of(net, images)
+    selection = net.select(scores, alpha).on_host()
     fine, coarse = groups(selection)
     rows = compact_rows(selection, fine, coarse, prefix)
     total = int(rows.lengths.sum())
@@ -57,7 +80,7 @@ def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ra
     own = torch.arange(prefix, device=images.device).repeat(len(images))
     parts = [(rows.prefix, own), (rows.fine, prefix + fine.candidate), (rows.coarse, prefix + coarse.candidate)]
     places = scattered([(at, row[:, None]) for at, row in parts], total)[:, 0]
-    return tokens, tokens.with_values(places)
+    return tokens, tokens.with_values(places), Look(scores, selection, cells)
 
 
 def scores_of(net: ZoomViT, images: Tensor) -> Tensor:
