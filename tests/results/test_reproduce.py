@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from zoomexp.cli import reproduce, table_runs
+from zoomexp.cli.known_runs import KnownRuns
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -156,22 +157,37 @@ def test_a_report_of_nothing_is_refused_and_the_old_one_stays(script, tmp_path, 
     assert document.read_text() == "measured" and not (tmp_path / "typo").exists()
 
 
-def test_another_commit_is_stale_and_kept(script, tmp_path, monkeypatch):
+@pytest.fixture
+def one_run(script, tmp_path):
+    """A table with one finished run below `tmp_path`, of a commit that is not this one."""
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
-    options = [f"output_dir={tmp_path}"]
-    folder = script.row_runs(table, table.rows[0], 1, "smoke", options)[0].folder
+    folder = table_runs.row_runs(table, table.rows[0], 1, "smoke", [f"output_dir={tmp_path}"])[0].folder
     folder.mkdir(parents=True)
     facts = {
-        "status": "finished",
-        "choices": {},
-        "seed": 0,
-        "metrics": {"test/acc1": 50.0},
-        "cost": {},
+        "status": "finished", "choices": {}, "seed": 0, "metrics": {"test/acc1": 50.0}, "cost": {},
         "git": {"sha": "0" * 40},
-    }
+    }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(facts))
-    cell = script.filled(table, 1, "smoke", options).rows[0].cells[0]
+    return table
+
+
+def test_another_commit_is_stale_and_kept(script, one_run, tmp_path):
+    cell = script.filled(one_run, KnownRuns(tmp_path, 1, "smoke", [])).rows[0].cells[0]
     assert (cell.mean, cell.stale) == (50.0, True)
+
+
+def test_runs_that_were_found_once_are_not_composed_again(script, one_run, tmp_path, monkeypatch):
+    first = KnownRuns(tmp_path, 1, "smoke", [f"output_dir={tmp_path}"])
+    there = script.folders_there(tmp_path / "runs")
+    found = first.folders(one_run, there)
+    assert list(found) == [one_run.rows[0].name] and all(folder.is_dir() for folder in found[one_run.rows[0].name])
+    first.save()
+    monkeypatch.setattr("zoomexp.cli.known_runs.row_runs", lambda *_: pytest.fail("composed again"))
+    assert KnownRuns(tmp_path, 1, "smoke", []).folders(one_run, there) == found
+    nothing = KnownRuns(tmp_path / "none", 1, "smoke", [])
+    assert nothing.folders(one_run, set()) == {}
+    nothing.save()
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.data

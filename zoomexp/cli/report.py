@@ -13,7 +13,7 @@ papers.html     what of the papers holds, claim by claim, and their tables
 pages/          a page for each run: its config, curves, pictures, predictions and mistakes
 
 The folder needs neither network nor server and has every link inside it: send it to anyone, open it from disk, print
-it. Which runs belong to a table is remembered in report_runs.json beside the runs until code or configs change, so the
+it. Which runs belong to a table is remembered in known_runs.json beside the runs until code or configs change, so the
 next call is quicker.
 """
 
@@ -22,23 +22,20 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from zoomexp.atomic_file import writing
-from zoomexp.cli.config_files import CONFIGS, PACKAGE
+from zoomexp.cli.config_files import CONFIGS
+from zoomexp.cli.known_runs import KnownRuns
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
-from zoomexp.cli.table_runs import console, progress, row_runs, seeded_runs
+from zoomexp.cli.table_runs import console, progress, seeded_runs
 from zoomexp.errors import InputError
 from zoomexp.results.filling import FilledTable, RunResult, fill
-from zoomexp.results.identity import run_folder
 from zoomexp.results.provenance import git_state
 from zoomexp.results.report.page import Facts
-from zoomexp.results.report.remembered import Remembered, state_of
 from zoomexp.results.report.runs import read_runs
 from zoomexp.results.report.site import write_site
-from zoomexp.results.table import SCALES, Row, Table, load_tables
-from zoomexp.run.choices import may_be_among
+from zoomexp.results.table import SCALES, load_tables
 
 OPTIONS = {"output_dir": "outputs", "out": "", "scale": "small", "seeds": "3"}
 
@@ -94,38 +91,14 @@ def filled_tables(
 ) -> tuple[list[FilledTable], list[str]]:
     """Every table with the finished runs among `results`, and one line for each table that could not be filled."""
     filled, skipped = [], []
-    known = Remembered(
-        Path(options["output_dir"]).resolve() / "report_runs.json",
-        state_of((CONFIGS, *(PACKAGE / name for name in ("results", "run", "cli")))),
-    )
+    known = KnownRuns(Path(options["output_dir"]), int(options["seeds"]), options["scale"], overrides)
+    there = {folder.parent.relative_to(known.output_dir / "runs").as_posix() for folder in results}
     for table in progress(load_tables(CONFIGS / "table")):
         try:
-            runs = runs_of(table, results, options, overrides, known) if results else {}
+            found = known.folders(table, there) if results else {}
+            runs = {row: [results[folder] for folder in folders if folder in results] for row, folders in found.items()}
             filled.append(fill(table, runs, options["scale"], git_state()["sha"] or ""))
         except InputError as error:
             skipped.append(f"table {table.name}: {error}")
-    if results:
-        known.save()
+    known.save()
     return filled, skipped
-
-
-def runs_of(
-    table: Table, results: dict[Path, RunResult], options: dict[str, str], overrides: Sequence[str], known: Remembered
-) -> dict[str, list[RunResult]]:
-    """The finished runs of each row that can be run."""
-    seeds, scale = int(options["seeds"]), options["scale"]
-    output_dir, found = Path(options["output_dir"]).resolve(), {}
-    there = {folder.parent.relative_to(output_dir / "runs").as_posix() for folder in results}
-    for row in table.rows:
-        words = [*table.overrides_of(row, scale), *overrides]
-        if not row.unavailable and may_be_among(words, CONFIGS, there):
-            question = [str(Path.cwd()), str(seeds), *words]
-            wanted = known.answer(question, partial(paths_of, table, row, seeds, scale, overrides))
-            folders = [run_folder(output_dir, Path(path)) for path in wanted]
-            found[row.name] = [results[folder] for folder in folders if folder in results]
-    return found
-
-
-def paths_of(table: Table, row: Row, seeds: int, scale: str, overrides: Sequence[str]) -> list[str]:
-    """The names of a row's runs below `runs`."""
-    return [str(run.path) for run in row_runs(table, row, seeds, scale, overrides)]

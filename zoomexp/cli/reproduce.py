@@ -28,6 +28,7 @@ from pathlib import Path
 from hydra import initialize_config_dir
 
 from zoomexp.cli.config_files import CHECKOUT, CONFIGS, RECORDS
+from zoomexp.cli.known_runs import KnownRuns
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.cli.table_runs import console, progress, restored, row_runs, seeded_runs
 from zoomexp.errors import InputError
@@ -38,7 +39,6 @@ from zoomexp.results.outputs import list_table, log_to_wandb, write_document, wr
 from zoomexp.results.provenance import git_state
 from zoomexp.results.rendering import terminal
 from zoomexp.results.table import SCALES, Row, Table, load_table, load_tables, table_names
-from zoomexp.run.choices import may_be_among
 from zoomexp.run.compose import HANDED_ON, Run
 
 OPTIONS = {"seeds": "3", "scale": "small", "rows": "", "rerun": "false"}
@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> None:
         if "--report" in arguments:
             restored(RECORDS, folder_of(overrides).resolve())
         compare = "--list" in arguments  # a document tells the commits instead: it is to be the same on any later day
-        done = [filled(table, seeds, scale, overrides, compare) for table in progress(load_tables(CONFIGS / "table"))]
+        known = KnownRuns(folder_of(overrides), seeds, scale, overrides)
+        done = [filled(table, known, compare) for table in progress(load_tables(CONFIGS / "table"))]
+        known.save()
     if "--list" in arguments:
         console.print(list_table(done, scale))
     elif "--report" in arguments:
@@ -108,14 +110,11 @@ def chosen(table: Table, rows: str) -> list[Row]:
     return [numbers[name] if name in numbers else table.row(name) for name in names] or list(table.rows)
 
 
-def filled(table: Table, seeds: int, scale: str, overrides: Sequence[str], compare: bool = True) -> FilledTable:
+def filled(table: Table, known: KnownRuns, compare: bool = True) -> FilledTable:
     """The table with the runs that are finished now; `compare`: marked where their data or code have changed since."""
-    runs, there = {}, folders_there(folder_of(overrides) / "runs")
-    for row in table.rows:
-        possible = not row.unavailable and may_be_among(table.overrides_of(row, scale), CONFIGS, there)
-        wanted = row_runs(table, row, seeds, scale, overrides) if possible else []
-        runs[row.name] = finished_runs((run.folder for run in wanted), compare)
-    return fill(table, runs, scale, git_state()["sha"] or "")
+    wanted = known.folders(table, folders_there(known.output_dir / "runs"))
+    runs = {row.name: finished_runs(wanted.get(row.name, ()), compare) for row in table.rows}
+    return fill(table, runs, known.scale, git_state()["sha"] or "")
 
 
 def folders_there(runs: Path) -> set[str]:
@@ -136,7 +135,7 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
         for runs, options in ((again, ["rerun=true", "stale=show"]), (missing, ["stale=show"])):
             if runs:
                 launch(table.name, runs, launcher, options)
-    done = filled(table, seeds, scale, overrides)
+    done = filled(table, KnownRuns(folder_of(overrides), seeds, scale, overrides))
     console.print(terminal(done))
     output_dir = folder_of(overrides)
     files = write_table(done, output_dir / "tables")

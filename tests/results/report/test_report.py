@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomexp.cli import report
+from zoomexp.cli import report, table_runs
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -23,7 +23,7 @@ def script(monkeypatch):
 def test_the_script_finds_the_runs_of_a_table(script, tmp_path, capsys, record, parse):
     table = load_table(ROOT / "configs/table", "cnntention/mnist")
     options = [f"output_dir={tmp_path}"]
-    for seed, run in enumerate(script.row_runs(table, table.rows[1], 2, "smoke", options)):
+    for seed, run in enumerate(table_runs.row_runs(table, table.rows[1], 2, "smoke", options)):
         written = record(tmp_path / "x", "self_attention", seed, 60 + seed)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         written.rename(run.folder)

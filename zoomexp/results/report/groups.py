@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from zoomexp.results.derived import value_of
@@ -98,6 +99,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=10_000)  # a thousand runs have the same few hundred options
 def _ignored(path: str) -> bool:
     return path.rpartition(".")[2] == "seed" or any(path == p or path.startswith(f"{p}.") for p in NOT_SCIENCE)
 
