@@ -5,7 +5,7 @@ the functions at the end say what holds where it is missing. Shapes: B images, C
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,21 @@ class NeedsMaps(Protocol):
     needs_maps: bool
 
 
+class NeedsBoxes(Protocol):
+    """A scorer that reads the objects' boxes, `truth` (B, M, 4): `needs_boxes` is true."""
+
+    needs_boxes: bool
+
+
+class Rearranges(Protocol):
+    """A scorer whose scores are another's in other places: `scorer`, and what moves them, on a grid of any sides."""
+
+    scorer: nn.Module
+
+    def rearranged(self, scores: Tensor) -> Tensor:
+        """Scores (B, R, C) of images, moved within each."""
+
+
 class ComparesMaps(Protocol):
     """A loss of maps (B, S, S) and maps, and not of logits and classes: `compares_maps` is true."""
 
@@ -193,6 +208,16 @@ def waits_for_host(loss: nn.Module) -> bool:
 def needs_maps(part: nn.Module) -> bool:
     """Whether a loss or scorer reads maps; it does not unless it says so."""
     return getattr(part, "needs_maps", False)
+
+
+def needs_boxes(part: nn.Module | None) -> bool:
+    """Whether a scorer reads the objects' boxes; it does not unless it says so."""
+    return getattr(part, "needs_boxes", False)
+
+
+def rearranges(part: nn.Module) -> TypeGuard[Rearranges]:
+    """Whether a scorer moves another's scores; it does not unless it says how."""
+    return hasattr(part, "rearranged")
 
 
 def compares_maps(loss: nn.Module) -> bool:

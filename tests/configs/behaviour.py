@@ -97,7 +97,8 @@ def of_scorer(made: Callable) -> Any:
 def of_detector(made: Callable) -> Any:
     torch.manual_seed(0)
     net = made(copy.deepcopy(small_vit()), num_classes=3, image_size=48)
-    return [weights(net), answers(net, images(3, 3, 48, 48))]
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    return [weights(net), trained, answers(net, images(3, 3, 48, 48))]
 
 
 def takes(made: partial) -> dict[str, Any]:

@@ -37,7 +37,8 @@ OTHER: dict[str, Any] = {
     "dataset.val_fraction": 0.3, "dataset.test_fraction": 0.5, "dataset.erasing": 0.9, "dataset.train_size": 13,
     "dataset.test_size": 7, "dataset.augment": "three_augment", "dataset.canvas": 40, "dataset.digit_size": 12,
     "dataset.digit_sizes": [10, 12], "dataset.scales": [40],
-    "dataset.multiple": 16, "dataset.test_scale": 64, "detector.boxes": 5, "detector.start_size": [64, 64],
+    "dataset.enlarge": 1.5, "dataset.multiple": 16,
+    "dataset.test_scale": 64, "detector.boxes": 5, "detector.start_size": [64, 64],
     "detector.layer_size": [48, 48],
     "callbacks.checkpoints.monitor": "val/loss", "callbacks.checkpoints.mode": "min",
     "callbacks.early_stopping.monitor": "val/acc1", "callbacks.early_stopping.mode": "max",
@@ -72,7 +73,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     "dataset=coco": {"scales": [32, 48], "test_scale": 48, "multiple": 8, "val_fraction": 0.2},
     "dataset=digit_scenes": {"train_images": 43, "test_images": 12},
     "tokens/scorer=cls_attention": {"vit": None}, "tokens/scorer=zoomer": {"checkpoint": None},
-    "tokens/scorer=inverted": {"scorer.checkpoint": None}, "relevance": {"teacher": None},
+    "tokens/scorer=inverted": {"scorer.checkpoint": None}, "tokens/scorer=shuffled": {"scorer.checkpoint": None},
+    "relevance": {"teacher": None},
 }  # fmt: skip
 # What another option must be for one to act.
 WITH: dict[str, dict[str, Any]] = {

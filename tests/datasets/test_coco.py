@@ -178,6 +178,12 @@ def test_training_batches_have_no_crowds_and_depend_on_seed_and_epoch_alone(tmp_
     assert any(not torch.equal(one["index"], two["index"]) for one, two in zip(batches[0], batches[2], strict=True))
 
 
+def test_larger_images(tmp_path):
+    data = made(layout(tmp_path), enlarge=1.5)
+    assert data.test_scale == 72 and data.scales == (48, 72)
+    assert next(iter(data.test_dataloader()))["size"].tolist()[0] == [72, 96]
+
+
 def test_splits(tmp_path):
     data = made(layout(tmp_path), val_fraction=0.3, test_size=4)
     parts = {name: data.scenes(name).positions.tolist() for name in ("train", "val", "test")}

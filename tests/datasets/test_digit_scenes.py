@@ -72,6 +72,16 @@ def test_a_batch_is_what_the_scenes_hold():
     assert whole == list(range(60))
 
 
+def test_larger_images_are_the_same_scenes():
+    plain, large = made(), made(enlarge=1.16)
+    assert large.image_size == 56 and plain.image_size == 48
+    one, two = (data.scenes("test") for data in (plain, large))
+    np.testing.assert_array_equal(one.labels, two.labels)
+    np.testing.assert_allclose(one.boxes * 56 / 48, two.boxes, rtol=1e-6)
+    assert two.images.shape == (60, 56, 56, 1)
+    np.testing.assert_allclose(one.images.mean((1, 2, 3)), two.images.mean((1, 2, 3)), atol=2.5)
+
+
 def test_constants_are_those_of_the_training_images():
     dataset = OmegaConf.load(FILE)
     images = made(train_images=2000).scenes("train").images / 255
@@ -81,6 +91,7 @@ def test_constants_are_those_of_the_training_images():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"enlarge": 0.5}, "dataset.enlarge=0.5 must be a finite number, at least 1"),
         ({"digits": 0}, "dataset.digits=0 must be a whole number, at least 1"),
         ({"digit_sizes": [14, 60]}, r"dataset.digit_sizes=\[14, 60\] must be within 8..48, the canvas"),
         ({"digit_sizes": []}, r"dataset.digit_sizes=\[0\] must be within 8..48"),

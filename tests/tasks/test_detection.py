@@ -24,10 +24,13 @@ from zoomexp.metrics.average_precision import of_predictions
 from zoomexp.metrics.quantity import find
 from zoomexp.optimizer import make_optimizer
 from zoomexp.results.predictions import Predictions
+from zoomexp.run.prepare import check_ready
 from zoomexp.tasks.classification import Classifier
 from zoomexp.tasks.contract import Task
 from zoomexp.tasks.detection import Detection
+from zoomexp.tokens.scorers.boxes import Boxes
 from zoomexp.tokens.yolos import YOLOS
+from zoomexp.tokens.zoomvit import ZoomViT
 
 K, N = 3, 5
 BOXES = torch.tensor([[2.0, 4, 10, 12], [16, 0, 24, 16], [0, 0, 32, 24]])
@@ -221,6 +224,18 @@ def test_a_run_on_cocos_layout(tmp_path):
     assert kept["objects"].sum(0).tolist() == [0, 3, 0, 0]  # the crowd is none
     assert facts["metrics"]["test/tokens"] == pytest.approx(9 + np.mean([12, 8, 9, 12]) + 6)
     assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+
+
+def test_an_oracle_is_told_the_boxes_and_only_a_detector_can_be(tmp_path):
+    made = ["dataset.train_images=40", "dataset.test_images=8", "dataset.image_size=48"]
+    oracle = ["tokens=zoomvit", "tokens/scorer=boxes"]
+    facts, kept = trained(tmp_path, "dataset=cluttered_digits", *made, *oracle)
+    assert kept["objects"].sum(1).tolist() == [1] * 4
+    assert 9 + 9 + 3 <= facts["metrics"]["test/tokens"] < 9 + 36 and facts["cost"]["macs"] > 0
+    net = ZoomViT(VisionTransformer(img_size=32, patch_size=8, in_chans=1, embed_dim=24, depth=1, num_heads=2,
+                                    num_classes=3), scorer=Boxes, image_size=32)  # fmt: skip
+    with pytest.raises(InputError, match=r"tokens\.scorer=boxes: needs the images' boxes; choose task=detection"):
+        check_ready(None, SimpleNamespace(model=net), None, None, "best")
 
 
 def test_a_run_on_images_of_one_object_each(tmp_path):

@@ -76,6 +76,21 @@ def test_parameters_of_the_released_models(name, start, layer, parameters):
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
 
 
+def test_detached_tokens_stay_as_they_were_drawn_and_their_positions_learn():
+    net, images = detector(detached=True), torch.randn(2, 3, 32, 32)
+    said = net(images)
+    (said.logits.square().sum() + said.boxes.square().sum()).backward()
+    assert net.transformer.reg_token.grad is None and not net.transformer.reg_token.requires_grad
+    assert (net.transformer.pos_embed.grad[0, 1 : 1 + N] != 0).any(1).all()
+    assert {**detector().state_dict()}.keys() == {**net.state_dict()}.keys()
+    for options, own, message in (
+        ({"reg_tokens": 2}, {"detached": True}, "detector.detached=true: the host has registers of its own"),
+        ({}, {"detached": 1}, "detector.detached=1 must be true or false"),
+    ):
+        with pytest.raises(InputError, match=message):
+            detector(options=options, **own)
+
+
 def test_its_work():
     net, width, tokens = detector(), TINY["embed_dim"], 1 + N + 4 * 6
     blocks = TINY["depth"] * (12 * width**2 * tokens + 2 * tokens**2 * width)

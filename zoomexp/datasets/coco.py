@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from zoomexp.arguments import boolean, integer, list_of
+from zoomexp.arguments import boolean, integer, list_of, number
 from zoomexp.datasets.batches import ShardedBatches
 from zoomexp.datasets.coco_annotations import Annotated, annotated
 from zoomexp.datasets.data_module import DataModule, check_whole
@@ -35,6 +35,7 @@ class COCO(DataModule):
         test: name of the test split.
         scales: short sides of training images, one of which is drawn; the long side is at most 1333 / 800 of the last.
         test_scale: short side of test images; the long side is at most 1333 / 800 of it.
+        enlarge: all short sides are so many times as long, at least 1.
         multiple: of all sides, in pixels: the host's patch; two of them for tokens=zoomvit at eta 0.5.
         crop: crop half the training images before they are scaled.
         flip: mirror half the training images.
@@ -58,6 +59,7 @@ class COCO(DataModule):
         test: str = "val2017",
         scales: Sequence[int] = tuple(range(480, 801, 16)),
         test_scale: int = 800,
+        enlarge: float = 1,
         multiple: int = 16,
         crop: bool = True,
         flip: bool = True,
@@ -72,7 +74,10 @@ class COCO(DataModule):
         self.folder, self.splits = folder, {"train": train, "test": test}
         self.scales, self.test_scale, self.multiple, self.crop, self.flip = scales, test_scale, multiple, crop, flip
         self.train_size, self.test_size, self.num_workers = train_size, test_size, num_workers
+        self.enlarge = enlarge
         self._check()
+        self.scales = tuple(round(enlarge * side) for side in scales)
+        self.test_scale = round(enlarge * test_scale)
 
     def make_parts(self) -> dict[str, SceneFiles | None]:
         """Read the annotations and look for the images."""
@@ -145,6 +150,7 @@ class COCO(DataModule):
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
         for field in ("crop", "flip"):
             boolean(f"dataset.{field}", getattr(self, field))
+        number("dataset.enlarge", self.enlarge, 1)
         list_of("dataset.scales", self.scales, int, "short sides in pixels")
         if not self.scales:
             raise InputError("dataset.scales=[] must be a list of short sides in pixels, at least one")

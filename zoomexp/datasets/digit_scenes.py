@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from zoomexp.arguments import list_of
+from zoomexp.arguments import list_of, number
 from zoomexp.datasets.arrays import ImageArrays
 from zoomexp.datasets.cluttered_digits import PARTS, cut_fragments, enlarge, ink_boxes, paste
 from zoomexp.datasets.data_module import DataModule, check_whole
@@ -37,6 +38,7 @@ class DigitScenes(DataModule):
         train_images: images made of the training digits, those held out for validation included.
         test_images: images made of the test digits.
         eval_batch_size: images a batch in validation and test, per process.
+        enlarge: the images, made as said, are resized to so many times their side, at least 1, and boxes with them.
         data_seed: of everything that is drawn to make the images.
         **common: as in `DataModule`; `val_fraction` is that of the training digits, and images. Nothing is stored.
 
@@ -57,6 +59,7 @@ class DigitScenes(DataModule):
         train_images: int = 8000,
         test_images: int = 2000,
         eval_batch_size: int = 500,
+        enlarge: float = 1,
         data_seed: int = 0,
         **common: Any,
     ) -> None:
@@ -64,7 +67,7 @@ class DigitScenes(DataModule):
         self.canvas, self.digits, self.digit_sizes = canvas, digits, digit_sizes
         self.fragments, self.fragment_size = fragments, fragment_size
         self.train_images, self.test_images = train_images, test_images
-        self.data_seed = data_seed
+        self.data_seed, self.enlarge = data_seed, enlarge
         self._check()
 
     def make_parts(self) -> dict[str, Scenes | None]:
@@ -99,7 +102,7 @@ class DigitScenes(DataModule):
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
-        return self.canvas
+        return round(self.enlarge * self.canvas)
 
     def load(self, part: str) -> SceneLoader:
         """Return the loader of a part."""
@@ -110,13 +113,15 @@ class DigitScenes(DataModule):
         return SceneLoader(self._parts[part], batch_size=batch_size, **options)
 
     def _scenes(self, source: ImageArrays, part: str, count: int) -> Scenes:
-        return scenes_of(
+        made = scenes_of(
             source, count, self.canvas, self.digits, self.digit_sizes, self.fragments, self.fragment_size,
             np.random.default_rng((self.data_seed, PARTS.index(part))),
         )  # fmt: skip
+        return made if self.image_size == self.canvas else enlarged(made, self.image_size)
 
     def _check(self) -> None:
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
+        number("dataset.enlarge", self.enlarge, 1)
         list_of("dataset.digit_sizes", self.digit_sizes, int, "sides in pixels")
         sizes = list(self.digit_sizes) or [0]
         if min(sizes) < 8 or max(sizes) > self.canvas:
@@ -141,9 +146,9 @@ def scenes_of(
     wanted = draw.integers(1, digits + 1, count)
     which = iter(np.resize(draw.permutation(len(source)), wanted.sum()).tolist())
     images, boxes, labels, counts = np.zeros((count, canvas, canvas), np.uint8), [], [], np.zeros(count, np.int64)
-    for scene, number in enumerate(wanted.tolist()):
+    for scene, most in enumerate(wanted.tolist()):
         placed: list[Box] = []
-        for digit in (next(which) for _ in range(number)):
+        for digit in (next(which) for _ in range(most)):
             kind = int(draw.integers(len(sizes)))
             corner = _corner(inks[kind][digit], canvas - sizes[kind], placed, draw)
             if corner is None:
@@ -157,6 +162,14 @@ def scenes_of(
         counts[scene] = len(placed)
     _add_fragments(images, drawn[0], fragments, fragment_size, draw)
     return Scenes(images[..., None], counts, np.array(boxes, np.float32), np.array(labels, np.int64))
+
+
+def enlarged(scenes: Scenes, side: int) -> Scenes:
+    """The same scenes with images of another side, bilinear, and their boxes."""
+    images = np.stack([np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+                       for image in scenes.images[..., 0]])  # fmt: skip
+    boxes = (scenes.boxes * (side / scenes.images.shape[1])).astype(np.float32)
+    return Scenes(images[..., None], scenes.counts, boxes, scenes.labels)
 
 
 def _corner(ink: Box, room: int, placed: list[Box], draw: np.random.Generator) -> tuple[int, int] | None:

@@ -58,7 +58,7 @@ def count_macs(task: TrainedModel, data: RunData) -> dict[str, float]:
     if not protocols.chooses_tokens(task.model):
         return {"macs": macs(task.model, like.new_zeros(1, data.channels, *sides(data.image_size)))}
     batch = next(iter(data.test_dataloader()))
-    inputs = [batch[name][:COUNTED].to(like).split(1) for name in protocols.reads(task.model) if name in batch]
+    inputs = [values[:COUNTED].to(like).split(1) for values in task.read(batch).values()]
     return macs_over(task.model, list(zip(*inputs, strict=True)))
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp import data_protocols
+from zoomexp import data_protocols, protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
@@ -58,6 +58,8 @@ def check_ready(
         InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
             there, batches that cannot be made, or scores of validation that there will not be.
     """
+    if protocols.needs_boxes(protocols.scorer(task.model)):
+        raise InputError("tokens.scorer=boxes: needs the images' boxes; choose task=detection, or another scorer")
     listed = data if data_protocols.lists_images(data) else None
     if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")

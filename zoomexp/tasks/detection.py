@@ -15,7 +15,7 @@ from zoomexp.metrics.declared import AP, DETECTION, TOKENS
 from zoomexp.metrics.detection import Precision, objects_by_class, said_of
 from zoomexp.protocols import compares_boxes, gives_boxes, mean_tokens
 from zoomexp.tasks.contract import Batch
-from zoomexp.tasks.scene_batches import objects_in, scored_sizes, sides_of, sizes_of
+from zoomexp.tasks.scene_batches import boxes_by_image, objects_in, scored_sizes, sides_of, sizes_of
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
 
@@ -53,7 +53,15 @@ class Detection(TrainedModel):
 
     def outputs(self, batch: Batch) -> Detections:
         """What the network says of the images."""
-        return self.model(*(batch.get(name) for name in self.inputs))
+        found: Detections = self.model(*self.read(batch).values())
+        return found
+
+    def read(self, batch: Batch) -> dict[str, Tensor]:
+        """Images, their sizes, and to an oracle the objects' boxes in their pixels."""
+        read = {"image": batch["image"], "size": sizes_of(batch)}
+        if "truth" in self.inputs:
+            read["truth"] = boxes_by_image(objects_in(batch, read["size"]))
+        return {name: read[name] for name in self.inputs}
 
     def targets(self, batch: Batch) -> Objects:
         """The objects, crowds left out."""

@@ -40,6 +40,13 @@ def objects_in(batch: Batch, size: Tensor) -> There:
     return There(boxes, batch["labels"], crowd, area, counts)
 
 
+def boxes_by_image(there: There) -> Tensor:
+    """The objects' boxes but crowds, (B, M, 4), filled up with boxes without area to the most that an image has."""
+    single = (~there.crowd.bool()).split(list(there.counts))
+    own = [boxes[kept] for boxes, kept in zip(there.boxes.split(list(there.counts)), single, strict=True)]
+    return torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
+
+
 def sides_of(size: Tensor, counts: Sequence[int], like: Tensor) -> Tensor:
     """Width, height, width, height of each object's image, (T, 4), for sizes (B, 2)."""
     rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(like.device)

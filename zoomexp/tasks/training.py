@@ -129,7 +129,11 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
 
     def outputs(self, batch: Batch) -> Any:
         """What the network makes of its `inputs`."""
-        return self.model(*(batch[name] for name in self.inputs))
+        return self.model(*self.read(batch).values())
+
+    def read(self, batch: Batch) -> dict[str, Tensor]:
+        """What the network reads of a batch, by name in the order of its arguments, a row for each image."""
+        return {name: batch[name] for name in self.inputs}
 
     def targets(self, batch: Batch) -> Any:
         """What the network should have said; each task's own."""

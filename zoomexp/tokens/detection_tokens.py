@@ -17,21 +17,25 @@ from torch import Tensor, nn
 
 from zoomexp import protocols
 from zoomexp.arguments import integer
+from zoomexp.errors import InputError
 from zoomexp.tokens import host
 
 SPREAD = 0.02  # of new tokens and positions
 
 
-def add_detection_tokens(vit: VisionTransformer, count: int, grid: tuple[int, int] | None = None) -> None:
+def add_detection_tokens(
+    vit: VisionTransformer, count: int, grid: tuple[int, int] | None = None, detached: bool = False
+) -> None:
     """Change a host in place.
 
     Args:
         vit: the host. Its positions will be resampled without antialiasing, as the paper's code does.
         count: detection tokens, at least 1.
         grid: rows and columns of patches that its positions become parameters of; None: those it has.
+        detached: the new tokens are not trained.
 
     Raises:
-        InputError: a host that cannot be run, or no token.
+        InputError: a host that cannot be run, no token, or detached ones beside registers of the host's own.
     """
     host.check_host(vit)
     integer("detector.boxes", count)
@@ -43,7 +47,9 @@ def add_detection_tokens(vit: VisionTransformer, count: int, grid: tuple[int, in
     tokens = torch.empty(1, count, vit.embed_dim)
     nn.init.trunc_normal_(tokens, std=SPREAD)
     own = [] if vit.reg_token is None else [vit.reg_token.detach()]
-    vit.reg_token = nn.Parameter(torch.cat([*own, tokens], 1))
+    if own and detached:
+        raise InputError("detector.detached=true: the host has registers of its own, which train; detached=false")
+    vit.reg_token = nn.Parameter(torch.cat([*own, tokens], 1), requires_grad=not detached)
     vit.num_reg_tokens += count
     vit.num_prefix_tokens += count
     if grid is not None:

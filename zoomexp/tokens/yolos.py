@@ -20,9 +20,10 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import integer
+from zoomexp.arguments import boolean, integer
 from zoomexp.boxes import Detections
 from zoomexp.errors import InputError
+from zoomexp.protocols import needs_boxes
 from zoomexp.tokens import host
 from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.detection_tokens import add_detection_tokens
@@ -46,6 +47,7 @@ class YOLOS(nn.Module):
         tokens: builds the network that chooses tokens from the host, with its detection tokens, and `image_size=`, the
             side that the host was made for and a scorer looks at; None: the host's own patches, all of them.
         boxes: detection tokens, each of which says one box of each image: n.
+        detached: leave these tokens as they were drawn, without training (the paper's control); their positions learn.
         start_size: height and width of the images that the first positions are parameters of; None: the host's.
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
@@ -63,7 +65,7 @@ class YOLOS(nn.Module):
             whole patches.
     """
 
-    inputs, gives_boxes = ("image", "size"), True
+    gives_boxes = True
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class YOLOS(nn.Module):
         image_size: int | tuple[int, int] | None = None,
         tokens: Callable[..., nn.Module] | None = None,
         boxes: int = 100,
+        detached: bool = False,
         start_size: Size | None = None,
         layer_size: Size | None = None,
     ) -> None:
@@ -81,18 +84,21 @@ class YOLOS(nn.Module):
         host.check_host(vit)
         patch, side = vit.patch_embed.patch_size, vit.patch_embed.img_size[0]
         start, layers = (_grid(f, s, patch) for f, s in (("start_size", start_size), ("layer_size", layer_size)))
-        add_detection_tokens(vit, boxes, start)
+        boolean("detector.detached", detached)
+        add_detection_tokens(vit, boxes, start, detached)
         self.host = vit if tokens is None else checked(tokens(vit, image_size=side), layers is not None)
+        oracle = isinstance(self.host, ZoomViT) and needs_boxes(self.host.scorer)
+        self.inputs = ("image", "size", "truth") if oracle else ("image", "size")
         vit.reset_classifier(0)
         self.boxes, width, count = boxes, vit.embed_dim, vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
         self.class_head, self.box_head = mlp(width, num_classes + 1), mlp(width, 4)
         self.looks: list[tuple[Rows, Look]] = []
 
-    def forward(self, images: Tensor, size: Tensor | None = None) -> Detections:
-        """See the class."""
+    def forward(self, images: Tensor, size: Tensor | None = None, truth: Tensor | None = None) -> Detections:
+        """See the class; `truth`, the objects' boxes (B, M, 4) in pixels, only for a scorer that reads them."""
         batches = same_sizes(images, size)
-        encoded = in_order(self.encoded(images, batches), [rows for _, rows in batches])
+        encoded = in_order(self.encoded(images, batches, truth), [rows for _, rows in batches])
         self.lengths = encoded.lengths
         first = host.first_tokens(encoded, self.transformer.num_prefix_tokens)
         said = self.transformer.fc_norm(first[:, -self.boxes :])
@@ -111,28 +117,33 @@ class YOLOS(nn.Module):
         patch = math.lcm(*self.transformer.patch_embed.patch_size)
         return 2 * patch if isinstance(self.host, ZoomViT) and self.host.eta == 0.5 else patch
 
-    def encoded(self, images: Tensor, batches: Sequence[tuple[tuple[int, int], Rows]]) -> list[Ragged]:
+    def encoded(
+        self, images: Tensor, batches: Sequence[tuple[tuple[int, int], Rows]], truth: Tensor | None = None
+    ) -> list[Ragged]:
         """The tokens after the last norm, of the images of each size."""
         cut = [images[rows, :, :height, :width] for (height, width), rows in batches]
         if isinstance(self.host, ReducedViT):  # these know sequences of one length only
             return [host.encode(self.transformer, host.whole(self.transformer, one), reduce=self.host.method())
                     for one in cut]  # fmt: skip
-        parts = self.tokenized(cut, [rows for _, rows in batches])
+        parts = self.tokenized(cut, [rows for _, rows in batches], truth)
         tokens, adding = joined([tokens for tokens, _ in parts]), self._adding([rows for _, rows in parts], cut)
         return parted(host.encode(self.transformer, tokens, reduce=adding), [len(one) for one in cut])
 
-    def tokenized(self, cut: Sequence[Tensor], rows: Sequence[Rows] = ()) -> list[tuple[Ragged, Ragged]]:
+    def tokenized(
+        self, cut: Sequence[Tensor], rows: Sequence[Rows] = (slice(None),), truth: Tensor | None = None
+    ) -> list[tuple[Ragged, Ragged]]:
         """Of each size's images the tokens, and each token's row in the table of prefix and patches (or candidates).
 
-        `rows` are those of the batch, which `looks` names.
+        `rows` are those of the batch, which `looks` names; `truth` as in `forward`.
         """
         if not isinstance(self.host, ZoomViT):
             whole = [host.whole(self.transformer, images) for images in cut]
             return [(one, one.with_values(torch.arange(len(one.values), device=one.values.device) % one.sizes[0]))
                     for one in whole]  # fmt: skip
         alpha = self.host.threshold(self.training) if self.host.budget is None else None  # one for the whole batch
-        made = [zoomed_tokens(self.host, images, alpha) for images in cut]
-        self.looks = list(zip(rows, (look for *_, look in made), strict=False))
+        own = [None if truth is None else truth[places] for places in rows]
+        made = [zoomed_tokens(self.host, images, alpha, boxes) for images, boxes in zip(cut, own, strict=True)]
+        self.looks = list(zip(rows, (look for *_, look in made), strict=True))
         return [(tokens, places) for tokens, places, _ in made]
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:

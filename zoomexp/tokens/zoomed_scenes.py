@@ -8,7 +8,7 @@ own size nothing is resized. Everything else is `zoomvit`'s; both grids follow t
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp import protocols
@@ -54,13 +54,16 @@ def check_any_size(net: ZoomViT) -> None:
         raise InputError(f"tokens.scorer={scorer}: learns on its own, image size by image size; take a trained one")
 
 
-def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ragged, Ragged, Look]:
+def zoomed_tokens(
+    net: ZoomViT, images: Tensor, alpha: float | None, truth: Tensor | None = None
+) -> tuple[Ragged, Ragged, Look]:
     """The sequences of images of one size (B, C, H, W), prefix first.
 
     Args:
         net: chooses them.
         images: sides of whole patches, at eta 0.5 of an even number of them.
         alpha: the threshold; None with a budget.
+        truth: the objects' boxes (B, M, 4) in pixels, for a scorer that reads them.
 
     Returns:
         Tokens (T, D), of each its row (T,) int64 in a table of the prefix and then all candidates, and what was chosen.
@@ -71,7 +74,7 @@ def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ra
     prefix, cells = net.vit.num_prefix_tokens, net.cells_of(_checked(net, images))
     if net.budget is not None and net.budget > cells[0] * cells[1]:
         raise InputError(f"tokens.budget={net.budget}: an image of {tuple(images.shape[2:])} has {cells} cells only")
-    scores = scores_of(net, images)
+    scores = scores_of(net, images, truth)
     selection = net.select(scores, alpha).on_host()
     fine, coarse = groups(selection)
     rows = compact_rows(selection, fine, coarse, prefix)
@@ -83,11 +86,21 @@ def zoomed_tokens(net: ZoomViT, images: Tensor, alpha: float | None) -> tuple[Ra
     return tokens, tokens.with_values(places), Look(scores, selection, cells)
 
 
-def scores_of(net: ZoomViT, images: Tensor) -> Tensor:
-    """Scores of all patches of images (B, C, H, W), (B, R, C), without gradient."""
+def scores_of(net: ZoomViT, images: Tensor, truth: Tensor | None = None) -> Tensor:
+    """Scores of all patches of images (B, C, H, W), (B, R, C), without gradient; `truth` as above."""
+    if protocols.needs_boxes(net.scorer):
+        own: Tensor = net.scorer(images, truth=truth)
+        return own
+    if protocols.rearranges(net.scorer):
+        return net.scorer.rearranged(_looked(net, net.scorer.scorer, images))
+    return _looked(net, net.scorer, images)
+
+
+def _looked(net: ZoomViT, scorer: nn.Module, images: Tensor) -> Tensor:
+    """A scorer's scores of the resized images, brought to their own grid."""
     side, patch = net.image_size, net.image_size // net.grid
     grid = (images.shape[2] // patch, images.shape[3] // patch)
-    scores = net.scorer(_resized(images, (side, side))).detach()
+    scores = scorer(_resized(images, (side, side))).detach()
     return _resized(scores[:, None].float(), grid)[:, 0]
 
 
