@@ -14,6 +14,7 @@
     python scripts/benchmark.py step dataset=cifar10 data_dir=DIR    training step: this project against a bare loop
         steps=40 rounds=5        steps in a stretch, stretches of each side
         model=tiny               a linear model of 8 x 8 images: the loop's own cost (steps=300 rounds=15)
+        experiment=zoomvit/digit_scenes backbone=vit_digits tokens=uniform    of a detector also what matching takes
     python scripts/benchmark.py graph dataset=cifar10 data_dir=DIR trainer=gpu    training, one graph a step, and eager
         epochs=4 forms=eager,graph,compiled,graph-compiled experiments=cnntention/cifar10,cnntention/cifar10_cbam
     python scripts/benchmark.py precision dataset=cifar10 data_dir=DIR    a training step by dtype, layout, compilation
@@ -41,7 +42,17 @@ from zoomexp.cli.config_files import PACKAGE
 from zoomexp.errors import InputError
 from zoomexp.upstream.allocator import keep_memory
 
-SHARED = ("__init__", "footprint", "machine", "options", "outcome", "table", "waiting", "zoomed")  # no benchmarks
+SHARED = (
+    "__init__",
+    "bare",
+    "footprint",
+    "machine",
+    "options",
+    "outcome",
+    "table",
+    "waiting",
+    "zoomed",
+)  # no benchmarks
 OPTIONS = {"malloc": "kept", "output_dir": "outputs"}
 
 

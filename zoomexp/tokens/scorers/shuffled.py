@@ -66,7 +66,8 @@ class Shuffled(nn.Module):
         flat = squares.flatten(3).flatten(1, 2)  # (B, squares, side * side)
         places = self._draw(batch, flat.shape[1]).to(scores.device).argsort(1)
         moved = flat.gather(1, places[:, :, None].expand_as(flat)).unflatten(2, (side, side))
-        return moved.unflatten(1, (rows // side, columns // side)).transpose(2, 3).reshape(batch, rows, columns)
+        placed: Tensor = moved.unflatten(1, (rows // side, columns // side)).transpose(2, 3)
+        return placed.reshape(batch, rows, columns)
 
     def _draw(self, *shape: int) -> Tensor:
         if self.training:
