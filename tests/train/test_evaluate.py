@@ -49,6 +49,26 @@ def test_the_same_test_and_one_with_mirrored_images(run, tmp_path, monkeypatch, 
         assert stored["top1"].tolist() == both.argmax(1).tolist()
 
 
+def test_attacks_on_a_finished_run(run, tmp_path, monkeypatch, capfd, folders):
+    """Its own examples as those of another: what they flip, and what the first images' paired tests read."""
+    pytest.importorskip("captum", reason="needs captum")
+    pytest.importorskip("pyautoattack", reason="needs pyautoattack")
+    small = ("images=3", "eps=[1.0,16.0]", "steps=4", "long_steps=0", "queries=5", f"transfer={run}")
+    words = ["callbacks=[default,robustness]", *(f"callbacks.robustness.{one}" for one in small)]
+    code, _, err = evaluate(monkeypatch, capfd, f"run={run}", f"output_dir={tmp_path / 'out'}", "logger=none", *words)
+    assert code == 0, err
+    (again,) = (folder for folder in folders() if "trained" in str(folder))
+    found = json.loads((again / "metrics.json").read_text())["metrics"]
+    assert {f"test/robust/{name}" for name in ("clean", "pgd4@16", "fgsm@1", "missed/frozen@1", "transfer@1")} <= set(
+        found
+    )
+    assert found["test/robust/transfer@1"] == found["test/robust/pgd4@1"]
+    with np.load(again / "predictions.npz") as stored:
+        assert np.isfinite(stored["robust/pgd4@1"]).tolist() == [True] * 3 + [False] * (len(stored["index"]) - 3)
+        attacked = stored["robust/pgd4@1"][:3].astype(float)
+    assert found["test/robust/pgd4@1"] == pytest.approx(100 * attacked.mean(), rel=1e-5)
+
+
 def told(folder: Path) -> dict:
     import yaml
 

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomexp.arguments import boolean, integer, number, odd, one_of
-from zoomexp.attention.spatial_map import SpatialMap
+from zoomexp.attention.spatial_map import SpatialMask
 from zoomexp.errors import InputError
 
 
-class AttZoom(SpatialMap):
+class AttZoom(SpatialMask):
     """Thresholded spatial gate, then a learned enlargement.
 
     Args:

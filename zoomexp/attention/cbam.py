@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from zoomexp.arguments import boolean, integer, odd, one_of
-from zoomexp.attention.spatial_map import SpatialMap
+from zoomexp.attention.spatial_map import SpatialMask
 from zoomexp.errors import InputError
 
 SHUT = -4.0  # sigmoid(-4) = 0.018
 
 
-class CBAM(SpatialMap):
+class CBAM(SpatialMask):
     """A gate per channel, then a gate per position.
 
     Args:

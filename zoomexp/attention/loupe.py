@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomexp.arguments import integer, number, one_of
-from zoomexp.attention.spatial_map import SpatialMap
+from zoomexp.attention.spatial_map import SpatialMask
 from zoomexp.errors import InputError
 
 REDUCTION = 4  # the released code's
@@ -34,7 +34,7 @@ TILE = 64
 OPEN = 4.0  # sigmoid(4) = 0.982
 
 
-class Loupe(SpatialMap):
+class Loupe(SpatialMask):
     """A mask from a small CNN, multiplied onto all channels.
 
     Args:

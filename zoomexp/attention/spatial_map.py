@@ -16,3 +16,24 @@ class SpatialMap(Transient, nn.Module):
 
     map: Tensor | None = None
     transient: tuple[str, ...] = ("map",)
+
+
+class SpatialMask(SpatialMap):
+    """One whose map is a mask: the forward puts it into `map`, takes it from there and multiplies.
+
+    So a mask can be held fast: what is put into `held`, (B, 1, H, W), is multiplied in the place of the computed one
+    until `held` is None again.
+    """
+
+    held: Tensor | None = None
+    _computed: Tensor | None = None
+    transient = ("held", "_computed")
+
+    @property
+    def map(self) -> Tensor | None:
+        """The mask of the last forward."""
+        return self._computed if self.held is None else self.held
+
+    @map.setter
+    def map(self, computed: Tensor | None) -> None:
+        self._computed = computed

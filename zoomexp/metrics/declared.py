@@ -57,6 +57,21 @@ PERTURBATION = (
     _score("insertion", "area under the insertion curve"),
     _share("deletion", "area under the deletion curve", higher_is_better=False),
 )
+_survives: Callable[..., Quantity] = partial(_score, per_image=True, test="mcnemar")
+ROBUSTNESS = (  # at a radius: robust/pgd20@1, 20 steps and 1 / 255
+    _score("robust/clean", "accuracy of the images that are attacked", short="clean"),
+    _score("robust/fgsm", "accuracy under FGSM", short="FGSM"),
+    _survives("robust/pgd", "accuracy under PGD", short="PGD"),
+    _share("robust/success", "success of PGD", higher_is_better=False),
+    _score("robust/auc", "accuracy under PGD, mean over the radii"),
+    Quantity("robust/median_eps", "median of the smallest radius that flips an image", "/255", True, 3, (0.0, None),
+             test="bootstrap", measure="zoomexp.metrics.robustness.median_eps", short="median eps"),
+    Quantity("robust/map_shift", "correlation of maps with and without attack", "", True, 3, (-1.0, 1.0)),
+    _score("robust/pointing_game", "pointing game under attack"),
+    _share("robust/missed", "right under PGD and flipped by a check", higher_is_better=False),
+    _score("robust/transfer", "accuracy under another network's examples"),
+    _share("robust/transfer_back", "the other network's accuracy under this one's examples"),
+)  # fmt: skip
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
 CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, *SCALED, LOSS, TOKENS, *LOCALISATION,
                   *PERTURBATION)  # fmt: skip
@@ -133,7 +148,8 @@ EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6
 
 DECLARED = tuple(
     dict.fromkeys(
-        (*CLASSIFICATION, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION, *GATES, *EFFECTS, *COST, *EPOCHS)
+        (*CLASSIFICATION, *ROBUSTNESS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION, *GATES, *EFFECTS,
+         *COST, *EPOCHS)
     )
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one

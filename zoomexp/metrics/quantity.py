@@ -6,14 +6,16 @@ torch: reports read declarations, too.
 """
 
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 SPLITS = ("train", "val", "test", "step", "gate", "start", "cost")
 TESTS = ("mcnemar", "paired_t", "bootstrap")
 SMALL = 9.95  # where a number has two digits without decimals
 BEST = "_best"  # `val/acc1_best`: the value of the best epoch
+SETTING = re.compile(r"(?P<whole>.*?)(?P<count>\d*)@(?P<setting>[^/@]+)")  # `robust/pgd20@1`: of 20 steps, at radius 1
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,20 @@ def key_of(full: str) -> str:
 
 
 def find(full: str, declared: Iterable[Quantity]) -> Quantity | None:
-    """The declaration of a full name, or None: that of its key, else of the key without a last part (a place).
+    """The declaration of a full name, or None: that of its key, else of the key without a setting or a place (its end).
 
     >>> find("test/gini/layer2", [Quantity("gini", "Gini coefficient", "%")]).title
     'Gini coefficient, layer2 (%)'
+    >>> find("test/fooled/pgd20@0.5", [Quantity("fooled/pgd", "fooled by PGD", "%")]).title
+    'fooled by PGD, 20 at 0.5 (%)'
     """
     known = {quantity.key: quantity for quantity in declared}
     key = key_of(full)
     if key in known:
         return known[key]
+    if (match := SETTING.fullmatch(key)) and (meant := find(match["whole"], known.values())):
+        count = f", {match['count']}" if match["count"] else ""
+        return replace(meant, key=key, name=f"{meant.name}{count} at {match['setting']}", short="")
     if key.endswith(BEST) and key.removesuffix(BEST) in known:
         return _named(known[key.removesuffix(BEST)], key, ", best epoch")
     whole, slash, place = key.rpartition("/")

@@ -1,6 +1,7 @@
 """Two systems on the same test images: which test is made of a quantity stands in its declaration.
 
 Several seeds of a system are averaged per image (of a measure that is no mean over images: per draw of the images).
+Images of which a run has no outcome (NaN: not attacked, for example) are left out.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,10 @@ def compare(
     if any(quantity.key not in predictions for predictions in every):
         return None
     a, b = (np.stack([predictions[quantity.key] for predictions in side]) for side in (one, other))
+    measured = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    if not measured.any():
+        return None
+    a, b = a[:, measured], b[:, measured]
     if quantity.test == "paired_t":
         return paired_t(a, b)
     return mcnemar(a, b) if len(a) == len(b) == 1 else paired_bootstrap(a, b)

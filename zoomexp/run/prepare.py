@@ -16,6 +16,7 @@ from zoomexp.run.denormals import flush_denormals
 from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.allocator import keep_memory
+from zoomexp.upstream.trainer_parts import callbacks_of
 from zoomexp.weights.checkpoint import load_weights, other_classes, read_checkpoint
 
 
@@ -56,7 +57,8 @@ def check_ready(
 
     Raises:
         InputError: For no epochs, a checkpoint of another model, a test without training or weights, maps that are not
-            there, batches that cannot be made, or scores of validation that there will not be.
+            there, batches that cannot be made, scores of validation that there will not be, or what a callback's
+            `check_run` refuses.
     """
     if protocols.needs_boxes(protocols.scorer(task.model)):
         raise InputError("tokens.scorer=boxes: needs the images' boxes; choose task=detection, or another scorer")
@@ -70,6 +72,9 @@ def check_ready(
     if hasattr(task.loss, "weigh"):
         labels = cast(data_protocols.ListsImages, data).part("train").labels
         cast(Any, task.loss).weigh(np.bincount(labels, minlength=data.num_classes).tolist())
+    for callback in callbacks_of(trainer):
+        if hasattr(callback, "check_run"):
+            callback.check_run(trainer, task, data)
     data.trainer = trainer  # says how many processes share the images
     check_batches("test", trainer.limit_test_batches, data.test_dataloader())
     if evaluate == "start":
