@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from zoomexp.metrics.calibration import calibration_error
 from zoomexp.model import build_model
 from zoomexp.results.identity import config_hash
 
@@ -140,6 +141,10 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
 
     predictions = np.load(folder / "predictions.npz")
     kept = ["confidence", "label_confidence", "acc1", "acc5", "nll", "brier"]
+    if "test/temperature" in metrics:  # the last validation's images may all be right
+        kept.append("confidence_t")
+        error = calibration_error(predictions["confidence_t"], predictions["acc1"])
+        assert error == pytest.approx(metrics["test/ece_t"], abs=1e-3)
     assert list(predictions.files) == ["index", "label", "top1", *kept]
     table = pd.read_csv(folder / "predictions.csv")
     assert list(table) == ["index", "label", "class", "top1", "predicted", "right", *kept]

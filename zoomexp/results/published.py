@@ -29,7 +29,13 @@ from zoomexp.results.stored import RecordError, read_config, read_facts
 
 WHOLE = ("history.csv", "data.json", CODE)  # stored as they are, beside the record, the config and the predictions
 BITS, SHAPE = ".bits", ".shape"  # an array of booleans is stored as bits, with its shape
-SAID = ("label", "top1", "confidence", "label_confidence")  # what was said of an image, not whether it was right
+SAID = (
+    "label",
+    "top1",
+    "confidence",
+    "confidence_t",
+    "label_confidence",
+)  # what was said of an image, not whether it was right
 MADE = ("error1",)  # of other arrays, as they are read
 PLACES = {"output_dir": "outputs", "data_dir": "data"}  # what stands for them in a published config
 ABSOLUTE = re.compile(r"(?:^|[=:,\[\"'\s])(/[\w.-]+/[^\s\"',\]]*)")

@@ -88,8 +88,12 @@ def calibration(predictions: Predictions) -> Any:
     """How often the run is right, against how sure it is, in percent, beside one that is as often right as sure."""
     import wandb
 
-    confidence, right, _ = calibration_curve(predictions["confidence"], predictions["acc1"])
-    xs, ys = [(100 * confidence).tolist(), [0, 100]], [(100 * right).tolist(), [0, 100]]
+    lines = {"as sure as right": ([0, 100], [0, 100])}
+    for key, name in (("right (%)", "confidence"), ("right (%), at the temperature", "confidence_t")):
+        if name in predictions:
+            confidence, right, _ = calibration_curve(predictions[name], predictions["acc1"])
+            lines[key] = ((100 * confidence).tolist(), (100 * right).tolist())
+    xs, ys = zip(*lines.values(), strict=True)
     return wandb.plot.line_series(
-        xs=xs, ys=ys, keys=["right (%)", "as sure as right"], title="Calibration", xname="confidence (%)"
+        xs=list(xs), ys=list(ys), keys=list(lines), title="Calibration", xname="confidence (%)"
     )

@@ -200,8 +200,9 @@ class Classifier(TrainedModel):
         return cast(MetricCollection, self.scores[f"{split}_scores"])
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor | Ragged]:
-        """The labels, and what `metrics.classification.outcomes` keeps: (B,) each."""
-        return {"label": targets, **outcomes(outputs, targets)}
+        """The labels, what `metrics.classification.outcomes` keeps, the confidence at the temperature: (B,) each."""
+        scaled = {} if self.fitted is None else {"confidence_t": (outputs.float() / self.fitted).softmax(1).amax(1)}
+        return {"label": targets, **outcomes(outputs, targets), **scaled}
 
     def tables(self, predictions: Mapping[str, Any], classes: Sequence[str]) -> tuple[Tables, dict[str, float]]:
         """Each class's scores, `classes`; the confusion matrix, `confusion` (rows: true); means over classes."""

@@ -15,6 +15,7 @@ from zoomexp.results.report.figures import Picture, pictures
 from zoomexp.results.report.found import story
 from zoomexp.results.report.learning import run_curves
 from zoomexp.results.report.plots import Plot
+from zoomexp.results.report.reliability import reliability
 from zoomexp.results.report.runs import RecordedRun
 from zoomexp.results.summary import from_here
 
@@ -82,7 +83,7 @@ def view(run: RecordedRun, skipped: list[str]) -> RunView:
         run=run,
         sentences=story(run) if run.state == "finished" else _unfinished(run.facts),
         scores=_scores(run.facts),
-        plots=[*run_curves(run), *dynamics_curves(run)],
+        plots=[*run_curves(run), *reliability(run), *dynamics_curves(run)],
         pictures=pictures(run, skipped),
         mistakes=_mistakes(run),
         confusions=_frame(confusions if square else _commonest(confusions)),
