@@ -200,5 +200,6 @@ def _x(axis: Axis, points: Sequence[Point]) -> dict[str, Any]:
         return {"field": "x", "type": "ordinal", "title": axis.title, "sort": list(axis.names), "axis": turned}
     values: list[Any] = [point.x for point in points]
     scale = {"type": "log", "nice": False} if min(values) > 0 and wide(values) else {"zero": False, "nice": True}
-    shown = {"field": "x", "type": "quantitative", "title": axis.title, "scale": {**scale, "padding": 12}}
+    beside = 12 if None in axis.bounds else 0  # pixels; an axis does not go on where no value can be
+    shown = {"field": "x", "type": "quantitative", "title": axis.title, "scale": {**scale, "padding": beside}}
     return shown if axis.decimals else shown | {"axis": {"tickMinStep": 1}}
