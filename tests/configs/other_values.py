@@ -108,6 +108,8 @@ ELSEWHERE: dict[str, str] = {
     "vit_digits: backbone.checkpointing": "tests/backbones/test_checkpointing.py::"
                                           "test_checkpointing_computes_again_and_changes_nothing",
     "ia_red2: tokens.tau": "tests/tokens/test_ia_red2.py::test_the_loss_is_that_of_the_equation",
+    "medmnist: dataset.flag": "tests/datasets/test_medmnist.py::test_the_splits_are_those_of_the_file",
+    "medmnist: dataset.side": "tests/datasets/test_medmnist.py::test_the_splits_are_those_of_the_file",
     "elpv: dataset.target": "tests/datasets/test_elpv.py::test_the_cells_are_the_packages_own",
     "elpv: dataset.kind": "tests/datasets/test_elpv.py::test_the_cells_are_the_packages_own",
     "tiny_imagenet: dataset.train_from": "tests/datasets/test_tiny_imagenet.py::test_the_validation_images_alone",

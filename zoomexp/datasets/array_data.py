@@ -74,14 +74,14 @@ class ArrayDataModule(DataModule):
     def make_parts(self) -> dict[str, ImageArrays | None]:
         """Read the data and make the parts."""
         splits = self.read()
-        train, val = splits.train, None
+        train, val, own = splits.train, None, splits.val is not None
         if self.validate_on == "heldout":
-            train, val = hold_out(splits.train, self.val_fraction, self.split_seed)
+            train, val = (train, splits.val) if own else hold_out(train, self.val_fraction, self.split_seed)
         train_share = len(train) / len(splits.train)
         full = self.render(train, "train", train_share)
         train = shortened(full, self.train_size, self.split_seed, "train_size")
         if val is not None:
-            val = self.render(val, "val", 1 - train_share)
+            val = self.render(val, "val", 1.0 if own else 1 - train_share)
             size = max(1, round(len(val) * len(train) / len(full)))
             val = shortened(val, size, self.split_seed, "train_size").padded(self.pad)
         test = self.render(splits.test, "test", 1.0)

@@ -65,11 +65,12 @@ class ImageArrays:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set: its `train` and `test` images and the names of its classes, in label order."""
+    """A data set: `train` and `test` images, the names of its classes, in label order, and its own `val`, if any."""
 
     train: ImageArrays
     test: ImageArrays
     classes: tuple[str, ...]
+    val: ImageArrays | None = None
 
 
 def save_cache(path: Path, splits: Splits) -> None:
@@ -124,14 +125,22 @@ def checked(
     """
     if classes.ndim != 1 or classes.dtype.kind != "U" or len(classes) == 0:
         raise _damaged(path, f"classes is {classes.dtype} {classes.shape}, not (K,) str")
-    parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
-    for name, (images, labels) in parts.items():
-        if problem := _problem(images, labels, len(classes)):
-            raise _damaged(path, f"{name}_{problem}")
+    train = checked_part(path, "train", train_images, train_labels, len(classes))
+    test = checked_part(path, "test", test_images, test_labels, len(classes))
     if train_images.shape[1:] != test_images.shape[1:]:
         raise _damaged(path, f"train_images are {train_images.shape[1:]} and test_images {test_images.shape[1:]}")
-    train, test = (ImageArrays(images, labels.astype(np.int64)) for images, labels in parts.values())
     return Splits(train, test, tuple(str(name) for name in classes))
+
+
+def checked_part(path: Path, name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> ImageArrays:
+    """Make `ImageArrays` of one split that was read from `path`, where it is called `name`.
+
+    Raises:
+        InputError: a wrong type or shape, or a label outside 0..`classes` - 1; the message names `path` and split.
+    """
+    if problem := _problem(images, labels, classes):
+        raise _damaged(path, f"{name}_{problem}")
+    return ImageArrays(images, labels.astype(np.int64))
 
 
 def _problem(images: np.ndarray, labels: np.ndarray, classes: int) -> str | None:
