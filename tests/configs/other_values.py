@@ -108,6 +108,9 @@ ELSEWHERE: dict[str, str] = {
     "vit_digits: backbone.checkpointing": "tests/backbones/test_checkpointing.py::"
                                           "test_checkpointing_computes_again_and_changes_nothing",
     "ia_red2: tokens.tau": "tests/tokens/test_ia_red2.py::test_the_loss_is_that_of_the_equation",
+    "visa: dataset.folder": "tests/datasets/test_visa.py::test_one_product_and_another_list",
+    "visa: dataset.product": "tests/datasets/test_visa.py::test_one_product_and_another_list",
+    "visa: dataset.split_file": "tests/datasets/test_visa.py::test_what_is_wrong_is_one_line",
     "medmnist: dataset.flag": "tests/datasets/test_medmnist.py::test_the_splits_are_those_of_the_file",
     "medmnist: dataset.side": "tests/datasets/test_medmnist.py::test_the_splits_are_those_of_the_file",
     "elpv: dataset.target": "tests/datasets/test_elpv.py::test_the_cells_are_the_packages_own",
