@@ -1,6 +1,7 @@
 """COCO: annotations by hand, boxes that follow their pixels, batches of several sizes, and what cannot be right."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw
 from zoomexp.datasets import scene_views
 from zoomexp.datasets.coco import COCO
 from zoomexp.datasets.coco_annotations import SUFFIX, annotated
+from zoomexp.datasets.scene_inventory import scene_inventory_of
 from zoomexp.datasets.scene_views import RandomScene, WholeScene, fitted
 from zoomexp.errors import InputError
 
@@ -70,6 +72,18 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
     def change(text):
         text["annotations"][0]["bbox"][2] = 0
 
+    data = made(layout(tmp_path, change=change))
+    held = scene_inventory_of(data)
+    assert held.notes == ("1 boxes without area left out of train2017",)
+    assert held.summary() == {
+        "classes": 2, "images": {"train": 5, "val": 2, "test": 7},
+        "objects": {name: int(sum(held.splits[name].objects)) for name in ("train", "val", "test")},
+        "notes": list(held.notes),
+    }  # fmt: skip
+    assert held.summary()["objects"]["test"] == 6 and held.splits["test"].crowds == 2
+    assert held.splits["test"].empty == 3  # images 0, 3 and 6
+    assert re.fullmatch(r"data: 2 classes; train 5 images \(\d objects: red \d, green 0, .*; 1 boxes without area left "
+                        r"out of train2017", held.line())  # fmt: skip
     found = annotated(layout(tmp_path, change=change) / "coco" / "annotations" / "instances_train2017.json")
     assert found.skipped.tolist() == [1] and found.counts.tolist() == [0, 1, 2, 0, 1, 3, 0]
 
@@ -84,6 +98,14 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
         (lambda text: text["annotations"][1].update(bbox=[0, 0, 5]), "is no annotation file of COCO's kind"),
         (lambda text: text.pop("categories"), r"is no annotation file of COCO's kind \(KeyError"),
         (lambda text: text.update(images=[]), "lists no images"),
+        (lambda text: text.update(annotations=[]), r"instances_train2017\.json: none of its 7 images has an object$"),
+        (lambda text: [one.update(iscrowd=1) for one in text["annotations"]],
+         r"none of its 7 images has an object; 8 crowds are none$"),
+        (lambda text: [one.update(bbox=[1, 1, 0, 9]) for one in text["annotations"]],
+         r"none of its 7 images has an object; 8 boxes without area are none$"),
+        (lambda text: text["images"][1].update(id=0), r"instances_train2017\.json: image 0 is listed twice$"),
+        (lambda text: text["annotations"][1].update(bbox=[0, 0, float("nan"), 5]), "annotation 101 has a box that is"),
+        (lambda text: text["annotations"][1].update(category_id="red"), "is no annotation file of COCO's kind"),
         (lambda text: text["images"][3].update(file_name="x.png"), "1 of 7 annotated images are not there, x.png"),
         (lambda text: text["categories"].pop(), "has a category that the file does not list"),
     ],
@@ -176,6 +198,22 @@ def test_training_batches_have_no_crowds_and_depend_on_seed_and_epoch_alone(tmp_
         assert set(one["labels"].tolist()) <= {1} and "crowd" not in one
         assert one["count"].sum() == len(one["boxes"])
     assert any(not torch.equal(one["index"], two["index"]) for one, two in zip(batches[0], batches[2], strict=True))
+
+
+def test_a_part_without_objects_is_refused(tmp_path):
+    def change(text):
+        text["annotations"] = [one for one in text["annotations"] if one["image_id"] == 20]
+
+    found = set()
+    for seed in range(6):
+        try:
+            made(layout(tmp_path, change=change), split_seed=seed, test_size=6)
+        except InputError as error:
+            found.add(re.sub(r"the \d images", "the n images", str(error)))
+    named = "(train_size, test_size, val_fraction, split_seed)"
+    assert found == {
+        f"dataset: none of the n images to {use} on has an object {named}" for use in ("train", "validate")
+    }
 
 
 def test_larger_images(tmp_path):

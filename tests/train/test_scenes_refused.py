@@ -13,6 +13,10 @@ SCENES = ("dataset=digit_scenes", "backbone=vit_digits", "attention=none", "trai
             "dataset: its images have several objects and no label of their own; choose task=detection",
         ),
         (
+            ("dataset=digits", "task=detection", "backbone.image_size=8", "backbone.patch_size=2"),
+            "dataset: its images have no boxes; choose coco, cub200, digit_scenes or cluttered_digits",
+        ),
+        (
             ("dataset=digits", "loss=set_prediction"),
             "loss=SetPrediction: compares boxes, not classes; choose loss=cross_entropy",
         ),

@@ -89,6 +89,10 @@ class COCO(DataModule):
         test = _shortened(test, self.test_size, self.split_seed)
         if self.validate_on == "heldout" and self.val_fraction:
             train, held = _parted(train, self.val_fraction, self.split_seed)
+        for use, files in (("train", train), ("validate", held), ("test", test)):
+            if files is not None and files.held()[2].all():
+                named = "train_size, test_size, val_fraction, split_seed"
+                raise InputError(f"dataset: none of the {len(files):,} images to {use} on has an object ({named})")
         self._classes = tuple(train.annotated.classes.tolist())  # by id, "" where there is none
         return {"train": train, "val": test if self.validate_on == "test" else held, "test": test}
 

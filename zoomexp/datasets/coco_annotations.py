@@ -9,6 +9,7 @@ the labels as they are (COCO: 1 to 90), so K is one more than the largest.
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -97,9 +98,22 @@ def parsed(path: Path) -> Annotated:
         raise InputError(f"{path} is no annotation file of COCO's kind ({type(error).__name__}: {error})") from error
     if not len(images) or not names:
         raise InputError(f"{path} lists no {'images' if names else 'categories'}")
+    if len(places) < len(images):
+        twice = next(one for one, times in Counter(int(one["id"]) for one in images).items() if times > 1)
+        raise InputError(f"{path}: image {twice} is listed twice")
     image = np.array([places.get(int(one), -1) for one in values[:, 0]], np.int64)
     _check(path, values, image, sizes, names)
-    return _arrays(values, image, files, np.array(list(places), np.int64), sizes, names)
+    found = _arrays(values, image, files, np.array(list(places), np.int64), sizes, names)
+    if found.crowd.all():  # of none, too
+        raise InputError(f"{path}: none of its {len(found):,} images has an object{_left_out(found)}")
+    return found
+
+
+def _left_out(found: Annotated) -> str:
+    """What there is beside objects."""
+    told = {"crowds": int(found.crowd.sum()), "boxes without area": int(found.skipped[0])}
+    said = ", ".join(f"{count:,} {name}" for name, count in told.items() if count)
+    return f"; {said} are none" if said else ""
 
 
 def _check(path: Path, values: np.ndarray, image: np.ndarray, sizes: np.ndarray, names: dict[int, str]) -> None:

@@ -63,6 +63,12 @@ def check_ready(
     if protocols.needs_boxes(protocols.scorer(task.model)):
         raise InputError("tokens.scorer=boxes: needs the images' boxes; choose task=detection, or another scorer")
     listed = data if data_protocols.lists_images(data) else None
+    if (
+        protocols.gives_boxes(task.model)
+        and listed is not None
+        and getattr(listed.part("train"), "boxes", None) is None
+    ):
+        raise InputError("dataset: its images have no boxes; choose coco, cub200, digit_scenes or cluttered_digits")
     if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
     anew = listed is not None and evaluate != "start" and other_classes(checkpoint, listed.classes)

@@ -34,7 +34,8 @@ def bare_loss(task: TrainedModel, model: nn.Module) -> Callable[[dict[str, Tenso
 def matching_timed(device: torch.device) -> Iterator[list[float]]:
     """Inside, the seconds of every matching of boxes and objects are noted; none where nothing is matched."""
     seconds: list[float] = []
-    match: Any = set_prediction.match
+    module: Any = set_prediction
+    match = module.match
 
     def timed(*arguments: Any) -> Any:
         started = clock(device)
@@ -42,8 +43,8 @@ def matching_timed(device: torch.device) -> Iterator[list[float]]:
         seconds.append(clock(device) - started)
         return found
 
-    set_prediction.match = timed
+    module.match = timed
     try:
         yield seconds
     finally:
-        set_prediction.match = match
+        module.match = match
