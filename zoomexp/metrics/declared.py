@@ -72,6 +72,11 @@ ROBUSTNESS = (  # at a radius: robust/pgd20@1, 20 steps and 1 / 255
     _score("robust/transfer", "accuracy under another network's examples"),
     _share("robust/transfer_back", "the other network's accuracy under this one's examples"),
 )  # fmt: skip
+CORRUPTIONS = (
+    _score("corrupted", "accuracy of corrupted images"),
+    _score("corrupted/mean", "accuracy of corrupted images, mean", per_image=True, test="paired_t", short="corrupted"),
+    Quantity("mce", "mean corruption error, of AlexNet's", "%", False, bounds=(0.0, None), short="mCE"),
+)
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
 CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, *SCALED, LOSS, TOKENS, *LOCALISATION,
                   *PERTURBATION)  # fmt: skip
@@ -148,8 +153,8 @@ EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6
 
 DECLARED = tuple(
     dict.fromkeys(
-        (*CLASSIFICATION, *ROBUSTNESS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION, *GATES, *EFFECTS,
-         *COST, *EPOCHS)
+        (*CLASSIFICATION, *ROBUSTNESS, *CORRUPTIONS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION,
+         *GATES, *EFFECTS, *COST, *EPOCHS)
     )
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one
