@@ -86,7 +86,9 @@ WITH: dict[str, dict[str, Any]] = {
     "tokens.prune_alpha": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
     "tokens.pruning": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
     "dataset.fold": {"fold": 0, "folds": 3}, "dataset.folds": {"fold": 0, "folds": 3},
-    "imagenet_a: dataset.split_seed": {"test_size": 7}, "optimizer.nesterov": {"momentum": 0.9},
+    **{f"{name}: dataset.split_seed": {"test_size": 7}
+       for name in ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")},
+    "optimizer.nesterov": {"momentum": 0.9},
 }  # fmt: skip
 # Options that act where nothing is built, and the test of each: file and function. "of" a choice, or of all.
 CSV, HUB = "tests/datasets/test_csv_list.py::", "tests/datasets/test_huggingface.py::"
@@ -108,6 +110,8 @@ ELSEWHERE: dict[str, str] = {
     "vit_digits: backbone.checkpointing": "tests/backbones/test_checkpointing.py::"
                                           "test_checkpointing_computes_again_and_changes_nothing",
     "ia_red2: tokens.tau": "tests/tokens/test_ia_red2.py::test_the_loss_is_that_of_the_equation",
+    **{f"{name}: dataset.{option}": "tests/datasets/test_cifar_c.py::test_the_images_of_a_kind_and_severity"
+       for name in ("cifar10_c", "cifar100_c") for option in ("kind", "severity")},
     "visa: dataset.folder": "tests/datasets/test_visa.py::test_one_product_and_another_list",
     "visa: dataset.product": "tests/datasets/test_visa.py::test_one_product_and_another_list",
     "visa: dataset.split_file": "tests/datasets/test_visa.py::test_what_is_wrong_is_one_line",
@@ -120,7 +124,8 @@ ELSEWHERE: dict[str, str] = {
     "tokens.scorer.scorer.checkpoint": "tests/tokens/test_scorers.py::test_inverted_and_uniform",
     "tokens.scorer.vit.run": NEEDS, "relevance.teacher.run": NEEDS, "relevance.folder": NEEDS,
     # of training images, which there are none of
-    **{f"imagenet_a: dataset.{name}": "tests/datasets/test_imagenet_a.py::test_a_model_is_tested_and_cannot_be_trained"
+    **{f"{test_set}: dataset.{name}": "tests/datasets/test_imagenet_a.py::test_a_model_is_tested_and_cannot_be_trained"
+       for test_set in ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")
        for name in ("batch_size", "drop_last", "augment", "train_scale", "flip", "sampler", "on_duplicate", "seed",
                     "fold", "folds", "erasing", "repeats")},
 }  # fmt: skip

@@ -31,8 +31,11 @@ SURROUNDINGS = {
     "needs": {"teacher": "t", "zoomer": "z", "network": "n"},
     "trainer": {"max_epochs": 8},
 }  # fmt: skip
-TESTED = ("cub200", "imagenet", "imagenet_a", "visa")  # come with a test split
-LIKE_IMAGE_FOLDER = [("dataset", name) for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "visa")]
+SHIFTS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")
+TESTED = ("cub200", "imagenet", *SHIFTS, "visa")  # come with a test split
+LIKE_IMAGE_FOLDER = [
+    ("dataset", name) for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "visa", *SHIFTS[1:])
+]
 SMALL = {"batch_size": 5, "eval_batch_size": 7, "image_size": 20}  # of 24 images
 MAPS = {"_target_": "zoomexp.tokens.scorers.teacher.TeacherMaps", "_partial_": True, "scale": "given"}
 

@@ -16,13 +16,14 @@ class CIFAR10(ArrayDataModule):
     """CIFAR-10; arguments as in `ArrayDataModule`."""
 
     name = "cifar10"
+    cache = "cifar10"  # of the array cache
     layout = "cifar-10-batches-py"
     torchvision_name = "CIFAR10"
 
     def read(self) -> Splits:
         """Return the splits from cifar10.npz or the public Python version (torchvision checks its MD5 sums)."""
         places = {"layout": self.layout, "home": HOME}
-        return read_public(self.name, self.data_dir, read=self._read_layout, download=self._download, **places)
+        return read_public(self.cache, self.data_dir, read=self._read_layout, download=self._download, **places)
 
     def _read_layout(self, folder: Path) -> Splits:
         from torchvision import datasets
@@ -46,5 +47,6 @@ class CIFAR100(CIFAR10):
     """CIFAR-100 with its 100 fine labels; arguments as in `ArrayDataModule`."""
 
     name = "cifar100"
+    cache = "cifar100"
     layout = "cifar-100-python"
     torchvision_name = "CIFAR100"

@@ -28,22 +28,42 @@ class ImageNetA(StreamDataModule):
     """The test images; arguments and batches as in `StreamDataModule`. No image trains or validates."""
 
     name = "imagenet_a"
+    layout = LAYOUT
+    home = URL
     counts = (200, 7500)  # classes that have images, and images
 
     def read(self) -> FileSplits:
         """Return the test split, beside an empty training split; the archive (0.7 GB) is downloaded if need be."""
-        root = self.data_dir / LAYOUT
+        root, wnids = self.data_dir / self.layout, ImageNetInfo().label_names()
         if not root.is_dir():
-            fetch(self.name, URL, MD5, self.data_dir, LAYOUT)
-        wnids, found = ImageNetInfo().label_names(), self._whole(root)
-        if foreign := sorted(set(found.images) - set(wnids)):
+            self.bring()
+        found = self._whole(root)
+        if foreign := sorted(folder for folder in found.images if self.wnid_of(folder, wnids) not in wnids):
             raise InputError(f"dataset={self.name}: {root}/{foreign[0]} is none of ImageNet's 1,000 classes (wnid)")
-        test = found.files(wnids)
+        known = {self.wnid_of(folder, wnids): images for folder, images in found.images.items()}
+        test = ClassFolders(root, known).files(wnids)
         return FileSplits(test.take(np.arange(0)), None, test, tuple(wnids), found.passed_over)
+
+    def bring(self) -> None:
+        """Download the data set.
+
+        Raises:
+            InputError: it cannot be downloaded.
+        """
+        fetch(self.name, self.home, MD5, self.data_dir, self.layout)
+
+    def wnid_of(self, folder: str, wnids: list[str]) -> str:
+        """Return the class of a folder; any other text where it is none.
+
+        Args:
+            folder: its name.
+            wnids: of ImageNet's classes, in the order of their labels.
+        """
+        return folder
 
     def train_dataloader(self) -> StreamLoader:
         """Refuse: there is nothing to train on."""
-        raise InputError("dataset=imagenet_a has no training images; test a model with evaluate=start")
+        raise InputError(f"dataset={self.name} has no training images; test a model with evaluate=start")
 
     def _whole(self, root: Path) -> ClassFolders:
         """Return what is in the class folders, once all images are there."""
@@ -51,5 +71,5 @@ class ImageNetA(StreamDataModule):
         found = (sum(map(bool, read.images.values())), sum(map(len, read.images.values())))
         if found != self.counts:
             has, should = (f"{number:,} images of {classes} classes" for classes, number in (found, self.counts))
-            raise InputError(f"dataset={self.name}: {root} has {has}, not {should}; unpack it again ({URL})")
+            raise InputError(f"dataset={self.name}: {root} has {has}, not {should}; unpack it again ({self.home})")
         return read
