@@ -21,7 +21,7 @@ BAD = {
     "no option": (["attention=none", "+attention.foo=1"], r"attention\.foo: no such option; allowed: none, unless"),
     "nested choice": (["experiment=loupe/cub"], r"experiment/loupe/cub: no such choice; allowed: cub200, cub2"),
     "folder of choices": (["experiment=cub"], r"experiment/cub: .*allowed: attzoom/\.\.\., cnntention/\.\.\., "),
-    "listed choice": (["callbacks=[default,emma]"], r"callbacks/emma: .*: default, dynamics, early_stopping, ema"),
+    "listed choice": (["callbacks=[default,emma]"], r"callbacks/emma: .*: corruptions, default, .*, ema, perturbation"),
     "choice of a sweep": (["-m", "attention=loupe,cbamm"], r"attention/cbamm.*attzoom.*cbam.*loupe"),
     "flag": (["--foo"], r"unrecognized arguments: --foo; allowed: name=value, and before these -m"),
     "value of a flag": (["--info=x"], r"--info/-i: invalid choice: 'x' \(choose from .*plugins.*\)$"),

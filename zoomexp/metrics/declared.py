@@ -75,7 +75,7 @@ ROBUSTNESS = (  # at a radius: robust/pgd20@1, 20 steps and 1 / 255
 CORRUPTIONS = (
     _score("corrupted", "accuracy of corrupted images"),
     _score("corrupted/mean", "accuracy of corrupted images, mean", per_image=True, test="paired_t", short="corrupted"),
-    Quantity("mce", "mean corruption error, of AlexNet's", "%", False, bounds=(0.0, None), short="mCE"),
+    Quantity("mce", "mean corruption error", "% of AlexNet's", False, bounds=(0.0, None), short="mCE"),
 )
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
 CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, *SCALED, LOSS, TOKENS, *LOCALISATION,
