@@ -131,4 +131,4 @@ def test_what_is_missing_is_said(monkeypatch):
     from zoomexp.errors import InputError
 
     with pytest.raises(InputError, match=r"^callbacks\.robustness: needs captum: pip install 'zoomexp\[robustness\]'$"):
-        Robustness()
+        Robustness().check_run(None, None, None)

@@ -128,4 +128,4 @@ def test_refusals(monkeypatch):
         callback.check_run(trainer, task, data)
     monkeypatch.setattr(corruptions.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^callbacks\.corruptions: needs imagecorruptions: pip install .* --no-deps"):
-        Corruptions()
+        Corruptions().check_run(trainer, task, data)

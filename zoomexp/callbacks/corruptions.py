@@ -36,12 +36,11 @@ class Corruptions(NoBatchHooks, pl.Callback):
         images: How many; each has 75 versions.
 
     Raises:
-        InputError: A number below 1, or libraries that are not installed.
+        InputError: A number below 1.
     """
 
     def __init__(self, images: int = 200) -> None:
         integer(f"{FIELD}.images", images)
-        check_installed(FIELD)
         self.images = images
         self._right: list[Tensor] = []
         self._left = images
@@ -50,8 +49,9 @@ class Corruptions(NoBatchHooks, pl.Callback):
         """Refuse, before anything is written, what cannot be tested so.
 
         Raises:
-            InputError: No classifier of images alone, or images that are too small.
+            InputError: No classifier of images alone, images that are too small, or libraries that are not installed.
         """
+        check_installed(FIELD)
         if getattr(task, "logit_classes", None) is None or tuple(task.inputs) != ("image",):
             raise InputError(f"{FIELD}: needs a network that gives each image one class and reads nothing else")
         if data.image_size < LEAST:

@@ -56,7 +56,7 @@ class Robustness(NoBatchHooks, pl.Callback):
         transfer: The folder of a finished run on the same data set, or None.
 
     Raises:
-        InputError: An argument out of its range, or a library that is not installed.
+        InputError: An argument out of its range.
     """
 
     def __init__(
@@ -81,9 +81,6 @@ class Robustness(NoBatchHooks, pl.Callback):
             raise InputError(f"{FIELD}.eps={list(eps)} must be a list of numbers above 0, each once")
         if at not in eps:
             raise InputError(f"{FIELD}.at={at} must be one of {FIELD}.eps, {', '.join(f'{one:g}' for one in eps)}")
-        check_installed(FIELD, "captum")
-        if queries:
-            check_installed(f"{FIELD}.queries={queries}", "pyautoattack")
         self.images, self.transfer = images, transfer
         self.trial = Trial(tuple(eps), steps, restarts, refine, at, long_steps, queries, checked)
         self._other: Pixels | None = None
@@ -94,8 +91,12 @@ class Robustness(NoBatchHooks, pl.Callback):
         """Refuse, before anything is written, what cannot be attacked; take the other network.
 
         Raises:
-            InputError: No classifier of images alone, weights in half precision, or another run of other data.
+            InputError: No classifier of images alone, weights in half precision, another run of other data, or a
+                library that is not installed.
         """
+        check_installed(FIELD, "captum")
+        if self.trial.queries:
+            check_installed(f"{FIELD}.queries={self.trial.queries}", "pyautoattack")
         if getattr(task, "logit_classes", None) is None or tuple(task.inputs) != ("image",):
             raise InputError(f"{FIELD}: attacks what gives each image one class, and reads nothing else; leave it out")
         if trainer.precision in ("16-true", "bf16-true", "transformer-engine"):
