@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoomexp.arguments import integer
-from zoomexp.callbacks.robustness import padded
+from zoomexp.callbacks.robustness import classifies_images, images_of_process, padded
 from zoomexp.errors import InputError
 from zoomexp.processes import first_process
 from zoomexp.relevance.extraction import told
@@ -52,7 +52,7 @@ class Corruptions(NoBatchHooks, pl.Callback):
             InputError: No classifier of images alone, images that are too small, or libraries that are not installed.
         """
         check_installed(FIELD)
-        if getattr(task, "logit_classes", None) is None or tuple(task.inputs) != ("image",):
+        if not classifies_images(task):
             raise InputError(f"{FIELD}: needs a network that gives each image one class and reads nothing else")
         if data.image_size < LEAST:
             raise InputError(f"dataset.image_size={data.image_size}: {FIELD} needs images of {LEAST} pixels and more")
@@ -60,7 +60,7 @@ class Corruptions(NoBatchHooks, pl.Callback):
     def on_test_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Begin anew."""
         self._right.clear()
-        self._left = min(self.images, -(-len(data_of(trainer).part("test")) // trainer.world_size))
+        self._left = images_of_process(trainer, self.images)
 
     def on_test_batch_end(
         self,

@@ -97,7 +97,7 @@ class Robustness(NoBatchHooks, pl.Callback):
         check_installed(FIELD, "captum")
         if self.trial.queries:
             check_installed(f"{FIELD}.queries={self.trial.queries}", "pyautoattack")
-        if getattr(task, "logit_classes", None) is None or tuple(task.inputs) != ("image",):
+        if not classifies_images(task):
             raise InputError(f"{FIELD}: attacks what gives each image one class, and reads nothing else; leave it out")
         if trainer.precision in ("16-true", "bf16-true", "transformer-engine"):
             raise InputError(f"trainer.precision={trainer.precision}: {FIELD} needs gradients in fp32; choose 32-true")
@@ -110,7 +110,7 @@ class Robustness(NoBatchHooks, pl.Callback):
     def on_test_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Begin anew."""
         self._found.clear()
-        self._left = min(self.images, -(-len(data_of(trainer).part("test")) // trainer.world_size))
+        self._left = images_of_process(trainer, self.images)
 
     def on_test_batch_end(
         self,
@@ -151,6 +151,16 @@ class Robustness(NoBatchHooks, pl.Callback):
         """Log the scores."""
         found = {name: torch.cat(values) for name, values in self._found.items()}
         pl_module.log_dict({f"test/robust/{k}": v for k, v in scores(self.trial, found).items()}, sync_dist=True)
+
+
+def classifies_images(task: Task) -> bool:
+    """Whether a network gives each image one class and reads nothing beside images."""
+    return getattr(task, "logit_classes", None) is not None and tuple(task.inputs) == ("image",)
+
+
+def images_of_process(trainer: pl.Trainer, wanted: int) -> int:
+    """How many of the wanted test images there are for each process."""
+    return min(wanted, -(-len(data_of(trainer).part("test")) // trainer.world_size))
 
 
 def padded(values: Tensor, size: int) -> Tensor:
