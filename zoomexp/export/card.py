@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 SHOWN = ("test/acc1", "test/acc5", "test/loss", "test/pointing_game", "test/tokens")
 
@@ -75,6 +75,6 @@ def _interval(folder: Path) -> list[str]:
             right = stored["top1"] == stored["label"]
     except (OSError, KeyError, ValueError):
         return []
-    bounds = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
+    bounds = scipy.stats.binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
     within = f"{100 * bounds.low:.1f} to {100 * bounds.high:.1f}"
     return [f"| top-1 accuracy, 95 % interval over the {len(right)} test images (Wilson) | {within} |"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from scipy import stats
+import scipy  # scipy.stats, slow to import, is loaded when first asked for
 
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
@@ -112,7 +112,7 @@ def judged(claim: Claim, runs: Mapping[str, Sequence["RunResult"]], reported: fl
     found = replace(
         unknown, verdict=verdict, difference=test.difference, low=test.low, high=test.high, p_value=test.p_value
     )
-    return replace(found, needed=_needed(found, one[0].predictions.images, stats.norm.ppf(0.975), "test images"))
+    return replace(found, needed=_needed(found, one[0].predictions.images, scipy.stats.norm.ppf(0.975), "test images"))
 
 
 def claims_of(table: "Table") -> list[tuple[Claim, float | None]]:
@@ -155,7 +155,7 @@ def _by_seeds(unknown: Judgement, one: Sequence["RunResult"], other: Sequence["R
     low, high = interval.mean - half, interval.mean + half
     verdict = _verdict(unknown, interval.mean, low * high > 0)
     found = replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
-    return replace(found, needed=_needed(found, found.seeds, stats.t.ppf(0.975, found.seeds - 1), "seeds"))
+    return replace(found, needed=_needed(found, found.seeds, scipy.stats.t.ppf(0.975, found.seeds - 1), "seeds"))
 
 
 def _needed(found: Judgement, now: int, quantile: float, what: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats, slow to import, is loaded when first asked for
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from zoomexp.errors import InputError
 
@@ -54,7 +54,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean, n = float(values.mean()), values.size
     if n == 1:
         return Interval(mean, None, 1)
-    quantile = stats.t.ppf((1 + confidence) / 2, df=n - 1)
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, df=n - 1)
     return Interval(mean, float(quantile * values.std(ddof=1) / np.sqrt(n)), n)
 
 
@@ -70,7 +70,7 @@ def size_needed(difference: float, deviation: float, power: float = 0.8, confide
     >>> size_needed(0.5, 1.0), size_needed(0.2, 1.0)  # 7.849 / 0.25 and / 0.04
     (32, 197)
     """
-    reach = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power)
+    reach = scipy.stats.norm.ppf((1 + confidence) / 2) + scipy.stats.norm.ppf(power)
     return max(2, int(np.ceil((reach * deviation / difference) ** 2)))
 
 
@@ -88,7 +88,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
         )
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
     discordant = only_a + only_b
-    p_value = stats.binomtest(only_a, discordant, 0.5).pvalue if discordant else 1.0
+    p_value = scipy.stats.binomtest(only_a, discordant, 0.5).pvalue if discordant else 1.0
     return PairedTest("McNemar", 100 * (only_a - only_b) / a.size, float(p_value))
 
 
@@ -135,8 +135,8 @@ def paired_t(values_a: ArrayLike, values_b: ArrayLike, confidence: float = 0.95)
     if interval.half_width == 0:  # every image differs by the same
         p_value = 1.0 if interval.mean == 0 else 0.0
     else:
-        quantile = stats.t.ppf((1 + confidence) / 2, df=interval.n - 1)
-        p_value = float(2 * stats.t.sf(abs(interval.mean) * quantile / interval.half_width, df=interval.n - 1))
+        quantile = scipy.stats.t.ppf((1 + confidence) / 2, df=interval.n - 1)
+        p_value = float(2 * scipy.stats.t.sf(abs(interval.mean) * quantile / interval.half_width, df=interval.n - 1))
     low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
     return PairedTest("paired t", interval.mean, p_value, low, high)
 

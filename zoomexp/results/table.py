@@ -132,7 +132,9 @@ def load_table(folder: Path, name: str) -> Table:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         raise InputError(f"table: no {name!r}; known tables: {', '.join(table_names(folder)) or 'none'}")
-    data = _mapping(_with_shared(_parse(path), path), Table, str(path), without={"name"})
+    shared = path.with_name(SHARED)
+    known = _parse(shared) if shared.is_file() else {}
+    data = _mapping(_with_shared(_parse(path), known, path), Table, str(path), without={"name"})
     columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
     rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
     data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
@@ -153,16 +155,15 @@ def _parse(path: Path) -> Any:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
 
 
-def _with_shared(node: Any, path: Path) -> Any:
-    """A table's data with what it takes from the file that the tables of its folder share."""
+def _with_shared(node: Any, known: Mapping[str, Any], path: Path) -> Any:
+    """A table's data with what it takes from what the tables of its folder share, `known`."""
     if isinstance(node, dict):
-        return {key: _with_shared(value, path) for key, value in node.items()}
+        return {key: _with_shared(value, known, path) for key, value in node.items()}
     if isinstance(node, list):
-        return [_with_shared(value, path) for value in node]
+        return [_with_shared(value, known, path) for value in node]
     match = TAKEN.fullmatch(node) if isinstance(node, str) else None
     if match is None:
         return node
-    known = _parse(path.with_name(SHARED))
     if match[1] not in known:
         raise InputError(f"{path}: {node} is not among {', '.join(known)} of {SHARED} beside it")
     return known[match[1]]

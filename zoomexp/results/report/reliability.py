@@ -1,7 +1,7 @@
 """How often a classifier is right where it is so and so sure: the reliability diagram of a run's test images."""
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats, slow to import, is loaded when first asked for
 
 from zoomexp.metrics.calibration import calibration_curve
 from zoomexp.results.predictions import FILE, Predictions
@@ -39,6 +39,6 @@ def _scaled(run: RecordedRun) -> str:
 def _points(series: str, sure: np.ndarray, right: np.ndarray, images: np.ndarray) -> list[Point]:
     found = []
     for where, share, n in zip(sure.tolist(), right.tolist(), images.tolist(), strict=True):
-        ends = stats.binomtest(round(share * n), n).proportion_ci(method="wilson")
+        ends = scipy.stats.binomtest(round(share * n), n).proportion_ci(method="wilson")
         found.append(Point(100 * where, 100 * share, series, 100 * float(ends.low), 100 * float(ends.high)))
     return found
