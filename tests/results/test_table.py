@@ -48,14 +48,16 @@ def load(folder: Path, data: object):
     return load_table(write(folder, data), "paper/one")
 
 
-def runs(accuracies, seed=0, n=200, sha="abc", params=10):
+def runs(accuracies, seed=0, n=200, sha="abc", params=10, **cost):
     rng = np.random.default_rng(seed)
     order = rng.permutation(n)
     results = []
     for i, accuracy in enumerate(accuracies):
         correct = np.zeros(n, dtype=bool)
         correct[order[: round(n * accuracy / 100)]] = True
-        results.append(RunResult({"test/acc1": accuracy}, {"params": params}, i, Predictions({"acc1": correct}), sha))
+        results.append(
+            RunResult({"test/acc1": accuracy}, {"params": params} | cost, i, Predictions({"acc1": correct}), sha)
+        )
     return results
 
 
@@ -321,12 +323,30 @@ def test_a_figure_joins_the_rows_of_a_series_and_stays_the_same(tmp_path):
     svg = (tmp_path / "a" / "paper" / "one-small.svg").read_text()
     assert paths[-1].name == "one-small.svg"
     assert all(text in svg for text in (">Ours<", ">Other<", ">Top-1 (%)<", ">Parameters<")) and ">Not run<" not in svg
-    assert figure.series(filled)["Ours"][0][0].mean == 10 and len(figure.series(filled)["Ours"]) == 2
+    ours = figure.series(filled, "cost/params")["Ours"]
+    assert [x.mean for x, _ in ours] == [10, 20]
     write_table(filled, tmp_path / "b")
     assert (tmp_path / "b" / "paper" / "one-small.svg").read_text() == svg
     document = write_document([filled], tmp_path / "docs" / "results.md", "a command").read_text()
     assert "![paper/one](figures/paper/one-small.svg)" in document
     assert (tmp_path / "docs" / "figures" / "paper" / "one-small.svg").read_text() == svg
+
+
+def test_a_figure_has_a_panel_for_each_x_that_is_measured_and_one_legend(tmp_path):
+    data = plain() | {"baseline": None, "figure": {"x": ["cost/params", "cost/train_s", "cost/macs"], "y": "test/acc1"}}
+    data["columns"] += [{"key": key} for key in ("cost/train_s", "cost/macs")]
+    data["rows"] = [{"name": name, "overrides": [name]} for name in ("Ours, 1", "Ours, 2")]
+    measured = {"Ours, 1": runs([60, 62], params=10, train_s=3), "Ours, 2": runs([70, 72], params=20, train_s=5)}
+    write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
+    svg = (tmp_path / "paper" / "one-small.svg").read_text()
+    assert [svg.count(f">{text}<") for text in ("Parameters", "Training (s)", "MACs", "Top-1 (%)", "Ours")] == [
+        1,
+        1,
+        0,
+        1,
+        1,
+    ]
+    assert svg.count('id="axes_') == 2
 
 
 def test_the_newest_speeds_stand_in_the_document(tmp_path):

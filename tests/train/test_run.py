@@ -170,11 +170,12 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
     assert cost["train_s"] == pytest.approx(history["epoch_s"].sum(), abs=0.01)
     assert cost["img_per_s"] == pytest.approx(3 * 240 / history["epoch_s"].sum(), rel=0.02)
     assert cost["session_s"] > cost["train_s"] > 0
+    assert 0 < cost["test_cpu_ms"] < 2 * 1e3 / cost["test_img_per_s"]  # one thread; loading has few of its own
     assert 100 < cost["peak_mib"] < 10_000
     assert set(cost) == {
         "params", "trainable_params", "module_params", "macs", "insertion_sites", "train_s", "img_per_s", "batch",
         "effective_batch", "dtype", "device", "devices", "threads", "instruction_set", "flush_denormal", "peak_mib",
-        "session_s", "test_img_per_s",
+        "session_s", "test_img_per_s", "test_cpu_ms",
     }  # fmt: skip
 
     for shown in (f"{metrics['test/acc1']:.2f} %", f"{metrics['test/pointing_game']:.2f} %", "loupe after layer2",

@@ -147,6 +147,7 @@ COST = (
     TRAIN_S,
     SPEED,
     _count("test_img_per_s", "speed in the test", "images/s", True),
+    Quantity("test_cpu_ms", "CPU time in the test", "ms/image", False, decimals=1, bounds=(0.0, None)),
     _count("peak_mib", "peak memory", "MiB", False),
 )  # fmt: skip
 EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6), _count("epoch_s", "epoch", "s"))

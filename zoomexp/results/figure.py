@@ -1,5 +1,6 @@
-"""A table's figure: one column against another, a point for each row, with intervals, rows of one series joined."""
+"""A table's figure: one column over others, a panel each; a point for each row, with intervals, series joined."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,57 +21,75 @@ WIDE = 10  # the x axis is logarithmic where its largest value is more than so m
 def draw(filled: FilledTable, path: Path) -> Path | None:
     """Write the table's figure as SVG; returns the path, or None where fewer than two rows have been measured.
 
-    Rows whose names begin alike up to the first comma ("ToMe, r 6", "ToMe, r 11") are one series, and joined.
+    A panel of fewer than two rows is left out. Rows whose names begin alike up to the first comma ("ToMe, r 6",
+    "ToMe, r 11") are one series, and joined.
 
     Args:
         filled: a table with a figure.
         path: the file; its folder is made.
     """
-    measured = series(filled)
-    if sum(map(len, measured.values())) < 2:
+    keys = cast(TableFigure, filled.figure)
+    panels = {x: points for x in keys.x if sum(map(len, (points := series(filled, x)).values())) > 1}
+    if not panels:
         return None
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(8, 5), layout="constrained")
-        axes = canvas.add_subplot()
-        for i, (name, points) in enumerate(measured.items()):
-            _draw_series(axes, name, points, i)
-        _label(axes, filled)
-        _scale(axes, [cast(float, x.mean) for points in measured.values() for x, _ in points])
+        canvas = Canvas(figsize=(4 + 4 * len(panels), 5), layout="constrained")
+        every = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (x, measured) in zip(every, panels.items(), strict=True):
+            for name, points in measured.items():
+                _draw_series(axes, name, points, _names(filled).index(name))
+            _label(axes, filled, x)
+            _scale(axes, [cast(float, one.mean) for points in measured.values() for one, _ in points])
+        _name(canvas, every, filled)
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None})
     return path
 
 
-def series(filled: FilledTable) -> dict[str, list[tuple[Cell, Cell]]]:
-    """Cells of x and y by series, those of each from the smallest x on."""
-    axes = cast(TableFigure, filled.figure)
+def series(filled: FilledTable, x: str) -> dict[str, list[tuple[Cell, Cell]]]:
+    """Cells of column `x` and of the figure's y by series, those of each from the smallest x on."""
     found: dict[str, list[tuple[Cell, Cell]]] = {}
     for row in filled.rows:
         cells = {cell.column.key: cell for cell in row.cells}
-        x, y = cells[axes.x], cells[axes.y]
-        if x.mean is not None and y.mean is not None:
-            found.setdefault(row.name.partition(",")[0], []).append((x, y))
+        pair = cells[x], cells[cast(TableFigure, filled.figure).y]
+        if all(cell.mean is not None for cell in pair):
+            found.setdefault(_series_of(row.name), []).append(pair)
     return {name: sorted(points, key=lambda point: cast(float, point[0].mean)) for name, points in found.items()}
 
 
+def _series_of(row: str) -> str:
+    return row.partition(",")[0]
+
+
+def _names(filled: FilledTable) -> list[str]:
+    """Of all series: each keeps its colour and marker in every panel, also where another is missing."""
+    return list(dict.fromkeys(_series_of(row.name) for row in filled.rows))
+
+
 def _draw_series(axes: Axes, name: str, points: list[tuple[Cell, Cell]], number: int) -> None:
-    xs, ys = [cast(float, x.mean) for x, _ in points], [cast(float, y.mean) for _, y in points]
-    colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
-    spread = [y.half_width or 0.0 for _, y in points]
-    axes.errorbar(
-        xs, ys, yerr=spread, label=name, color=colour, marker=marker, markersize=5, linewidth=1, elinewidth=0.7
-    )
+    xs, ys = ([cast(float, point[i].mean) for point in points] for i in (0, 1))
+    x_spread, y_spread = ([point[i].half_width or 0.0 for point in points] for i in (0, 1))
+    look: dict[str, Any] = {"color": f"C{number % 10}", "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
+    axes.errorbar(xs, ys, yerr=y_spread, xerr=x_spread, label=name, linewidth=1, elinewidth=0.7, **look)
 
 
-def _label(axes: Axes, filled: FilledTable) -> None:
+def _label(axes: Axes, filled: FilledTable, x: str) -> None:
     columns = {cell.column.key: cell.column for cell in filled.rows[0].cells}
-    keys = cast(TableFigure, filled.figure)
-    for key, put in ((keys.x, axes.set_xlabel), (keys.y, axes.set_ylabel)):
+    for key, put in ((x, axes.set_xlabel), (cast(TableFigure, filled.figure).y, axes.set_ylabel)):
         unit = columns[key].unit
         put(f"{columns[key].name} ({unit})" if unit else columns[key].name)
-    axes.set_title(f"{filled.title} [scale={filled.scale}]", wrap=True)
+    axes.label_outer()
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _name(canvas: Canvas, every: Sequence[Axes], filled: FilledTable) -> None:
+    """The title, and one legend of all panels at their right."""
+    canvas.suptitle(f"{filled.title} [scale={filled.scale}]", wrap=True, fontsize="large")
+    shown = {name: line for axes in every for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    wanted = [name for name in _names(filled) if name in shown]
+    every[-1].legend(
+        [shown[name] for name in wanted], wanted, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
+    )
 
 
 def _scale(axes: Axes, xs: list[float]) -> None:

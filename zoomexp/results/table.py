@@ -62,9 +62,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """Two columns of a table, drawn against each other."""
+    """One column of a table over one or several others, a panel each."""
 
-    x: str
+    x: tuple[str, ...]
     y: str
 
 
@@ -219,10 +219,11 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
 
 
 def _figure(entry: Any, columns: Sequence[Column], path: Path) -> Figure:
-    """Two of the table's columns."""
-    figure = Figure(**_mapping(entry, Figure, f"{path}, figure"))
+    """Some of the table's columns; `x` may be one or a list."""
+    said = _mapping(entry, Figure, f"{path}, figure")
+    figure = Figure(x=(said["x"],) if isinstance(said["x"], str) else tuple(said["x"]), y=said["y"])
     known = [column.key for column in columns]
-    for key in (figure.x, figure.y):
+    for key in (*figure.x, figure.y):
         if key not in known:
             raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")
     return figure
