@@ -11,6 +11,7 @@ from zoomexp.atomic_file import write_text
 from zoomexp.cli.benchmarks.machine import pick_device, where
 from zoomexp.errors import InputError
 from zoomexp.results.provenance import PACKAGES, git_state
+from zoomexp.run.cost import instruction_set
 
 
 def write(rows: list[dict[str, Any]], arguments: list[str], malloc: str, output_dir: str) -> Path:
@@ -30,6 +31,7 @@ def write(rows: list[dict[str, Any]], arguments: list[str], malloc: str, output_
         "command": ["python", "scripts/benchmark.py", *arguments],
         "date": now.isoformat(timespec="seconds"),
         "device": where(pick_device()),
+        "instruction_set": instruction_set(),
         "malloc": malloc,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
