@@ -10,6 +10,7 @@ from torchmetrics.classification import BinaryCalibrationError
 from zoomexp.metrics.calibration import BINS, calibration_curve, calibration_error
 from zoomexp.metrics.classification import outcomes, scores
 from zoomexp.metrics.declared import CLASSIFICATION
+from zoomexp.metrics.ranking import MOST_CLASSES
 from zoomexp.metrics.selection import risk_over_coverage
 
 
@@ -30,7 +31,8 @@ def by_numpy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.ndarray
     rank = (x > x[np.arange(len(y)), y][:, None]).sum(1)
     said = {"top1": x.argmax(1), "confidence": shares.max(1), "label_confidence": own}
     brier = ((shares - np.eye(x.shape[1])[y]) ** 2).sum(1)
-    return said | {"acc1": rank < 1, "acc5": rank < 5, "nll": -np.log(own), "brier": brier}
+    measured = {"acc1": rank < 1, "acc5": rank < 5, "nll": -np.log(own), "brier": brier}
+    return said | measured | {"probabilities": shares}
 
 
 def test_outcomes_are_their_definitions():
@@ -39,6 +41,11 @@ def test_outcomes_are_their_definitions():
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].numpy(), values, rtol=1e-5, atol=1e-6)
+
+
+def test_all_probabilities_are_kept_of_few_classes_only():
+    assert "probabilities" in outcomes(*drawn(4, MOST_CLASSES))
+    assert "probabilities" not in outcomes(*drawn(4, MOST_CLASSES + 1))
 
 
 def test_scores_over_batches_are_means_of_outcomes_and_declared():

@@ -169,7 +169,17 @@ def test_the_specification_holds_every_view(script, tmp_path, monkeypatch):
     scatter = [panel["config"] for panel in sections["Sweep: loupe_lambda"] if panel["viewType"] == "Scatter Plot"]
     assert [(one["xAxis"], one["yAxis"]) for one in scatter] == [
         ("config:loss.value.sparsity", f"summary:test/{key}")
-        for key in ("acc1", "acc5", "balanced_acc", "macro_f1", "nll", "ece", "pointing_game")
+        for key in (
+            "acc1",
+            "acc5",
+            "balanced_acc",
+            "macro_f1",
+            "auroc",
+            "average_precision",
+            "nll",
+            "ece",
+            "pointing_game",
+        )
     ]
     chosen = content["runSets"][0]["filters"]["filters"]
     assert [(one["key"]["name"], one["value"], one.get("connector")) for one in chosen] == [

@@ -53,7 +53,11 @@ def test_two_processes_have_the_numbers_of_one(shared, train, tmp_path):
     assert_close(history.to_dict("list"), own_history.to_dict("list"), 1e-6)
     np.testing.assert_array_equal(predictions["index"], np.arange(61))
     for name, values in own_predictions.items():
-        rounded = "confidence" in name or name in ("nll", "brier")  # batches of another size: another order of sums
+        rounded = "confidence" in name or name in (
+            "nll",
+            "brier",
+            "probabilities",
+        )  # batches of another size: another order of sums
         tolerance = 1e-5 if rounded else 0
         np.testing.assert_allclose(predictions[name], values, rtol=0, atol=tolerance)
     assert metrics["test/acc1"] == pytest.approx(100 * np.mean(predictions["top1"] == predictions["label"]), abs=1e-4)
@@ -61,11 +65,16 @@ def test_two_processes_have_the_numbers_of_one(shared, train, tmp_path):
 
 
 def assert_close(found, expected, tolerance):
-    """The same values by name; calibration in percent, of confidences that are rounded in another order."""
+    """The same values by name; calibration in percent, of confidences that are rounded in another order.
+
+    So are probabilities, and two images that are next to each other by them may change places: 0.03 points of a rank.
+    """
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         calibrated = name.endswith(("/ece", "/nll", "/temperature", "_t"))
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-3 if calibrated else tolerance, err_msg=name)
+        ranked = name in ("test/auroc", "test/average_precision")
+        allowed = 0.5 if ranked else 1e-3 if calibrated else tolerance
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=allowed, err_msg=name)
 
 
 def assert_as_alone(shared, train, tmp_path, words):

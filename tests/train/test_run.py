@@ -27,7 +27,7 @@ CLUTTERED = (
 )  # fmt: skip
 KINDS = ("loss", "acc1", "acc5", "nll", "ece", "brier", "aurc")
 PLAIN = {"train/loss", "train/acc1", "val/acc1_best", "epochs", *(f"{s}/{k}" for s in ("val", "test") for k in KINDS),
-         "test/balanced_acc", "test/macro_f1"}  # fmt: skip
+         "test/balanced_acc", "test/macro_f1", "test/auroc", "test/average_precision"}  # fmt: skip
 SCALED = {
     "val/temperature",
     *(f"test/{key}" for key in ("temperature", "nll_t", "ece_t", "brier_t")),
@@ -145,7 +145,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
         kept.append("confidence_t")
         error = calibration_error(predictions["confidence_t"], predictions["acc1"])
         assert error == pytest.approx(metrics["test/ece_t"], abs=1e-3)
-    assert list(predictions.files) == ["index", "label", "top1", *kept]
+    assert sorted(predictions.files) == sorted(["index", "label", "top1", "probabilities", *kept])
+    assert predictions["probabilities"].shape == (121, 10)
     table = pd.read_csv(folder / "predictions.csv")
     assert list(table) == ["index", "label", "class", "top1", "predicted", "right", *kept]
     for name in ("acc1", "acc5", "nll"):

@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.utilities import dim_zero_cat
 
 from zoomexp.metrics.calibration import calibration_error
+from zoomexp.metrics.ranking import KEPT, MOST_CLASSES
 from zoomexp.metrics.selection import risk_over_coverage
 
 
@@ -46,11 +47,12 @@ def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Returns:
         (B,) each: `top1`, the class that was said; the probabilities of that class, `confidence`, and of the true one,
         `label_confidence`; `acc1` and `acc5`, whether the label is the first or among the first min(5, K); `nll`, the
-        negative log-likelihood of the label, in nats; `brier`, the probabilities' squared distance from the label.
+        negative log-likelihood of the label, in nats; `brier`, the probabilities' squared distance from the label. Of
+        few classes (`ranking.MOST_CLASSES`) also the `probabilities` of all, (B, K).
 
     >>> found = outcomes(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
-    >>> {name: value.tolist() for name, value in found.items() if name != "nll"}
-    {'top1': [0], 'confidence': [0.5], 'label_confidence': [0.5], 'acc1': [False], 'acc5': [True], 'brier': [0.5]}
+    >>> {name: found[name].tolist() for name in ("top1", "confidence", "acc1", "acc5", "brier", "probabilities")}
+    {'top1': [0], 'confidence': [0.5], 'acc1': [False], 'acc5': [True], 'brier': [0.5], 'probabilities': [[0.5, 0.5]]}
     """
     logits = logits.float()
     first, shares = logits.argmax(1), logits.softmax(1)
@@ -64,6 +66,7 @@ def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "acc5": (best == labels[:, None]).any(1),
         "nll": F.cross_entropy(logits, labels, reduction="none"),
         "brier": brier(shares, labels),
+        **({KEPT: shares} if shares.shape[1] <= MOST_CLASSES else {}),
     }
 
 

@@ -33,6 +33,10 @@ ECE_T = _share("ece_t", "calibration error at that temperature", higher_is_bette
 BRIER_T = Quantity("brier_t", "Brier score at that temperature", "", False, 4, (0.0, 2.0), short="brier T")
 BALANCED = _score("balanced_acc", "balanced accuracy", short="balanced", shown=True)
 MACRO_F1 = _score("macro_f1", "macro F1", shown=True)
+AUROC = _score("auroc", "area under the ROC curve", test="bootstrap", shown=True, short="AUROC",
+               measure="zoomexp.metrics.ranking.auroc_of_predictions")  # fmt: skip
+AVERAGE_PRECISION = _score("average_precision", "average precision", test="bootstrap", shown=True, short="mean AP",
+                           measure="zoomexp.metrics.ranking.average_precision_of_predictions")  # fmt: skip
 TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
 
 LOCALISATION = (
@@ -78,8 +82,8 @@ CORRUPTIONS = (
     Quantity("mce", "mean corruption error", "% of AlexNet's", False, bounds=(0.0, None), short="mCE"),
 )
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
-CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, NLL, ECE, BRIER, AURC, *SCALED, LOSS, TOKENS, *LOCALISATION,
-                  *PERTURBATION)  # fmt: skip
+CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, AUROC, AVERAGE_PRECISION, NLL, ECE, BRIER, AURC, *SCALED, LOSS,
+                  TOKENS, *LOCALISATION, *PERTURBATION)  # fmt: skip
 
 ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
 ACC1_OVER = _score("acc1_over_alpha", "top-1 accuracy over thresholds")

@@ -52,12 +52,12 @@ def _of_measure(quantity: Quantity, one: Sequence[Predictions], other: Sequence[
     module, _, name = cast(str, quantity.measure).rpartition(".")
     try:
         measure = getattr(import_module(module), name)
-        return bootstrap_measure(
-            lambda images: (
-                np.mean([measure(run.drawn(images)) for run in one])
-                - np.mean([measure(run.drawn(images)) for run in other])
-            ),
-            one[0].images,
-        )
+
+        def difference(images: np.ndarray) -> float:
+            a, b = (np.mean([measure(run.drawn(images)) for run in side]) for side in (one, other))
+            return float(a - b)
+
+        whole = np.arange(one[0].images)
+        return None if np.isnan(difference(whole)) else bootstrap_measure(difference, len(whole))
     except (ImportError, AttributeError, KeyError):  # a record of a task that is not here, or from before it had them
         return None

@@ -35,6 +35,7 @@ SAID = (
     "confidence",
     "confidence_t",
     "label_confidence",
+    "probabilities",
 )  # what was said of an image, not whether it was right
 MADE = ("error1",)  # of other arrays, as they are read
 PLACES = {"output_dir": "outputs", "data_dir": "data"}  # what stands for them in a published config

@@ -151,15 +151,16 @@ def bootstrap_measure(
     """Percentile interval and two-sided p value of the difference of a measure that is no mean over images.
 
     Args:
-        difference: the measure of one system minus that of the other, of images `(M,)`, places in 0..N - 1.
+        difference: the measure of one system minus that of the other, of images `(M,)`, places in 0..N - 1; NaN for
+            images that it says nothing of (only one class was drawn), and such draws are left out.
         images: N, at least 1.
         resamples: number of draws of N images; the p value is at least 2 / (resamples + 1).
         seed: seed of the draws; nothing global is touched.
         confidence: mass of the interval.
     """
     generator = np.random.default_rng(seed)
-    draws = [difference(generator.integers(images, size=images)) for _ in range(resamples)]
-    low, high, p_value = _percentile(np.asarray(draws, dtype=float), confidence)
+    draws = np.array([difference(generator.integers(images, size=images)) for _ in range(resamples)], dtype=float)
+    low, high, p_value = _percentile(draws[~np.isnan(draws)], confidence)
     return PairedTest("bootstrap over images", float(difference(np.arange(images))), p_value, low, high)
 
 

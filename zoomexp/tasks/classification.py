@@ -16,6 +16,7 @@ from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.metrics.classification import outcomes, scaled_scores, scores
 from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TEMPERATURE, TOKENS
 from zoomexp.metrics.quantity import Quantity
+from zoomexp.metrics.ranking import ranking_scores
 from zoomexp.metrics.temperature import Temperature
 from zoomexp.protocols import (
     ClassLoss,
@@ -205,11 +206,12 @@ class Classifier(TrainedModel):
         return {"label": targets, **outcomes(outputs, targets), **scaled}
 
     def tables(self, predictions: Mapping[str, Any], classes: Sequence[str]) -> tuple[Tables, dict[str, float]]:
-        """Each class's scores, `classes`; the confusion matrix, `confusion` (rows: true); means over classes."""
+        """Each class's scores, `classes`; the confusion matrix, `confusion` (rows: true); means over classes, ranks."""
         counts = confusion(predictions["label"], predictions["top1"], len(classes))
         table = class_table(counts, classes)
         matrix = pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=list(classes)).reset_index()
-        return {"classes": table, "confusion": matrix}, {f"test/{k}": v for k, v in class_scores(table).items()}
+        found = class_scores(table) | ranking_scores(predictions)
+        return {"classes": table, "confusion": matrix}, {f"test/{key}": value for key, value in found.items()}
 
     def explained(self, batch: Batch) -> Tensor:
         """The labels (B,)."""
