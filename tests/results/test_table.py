@@ -1,7 +1,6 @@
 """Table files are read strictly; filled tables say only what the runs allow; every form escapes what it shows."""
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from rich.console import Console
 
 from zoomexp.errors import InputError
 from zoomexp.results import figure, rendering
-from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.predictions import Predictions
@@ -347,17 +345,6 @@ def test_a_figure_has_a_panel_for_each_x_that_is_measured_and_one_legend(tmp_pat
         1,
     ]
     assert svg.count('id="axes_') == 2
-
-
-def test_the_newest_speeds_stand_in_the_document(tmp_path):
-    row = {"table": "deit, fp32", "name": "tome", "GMACs": 2.712, "macs": 0.588, "ratio": 1.6, "of_ideal": 0.94}
-    for day, ratio in (("20", 1.5), ("21", 1.6)):
-        stored = {"command": ["python", "x"], "date": f"2026-11-{day}T10:00:00", "rows": [row | {"ratio": ratio}]}
-        (tmp_path / f"tokens-2026-11-{day}_10-00-00.json").write_text(json.dumps(stored))
-    speed = tokens_speed(tmp_path)
-    assert "`python x`, 2026-11-21" in speed and "| tome | 2.71 | 0.59 | 1.60 | 0.94 |" in speed
-    assert speed in write_document([], tmp_path / "results.md", "a command", speed).read_text()
-    assert tokens_speed(tmp_path / "nothing") == ""
 
 
 @pytest.mark.parametrize(("values", "scale"), [([5, 51], "log"), ([5, 50], "linear"), ([0, 50], "linear")])

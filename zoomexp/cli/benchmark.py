@@ -33,12 +33,18 @@ Everything else goes to the config as in train.py. On a CPU one thread runs and 
 on the machine does not count; on a GPU wall time with synchronisation at both ends. What is compared takes turns, and
 each ratio is that of neighbouring stretches. Memory is kept from step to step (zoomexp/upstream/allocator.py) unless
 malloc=default. The figures go to OUTPUT_DIR/benchmarks/ as JSON (output_dir=outputs).
+
+    python scripts/benchmark.py --document      publish these files in docs/records/benchmarks, and write docs/speed.md
 """
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
-from zoomexp.cli.config_files import PACKAGE
+from zoomexp.atomic_file import write_text
+from zoomexp.cli.config_files import CHECKOUT, PACKAGE
+from zoomexp.cli.script_options import split
 from zoomexp.errors import InputError
 from zoomexp.upstream.allocator import keep_memory
 
@@ -60,6 +66,9 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark that the first argument names."""
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
+        return
+    if "--document" in arguments:
+        document([argument for argument in arguments if argument != "--document"])
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, as it is by what follows
     for level in (
@@ -85,3 +94,15 @@ def main(arguments: list[str]) -> None:
 
         malloc = "kept" if kept else os.environ.get("GLIBC_TUNABLES", "default")
         print(f"written to {write(rows, arguments, malloc, options['output_dir'])}")
+
+
+def document(arguments: Sequence[str]) -> None:
+    """Publish what was measured below the output directory, and write the page from all that is published."""
+    from zoomexp.results.benchmarks import publish
+    from zoomexp.results.speed_page import page
+
+    docs = (CHECKOUT or Path.cwd()) / "docs"
+    records, options = docs / "records" / "benchmarks", split(arguments, {"output_dir": "outputs"})[0]
+    added = publish(Path(options["output_dir"]) / "benchmarks", records)
+    write_text(docs / "speed.md", page(records))
+    print(f"{len(added)} files published in {records}; written: {docs / 'speed.md'}")

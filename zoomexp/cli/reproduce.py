@@ -32,7 +32,6 @@ from zoomexp.cli.known_runs import KnownRuns
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.cli.table_runs import console, progress, restored, row_runs, seeded_runs
 from zoomexp.errors import InputError
-from zoomexp.results.benchmarks import tokens_speed
 from zoomexp.results.collect import finished_runs
 from zoomexp.results.filling import FilledTable, fill
 from zoomexp.results.outputs import list_table, log_to_wandb, write_document, write_table
@@ -68,8 +67,7 @@ def main(arguments: list[str]) -> None:
         if not any(table.counts()["measured"] for table in done):
             raise InputError(f"output_dir={folder_of(overrides)}: no finished run of any table; nothing was written")
         command = f"python scripts/reproduce.py {' '.join(arguments)}"
-        speed = tokens_speed(folder_of(overrides) / "benchmarks")
-        path = write_document(done, (CHECKOUT or Path.cwd()) / "docs" / "results.md", command, speed)
+        path = write_document(done, (CHECKOUT or Path.cwd()) / "docs" / "results.md", command)
         console.print(f"written: {path}")
     else:
         tables, rerun = [load_table(CONFIGS / "table", name) for name in named(wanted)], options["rerun"]

@@ -32,12 +32,12 @@ def _figure(filled: FilledTable, folder: Path) -> Path | None:
     return draw(filled, folder / f"{filled.name}-{filled.scale}.svg") if filled.figure else None
 
 
-def write_document(tables: Sequence[FilledTable], path: Path, command: str, speed: str = "") -> Path:
+def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
     """Write what of the papers holds, then every table that has a measured cell, into one Markdown file.
 
     The tables that have none are named.
 
-    Figures go into the folder `figures` beside it; `speed` is a part about speed, in Markdown.
+    Figures go into the folder `figures` beside it.
     """
     measured = [table for table in tables if table.counts()["measured"]]
     drawn = {table.name: _figure(table, path.parent / "figures") for table in measured}
@@ -52,7 +52,6 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str, spee
         "speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
         summary(tables),
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
-        *([speed] if speed else []),
         "## Not run",
         ", ".join(empty) or "none",
     ]
