@@ -12,6 +12,7 @@ from rich.console import Console
 
 from zoomexp.errors import InputError
 from zoomexp.results import figure, rendering
+from zoomexp.results.curve import curve
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.predictions import Predictions
@@ -98,6 +99,10 @@ def test_tables_are_found_recursively_and_an_unknown_one_lists_them(tmp_path):
         (lambda d: d["columns"].append(dict(d["columns"][0])), ["columns", "test/acc1", "more than once"]),
         (lambda d: d.update(figure={"x": "cost/macs", "y": "test/acc1"}), ["figure", "cost/macs"]),
         (lambda d: d.update(figure={"x": "cost/params"}), ["figure", "y is missing"]),
+        (lambda d: d.update(figure={"y": "test/acc1"}), ["figure", "either x", "or over"]),
+        (lambda d: d.update(figure={"y": "test/acc1", "x": "cost/params", "over": "a"}), ["figure", "either x"]),
+        (lambda d: d.update(figure={"y": ["test/acc1"] * 2, "x": ["cost/params"] * 2}), ["several x go with one y"]),
+        (lambda d: d.update(figure={"y": "test/acc1", "over": "loss.sparsity"}), ["fewer than two rows", "sparsity"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc9": 1}), ["plain", "reported", "test/acc9"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc1": "90.96"}), ["plain", "test/acc1", "'90.96'"]),
         (lambda d: d["rows"][0]["reported"].update({"test/acc1": True}), ["plain", "test/acc1", "True"]),
@@ -352,6 +357,26 @@ def test_a_wide_axis_is_logarithmic(values, scale):
     axes = figure.Canvas().add_subplot()
     figure._scale(axes, values)
     assert axes.get_xscale() == scale
+
+
+def test_a_figure_over_a_setting_has_its_numbers_in_order_and_the_others_as_lines(tmp_path):
+    data = plain() | {"baseline": None, "figure": {"over": "loss.sparsity", "y": ["test/acc1", "cost/params"]}}
+    data["rows"] = [{"name": "none", "overrides": ["attention=none"]}]
+    data["rows"] += [{"name": f"lambda {value}", "overrides": [f"loss.sparsity={value}"]} for value in (5, 0, 0.05)]
+    measured = {"none": runs([50, 52]), "lambda 5": runs([70, 72]), "lambda 0.05": runs([60, 62, 64])}
+    filled = fill(load(tmp_path, data), measured, "small", "abc")
+    assert {value: cell.mean for value, cell in curve(filled, "test/acc1").items()} == {0.05: 62, 5: 71}
+    write_table(filled, tmp_path)
+    svg = (tmp_path / "paper" / "one-small.svg").read_text()
+    assert [svg.count(f">{text}<") for text in ("loss.sparsity", "0.05", "5", "none", "95 % over 3 seeds")] == [2] * 5
+    assert ">Top-1 (%)<" in svg and ">Parameters<" in svg
+
+
+def test_a_curve_of_one_measured_number_is_not_drawn(tmp_path):
+    data = plain() | {"baseline": None, "figure": {"over": "a", "y": "test/acc1"}}
+    data["rows"] = [{"name": name, "overrides": [name]} for name in ("a=1", "a=2")]
+    paths = write_table(fill(load(tmp_path, data), {"a=1": runs([70, 72])}, "small", "abc"), tmp_path)
+    assert [path.suffix for path in paths] == [".md", ".tex", ".csv", ".html"]
 
 
 def test_a_figure_of_one_measured_row_is_not_drawn(tmp_path):

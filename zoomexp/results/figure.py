@@ -1,4 +1,7 @@
-"""A table's figure: one column over others, a panel each; a point for each row, with intervals, series joined."""
+"""A table's figure over costs: one column over others, a panel each, a point for each row; series of rows are joined.
+
+One over a setting of the rows is drawn by `curve`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from zoomexp.results.curve import STYLE, axis_name, draw_curve
 from zoomexp.results.filling import Cell, FilledTable
 from zoomexp.results.table import Figure as TableFigure
 
-# Text stays text, and the same numbers give the same file.
-STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
 MARKERS = "os^Dv<>Pp*Xhd8"
 WIDE = 10  # the x axis is logarithmic where its largest value is more than so many times the smallest
 
@@ -29,6 +31,8 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
         path: the file; its folder is made.
     """
     keys = cast(TableFigure, filled.figure)
+    if keys.over:
+        return draw_curve(filled, path)
     panels = {x: points for x in keys.x if sum(map(len, (points := series(filled, x)).values())) > 1}
     if not panels:
         return None
@@ -51,7 +55,7 @@ def series(filled: FilledTable, x: str) -> dict[str, list[tuple[Cell, Cell]]]:
     found: dict[str, list[tuple[Cell, Cell]]] = {}
     for row in filled.rows:
         cells = {cell.column.key: cell for cell in row.cells}
-        pair = cells[x], cells[cast(TableFigure, filled.figure).y]
+        pair = cells[x], cells[cast(TableFigure, filled.figure).y[0]]
         if all(cell.mean is not None for cell in pair):
             found.setdefault(_series_of(row.name), []).append(pair)
     return {name: sorted(points, key=lambda point: cast(float, point[0].mean)) for name, points in found.items()}
@@ -74,10 +78,8 @@ def _draw_series(axes: Axes, name: str, points: list[tuple[Cell, Cell]], number:
 
 
 def _label(axes: Axes, filled: FilledTable, x: str) -> None:
-    columns = {cell.column.key: cell.column for cell in filled.rows[0].cells}
-    for key, put in ((x, axes.set_xlabel), (cast(TableFigure, filled.figure).y, axes.set_ylabel)):
-        unit = columns[key].unit
-        put(f"{columns[key].name} ({unit})" if unit else columns[key].name)
+    for key, put in ((x, axes.set_xlabel), (cast(TableFigure, filled.figure).y[0], axes.set_ylabel)):
+        put(axis_name(filled, key))
     axes.label_outer()
     axes.grid(alpha=0.3)
 

@@ -62,10 +62,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """One column of a table over one or several others, a panel each."""
+    """Columns of a table over another column or over a setting of its rows, a panel for each pair.
 
-    x: tuple[str, ...]
-    y: str
+    Attributes:
+        y: columns; one where there are several x.
+        x: columns; none where there is a setting.
+        over: a setting that rows give a number to, as in `loss.sparsity=0.05`; "" for none.
+    """
+
+    y: tuple[str, ...]
+    x: tuple[str, ...] = ()
+    over: str = ""
+
+    def setting(self, row: Row) -> float | None:
+        """The number that a row's overrides give to the setting; None where they give none."""
+        said = [value for name, _, value in (word.partition("=") for word in row.overrides) if name == self.over]
+        try:
+            return float(said[-1]) if said else None
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,7 @@ def load_table(folder: Path, name: str) -> Table:
     columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
     rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
     data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
-    data["figure"] = _figure(data["figure"], columns, path) if data.get("figure") else None
+    data["figure"] = _figure(data["figure"], columns, rows, path) if data.get("figure") else None
     data |= {"columns": columns, "rows": rows, "scale": _scale(data.get("scale"), path)}
     data |= {key: _strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
     _texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
@@ -218,14 +233,22 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
     return claim
 
 
-def _figure(entry: Any, columns: Sequence[Column], path: Path) -> Figure:
-    """Some of the table's columns; `x` may be one or a list."""
-    said = _mapping(entry, Figure, f"{path}, figure")
-    figure = Figure(x=(said["x"],) if isinstance(said["x"], str) else tuple(said["x"]), y=said["y"])
-    known = [column.key for column in columns]
-    for key in (*figure.x, figure.y):
+def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Figure:
+    """What is drawn: `x` and `y` may be one column or a list; `over` is in the place of `x`."""
+    said = _mapping(entry, Figure, f"{path}, figure", optional=("x", "over"))
+    several = {
+        key: (said[key],) if isinstance(said[key], str) else tuple(said[key]) for key in ("x", "y") if key in said
+    }
+    figure, known = Figure(**said | several), [column.key for column in columns]
+    for key in (*figure.x, *figure.y):
         if key not in known:
             raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")
+    if bool(figure.x) is bool(figure.over):
+        raise InputError(f"{path}, figure: either x, columns, or over, a setting of the rows")
+    if len(figure.x) > 1 and len(figure.y) > 1:
+        raise InputError(f"{path}, figure: several x go with one y")
+    if figure.over and sum(figure.setting(row) is not None for row in rows) < 2:
+        raise InputError(f"{path}, figure: fewer than two rows give a number to {figure.over!r}")
     return figure
 
 

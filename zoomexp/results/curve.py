@@ -1,0 +1,78 @@
+"""A table's figure over a setting: columns with their bands over seeds, and the rows without the setting as lines."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from zoomexp.results.filling import Cell, FilledTable
+from zoomexp.results.table import Figure as TableFigure
+
+# Text stays text, and the same numbers give the same file.
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
+LINES = ("--", ":", "-.")
+
+
+def draw_curve(filled: FilledTable, path: Path) -> Path | None:
+    """Write the curves as SVG; returns the path, or None where fewer than two rows with the setting have been measured.
+
+    The numbers of the setting stand at equal distances: they mostly span decades, from 0.
+
+    Args:
+        filled: a table whose figure is over a setting.
+        path: the file; its folder is made.
+    """
+    keys = cast(TableFigure, filled.figure)
+    panels = {key: points for key in keys.y if len(points := curve(filled, key)) > 1}
+    if not panels:
+        return None
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(4.5 * len(panels), 3.8), layout="constrained")
+        for axes, (key, points) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            _draw(axes, points)
+            _draw_others(axes, filled, key)
+            axes.set(xlabel=keys.over, ylabel=axis_name(filled, key))
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False)
+        canvas.suptitle(f"{filled.title} [scale={filled.scale}]", wrap=True, fontsize="large")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        canvas.savefig(path, metadata={"Date": None})
+    return path
+
+
+def curve(filled: FilledTable, key: str) -> dict[float, Cell]:
+    """The measured cells of a column by the setting, from the smallest on; of rows that share one the first."""
+    found: dict[float, Cell] = {}
+    for row in filled.rows:
+        cell = next(cell for cell in row.cells if cell.column.key == key)
+        if row.setting is not None and cell.mean is not None:
+            found.setdefault(row.setting, cell)
+    return dict(sorted(found.items()))
+
+
+def axis_name(filled: FilledTable, key: str) -> str:
+    """A column's name with its unit."""
+    column = next(cell.column for cell in filled.rows[0].cells if cell.column.key == key)
+    return f"{column.name} ({column.unit})" if column.unit else column.name
+
+
+def _draw(axes: Axes, points: dict[float, Cell]) -> None:
+    places, means = range(len(points)), [cast(float, cell.mean) for cell in points.values()]
+    reach = [cell.half_width or 0.0 for cell in points.values()]
+    axes.plot(places, means, marker="o", markersize=4)
+    ends = zip(means, reach, strict=True)
+    low, high = zip(*((mean - half, mean + half) for mean, half in ends), strict=True)
+    seeds = next(iter(points.values())).n
+    axes.fill_between(places, low, high, alpha=0.2, label=f"95 % over {seeds} seeds")
+    axes.set_xticks(places, [f"{value:g}" for value in points])
+
+
+def _draw_others(axes: Axes, filled: FilledTable, key: str) -> None:
+    """Rows without the setting, such as the network without a module."""
+    others = [row for row in filled.rows if row.setting is None]
+    for i, row in enumerate(others):
+        cell = next(cell for cell in row.cells if cell.column.key == key)
+        if cell.mean is not None:
+            axes.axhline(cell.mean, linestyle=LINES[i % len(LINES)], color="0.4", linewidth=1, label=row.name)
