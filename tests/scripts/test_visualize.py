@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -90,6 +91,23 @@ def test_a_vit_has_attention_distances_and_data_without_boxes_are_drawn(tmp_path
     assert [Path(file).name for file in files][-1] == "attention_distance.png" and len(files) == 3
 
 
+def test_heads_and_gates_over_the_test_images(tmp_path, capsys):
+    heads = finished_run(tmp_path / "heads" / "seed0", "attention=multi_head", "attention.heads=4", "attention.gamma=1")
+    lines = printed(capsys, f"run={heads}", "count=1", "parts=all")
+    assert [Path(file).name for file in lines[-2:]] == ["head_ablation.png", "head_ablation.csv"]
+    table = pd.read_csv(lines[-1])
+    right = np.load(heads / "predictions.npz")
+    accuracy = 100 * (right["top1"] == right["label"]).mean()
+    assert len(table) == 3 * 4 and (table["accuracy"] + table["drop"]).to_list() == pytest.approx([accuracy] * 12)
+
+    gates = [finished_run(tmp_path / f"r{r}" / "seed0", "attention=cbam", f"attention.reduction={r}") for r in (4, 8)]
+    lines = printed(capsys, f"run={gates[0]}", f"beside={gates[1]}", "count=1", "parts=6")
+    assert [Path(file).name for file in lines[-2:]] == ["gate_spectra.png", "gate_spectra.csv"]
+    table = pd.read_csv(lines[-1])
+    assert set(table["run"]) == {"r4/seed0", "r8/seed0"} and set(table["reduction"]) == {4, 8}
+    assert not (gates[0] / "figures" / "head_ablation.png").exists()
+
+
 def test_pretrained_weights_are_not_fetched(tmp_path, monkeypatch):
     run = finished_run(tmp_path / "run", "backbone=resnet50", "attention=none")
     config = (run / "config.yaml").read_text()
@@ -133,11 +151,14 @@ def test_a_folder_stands_for_the_images_below_it(loupe, tmp_path):
     [
         (
             ["run=RUN", "image=3"],
-            "image=3: not an option here; allowed: run=, baseline=, images=, count=, data_dir=, out=",
+            "image=3: not an option here; allowed: run=, baseline=, images=, count=, parts=, beside=, data_dir=, out=",
         ),
         (["images=3"], "run: must be given"),
         (["run=RUN", "count=0"], "count=0 must be a whole number, at least 1"),
         (["run=RUN", "images=changed"], "images=changed: needs baseline="),
+        (["run=RUN", "parts=some"], "parts=some must be a whole number, at least 1"),
+        (["run=RUN", "beside=RUN"], "beside: needs parts="),
+        (["run=RUN", "parts=all"], "parts: run=.* has neither attention heads nor CBAM's channel gates"),
         (["run=nowhere"], "run=nowhere: no run's folder"),
         (["run=RUN", "baseline=nowhere"], "baseline=nowhere: no run's folder"),
         (["run=RUN", "count=1", "out=/dev/null/x"], r"out: cannot write /dev/null/x \(Not a directory\)"),

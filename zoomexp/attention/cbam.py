@@ -88,11 +88,15 @@ class CBAM(SpatialMask):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate x `(B, C, H, W)`."""
-        gated = x * torch.sigmoid(self._mlp(x.amax((2, 3))) + self._mlp(x.mean((2, 3))))[:, :, None, None]
+        gated = x * self.channel_gate(x)[:, :, None, None]
         pooled = torch.cat((gated.amax(1, keepdim=True), gated.mean(1, keepdim=True)), 1)
         self.map = torch.sigmoid(self.spatial(pooled))
         gated = gated * self.map
         return gated + x if self.residual else gated
+
+    def channel_gate(self, x: Tensor) -> Tensor:
+        """M_c `(B, C)` of x `(B, C, H, W)`, in (0, 1)."""
+        return torch.sigmoid(self._mlp(x.amax((2, 3))) + self._mlp(x.mean((2, 3))))
 
     def _mlp(self, pooled: Tensor) -> Tensor:
         expanded: Tensor = self.expand(torch.relu(self.squeeze(pooled)))

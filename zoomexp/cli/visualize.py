@@ -8,6 +8,8 @@
     images=0,5,7         numbers in the test split | image files, or folders of them | changed: those that only one of
                          the two runs gets right | worst: the wrong ones, the surest first; left out: evenly spread
     count=8              how many, where images are not named one by one
+    parts=1000           what single heads and channel gates do over so many test images, or all; left out: not measured
+    beside=FOLDER,...    with parts: further runs, whose channel gates are drawn over this one's (of another reduction)
     data_dir=DIR         where the data sets lie; left out: where the run found them
     out=FOLDER           where the pictures go; left out: figures/ in the run's folder
 
@@ -15,6 +17,8 @@ contact_sheet.png         image, Grad-CAM of the baseline and of the run, the mo
 worst_mistakes.png        the same of images=worst, with file, class and confidence
 contours_and_warps.png    the highest 5 % of each map outlined on the whole image; the image warped by the map
 attention_distance.png    how far each head looks, where the model has self-attention
+head_ablation.png, .csv   the drop of accuracy without each attention head, one at a time (parts=)
+gate_spectra.png, .csv    CBAM's gate of each channel: mean and spread over images, and in how many directions (parts=)
 patch_map.png             scores and patches, where the model is a Zoomer or has tokens=zoomvit
 
 Of a detector (task=detection) contact_sheet.png alone: objects and boxes with their scores over the image, the Zoomer's
@@ -38,7 +42,9 @@ from zoomexp.cli.script_options import split, whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.run.explain import building
 
-OPTIONS = {"run": "", "baseline": "", "images": "", "count": "8", "data_dir": "", "out": ""}
+OPTIONS = {
+    "run": "", "baseline": "", "images": "", "count": "8", "parts": "", "beside": "", "data_dir": "", "out": "",
+}  # fmt: skip
 console = Console(width=None if sys.stdout.isatty() else 200)
 
 
@@ -106,6 +112,11 @@ def draw_boxes_of(run: LoadedRun, options: dict[str, str], out: Path, status: St
 
 def draw_classes_of(run: LoadedRun, options: dict[str, str], out: Path, status: Status) -> list[Path]:
     """Draw all pictures of a classifier's run; returns the files."""
+    from zoomexp.cli.visualize_parts import check_parts, draw_parts
+
+    if options["parts"]:
+        check_parts(run.network, run.folder)
+    beside = [load("beside", folder, options["data_dir"]) for folder in filter(None, options["beside"].split(","))]
     baseline = load("baseline", options["baseline"], options["data_dir"]) if options["baseline"] else None
     names = wanted(run, baseline, options["images"], int(options["count"]))
     pairs = []
@@ -117,7 +128,8 @@ def draw_classes_of(run: LoadedRun, options: dict[str, str], out: Path, status: 
     with writing("out", out):
         out.mkdir(parents=True, exist_ok=True)
         sheet = "worst_mistakes.png" if options["images"] == "worst" else "contact_sheet.png"
-        return draw(run, baseline, pairs, out / sheet, status)
+        files = draw(run, baseline, pairs, out / sheet, status)
+        return files + (draw_parts([run, *beside], options["parts"], out, status) if options["parts"] else [])
 
 
 def latest(outputs: Path) -> Path:
@@ -141,7 +153,9 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     options, _ = split(arguments, OPTIONS)
     if not options["run"]:
         raise InputError("run: must be given, the folder of a run: run=outputs/runs/<data set>/<model>/<seed>")
-    whole_numbers(options, "count")
+    whole_numbers(options, "count", *(["parts"] if options["parts"] not in ("", "all") else []))
+    if options["beside"] and not options["parts"]:
+        raise InputError("beside: needs parts=, how many test images the gates are measured over")
     if options["images"] == "changed" and not options["baseline"]:
         raise InputError("images=changed: needs baseline=FOLDER, the run to compare with")
     return options

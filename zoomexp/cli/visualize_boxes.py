@@ -13,6 +13,7 @@ from zoomexp.prediction.finding import image_files
 NEITHER = "an image of several objects is neither right nor wrong; name images by number"
 OF_CLASSES = {
     "baseline": "a detector's picture has no second run beside it",
+    "parts": "the accuracy that a head is worth is a classifier's",
     "images=changed": NEITHER,
     "images=worst": NEITHER,
 }
