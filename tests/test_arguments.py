@@ -5,7 +5,7 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
-from zoomexp.arguments import boolean, finite, integer, list_of, multiple_of, number, odd, one_of
+from zoomexp.arguments import boolean, finite, fraction, integer, list_of, multiple_of, number, odd, one_of
 from zoomexp.errors import InputError
 
 NO_NUMBERS = (None, True, False, "1", "one", [1], math.nan, math.inf, -math.inf)
@@ -27,6 +27,13 @@ CHECKS = {
     "multiple of 1": (multiple_of, [1], [1, 2], [*NO_WHOLES, 0], "a positive multiple of 1"),
     "number": (number, [], [0, -1e300, 2.5], [*NO_NUMBERS, 10**400], "a finite number"),
     "number from 0": (number, [0], [0, 0.0, 1e300], [*NO_NUMBERS, -1e-9], "a finite number, at least 0"),
+    "fraction": (
+        fraction,
+        [],
+        [0, 1, 0.5, "2/3", "0/5", "1/1"],
+        [None, True, "1", "one", [1], math.nan, math.inf, -math.inf, 1.5, -0.1, "3/2", "2/0", "-1/2", "1/2/3"],
+        "a number in [0, 1], or a fraction such as 2/3",
+    ),
     "number up to 1": (number, [0, 1], [0, 0.5, 1], [*NO_NUMBERS, -1e-9, 1.0001], "a number in [0, 1]"),
     "share": (share, [], [0, 0.999], [*NO_NUMBERS, -1e-9, 1], "a number in [0, 1)"),
     "truth": (boolean, [], [True, False], [None, 0, 1, "true"], "true or false"),

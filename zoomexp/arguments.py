@@ -5,8 +5,10 @@ Values stand there as Python writes them, so that the text '0.1' is told from th
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from zoomexp.errors import InputError
@@ -51,6 +53,18 @@ def finite(field: str, value: Any, fits: Callable[[float], bool], allowed: str) 
     """Refuse anything but a finite number that `fits`, where a bound is open; `allowed` says which fit."""
     finite = _is_a(value, (int, float)) and abs(value) <= sys.float_info.max  # isfinite() raises for a larger int
     _refuse_unless(finite and fits(value), field, value, allowed)
+
+
+def fraction(field: str, value: Any) -> Fraction:
+    """A share in [0, 1], exactly, of a number or a fraction in words; refuses anything else.
+
+    >>> fraction("tokens.warmup", "2/3") * 300, fraction("tokens.warmup", 0.1)
+    (Fraction(200, 1), Fraction(1, 10))
+    """
+    fits = _is_a(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\d+/[1-9]\d*", value))
+    found = Fraction(str(value)) if fits and str(value) not in ("nan", "inf", "-inf") else Fraction(-1)
+    _refuse_unless(0 <= found <= 1, field, value, "a number in [0, 1], or a fraction such as 2/3")
+    return found
 
 
 def boolean(field: str, value: object) -> None:

@@ -4,7 +4,7 @@ A network is an `nn.Module` whose forward takes the batch's images, or what `inp
 the functions at the end say what holds where it is missing. Shapes: B images, C channels, S x S patches, K classes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard, cast
 
 import torch
@@ -42,6 +42,18 @@ class LearnsOnItsOwn(Protocol):
     """
 
     auxiliary_loss: Tensor | Callable[[Any], Tensor] | None
+
+
+class FollowsEpochs(Protocol):
+    """A part that trains differently in some epochs: it is told of each before it begins.
+
+    `changes` is false where all epochs are alike after all. Tests, and training that is told nothing, are as the last.
+    """
+
+    changes: bool
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Epoch number `epoch`, counted from 0, of `epochs` begins."""
 
 
 class GivesFurtherLogits(Protocol):
@@ -270,6 +282,11 @@ def own_opening(module: nn.Module) -> Tensor | None:
 def own_loss(part: object) -> Tensor | Callable[[Any], Tensor] | None:
     """What a part adds to the loss after a forward in training; nothing unless it says so."""
     return getattr(part, "auxiliary_loss", None)
+
+
+def following_epochs(network: nn.Module) -> Iterator[FollowsEpochs]:
+    """The parts of a network, itself included, that train differently in some epochs; none unless they say so."""
+    return (cast(FollowsEpochs, part) for part in network.modules() if getattr(part, "changes", False))
 
 
 def further_logits(part: object) -> dict[str, tuple[float, Tensor]]:

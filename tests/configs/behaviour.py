@@ -40,10 +40,12 @@ def maps(side: int) -> Tensor:
 
 
 def answers(module: nn.Module, *inputs: Tensor) -> list[Any]:
-    """What a module says in two steps of training and in a test, and its maps and losses then."""
+    """What a module says in two steps of training, of the first epoch and the last, and in a test; maps and losses."""
     found = []
-    for training in (True, True, False):
+    for training, epoch in ((True, 0), (True, 2), (False, 2)):
         module.train(training)
+        for part in protocols.following_epochs(module):
+            part.begin_epoch(epoch, 3)
         torch.manual_seed(0)
         out, own = module(*inputs), protocols.own_loss(module)
         own = own(out.argmax(1)) if callable(own) else own

@@ -16,7 +16,7 @@ OTHER: dict[str, Any] = {
     "tokens.rates": {"prune_kept_num": [37, 30, 20, 10], "merge_kept_num": [37, 28, 18, 9]}, "tokens.order": "score",
     "tokens.locations": [2], "tokens.samples": 20, "tokens.package": "sum", "tokens.select": "rate",
     "tokens.bsm_blocks": "none", "tokens.thresholds": 8.0, "tokens.embedding": "resize", "tokens.mean": [0.4],
-    "tokens.std": [0.1],
+    "tokens.std": [0.1], "tokens.schedule": "layer_to_stage", "tokens.warmup": "2/3",
     "tokens.eta": 2, "tokens.alpha": 0.3, "tokens.alpha_range": [0.1, 0.2], "tokens.test_alpha": 0.6,
     "tokens.coverage": "paper", "tokens.budget": 3, "tokens.positions": "sinusoid_2d", "tokens.zfe": "none",
     "tokens.zfe_direction": "learned", "tokens.pruning": "none", "tokens.mode": "paper", "tokens.threshold": 0.2,
@@ -84,6 +84,7 @@ WITH: dict[str, dict[str, Any]] = {
     "tokens.alpha_range": {"alpha": "random", "test_alpha": 0.1}, "tokens.prune_n": {"pruning": "top_n", "prune_n": 1},
     "tokens.prune_order": {"pruning": "top_n", "prune_n": 2}, "tokens.prune_group": {"pruning": "top_n", "prune_n": 2},
     "tokens.prune_alpha": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
+    "tokens.warmup_positions": {"warmup": "2/3"},
     "tokens.pruning": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
     "dataset.fold": {"fold": 0, "folds": 3}, "dataset.folds": {"fold": 0, "folds": 3},
     **{f"{name}: dataset.split_seed": {"test_size": 7}

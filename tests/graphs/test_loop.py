@@ -183,6 +183,19 @@ def test_memory_that_runs_out_in_a_capture_halves_the_batches(run, capfd):
         (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches=2: a graph holds one batch"),
         (("optimizer=lion",), "optimizer Lion steps on the host; those with a fused form do not: SGD, Adam, AdamW"),
         (("mixing=mixup",), "mixing draws random numbers on the host"),
+        (
+            (
+                "backbone=vit_digits",
+                "backbone.image_size=8",
+                "backbone.patch_size=2",
+                "attention=none",
+                "loss=cross_entropy",
+                "tokens=evo_vit",
+                "tokens.locations=[1]",
+                "tokens.schedule=layer_to_stage",
+            ),
+            "SlowFast trains differently in some epochs, and a graph always does the same",
+        ),
         (("+trainer.detect_anomaly=true",), "trainer.detect_anomaly looks at every value"),
     ],
 )

@@ -121,3 +121,38 @@ def test_a_step_takes_little_longer_than_the_bare_loop_s():
     bare_us = 1e6 * row["batch"] / row["bare_img_per_s"]
     # 2 bare steps on a quiet machine and on a busy one; with every hook called and averages on the device it was 4
     assert row["overhead_of_the_best_us"] < 3 * bare_us
+
+
+class Phases(nn.Linear):
+    """Notes in which epochs it is trained, and of how many."""
+
+    changes = True
+
+    def begin_epoch(self, epoch, epochs):
+        self.told = (epoch, epochs)
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append(self.told)
+        return super().forward(x)
+
+
+def test_parts_that_follow_epochs_are_told_each_of_them(tmp_path):
+    """Before its first batch, and a resumed run goes on where it was; what does not change is told nothing."""
+
+    def fitted(epochs, checkpoint=None):
+        part, still = Phases(4, 3), Phases(3, 3)
+        part.seen, still.changes, still.told, still.seen = [], False, None, []
+        task = Classifier(model=nn.Sequential(part, still), loss=CrossEntropy(), scheduler=None, num_classes=3, seed=0,
+                          optimizer=partial(make_optimizer, opt="momentum", momentum=0.9, lr=1.0))  # fmt: skip
+        trainer = pl.Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False,
+                             enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer.fit_loop.max_epochs = epochs
+        trainer.fit(task, DataLoader(batches(2), batch_size=None), ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        assert still.seen == [None] * len(part.seen)
+        return part.seen
+
+    assert fitted(3) == [(0, 3), (0, 3), (1, 3), (1, 3), (2, 3), (2, 3)]
+    assert fitted(2) == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert fitted(3, tmp_path / "last.ckpt") == [(2, 3), (2, 3)]

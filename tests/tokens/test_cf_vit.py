@@ -150,6 +150,48 @@ def test_in_training_the_coarse_logits_follow_the_fine_ones(small_vit, six_image
     assert net.auxiliary_loss is None
 
 
+def test_all_cells_are_fine_at_first(small_vit, six_images):
+    """In training, in epochs 0 to 2 of 4: logits, divergence, counts; tests choose cells all the while."""
+    net = make(small_vit(), warmup="2/3")
+    with torch.no_grad():
+        coarse, whole = (torch.stack(x) for x in zip(*(equations(net, i, 1)[:2] for i in six_images), strict=True))
+        chosen = torch.stack([equations(net, image)[1] for image in six_images])
+        assert not torch.allclose(whole, chosen, atol=1e-2)
+        for epoch, fine, cells in ((None, chosen, 5), (0, whole, 9), (2, whole, 9), (3, chosen, 5)):
+            if epoch is not None:
+                net.begin_epoch(epoch, 4)
+            close(net.train()(six_images), fine)
+            p, q = fine.softmax(1), coarse.softmax(1)
+            close(net.auxiliary_loss, (p * (p.log() - q.log())).sum(1).mean())
+            assert (net.zoomed.sum((1, 2)) == cells).all() and net.lengths.tolist() == [10 + 3 * cells] * 6
+            close(net.eval()(six_images), chosen)
+
+
+def test_fine_patches_without_positions_at_first(small_vit, six_images):
+    """As the released code has it: those of a host whose positions are 0; later epochs have them."""
+    net = make(small_vit(), warmup="2/3", warmup_positions=False)
+    bare = make(small_vit(), alpha=1)
+    bare.vit.pos_embed.data.zero_()
+    with torch.no_grad():
+        chosen, whole = net(six_images), bare(six_images)
+        for epoch, expected in ((2, whole), (3, chosen)):
+            net.begin_epoch(epoch, 4)
+            close(net.train()(six_images), expected)
+            close(net.eval()(six_images), chosen)
+
+
+def test_how_many_epochs_have_all_cells_fine(small_vit):
+    cases = [(300, "2/3", 201), (30, "2/3", 21), (4, "2/3", 3), (3, "2/3", 2), (2, "2/3", 1), (1, "2/3", 0),
+             (300, 0, 0), (300, 1, 300), (1, 1, 1), (300, 0.25, 76)]  # fmt: skip
+    for epochs, share, first in cases:
+        net, told = CFViT(small_vit(), image_size=48, warmup=share), []
+        for epoch in range(epochs):
+            net.begin_epoch(epoch, epochs)
+            told.append(net.all_fine)
+        assert told == [True] * first + [False] * (epochs - first), (epochs, share)
+        assert net.changes == bool(share)
+
+
 def test_gradients_reach_every_parameter_and_checkpointing_changes_nothing(small_vit, six_images):
     gradients = []
     for checkpointing in (False, True):
@@ -222,6 +264,10 @@ def test_cost_on_deit_s():
         *[
             ({name: 1.5}, rf"tokens\.{name}=1\.5 must be a number in \[0, 1\]")
             for name in ("alpha", "threshold", "momentum")
+        ],
+        *[
+            ({"warmup": value}, rf"tokens\.warmup={value!r} must be a number in \[0, 1\], or a fraction such as 2/3")
+            for value in (1.5, -0.1, "3/2", "2/0", "half", True, None, float("nan"))
         ],
         ({"first_block": 4}, r"tokens\.first_block=4 must be a whole number in 0\.\.3"),
         ({"image_size": 40}, r"dataset\.image_size=40 must be a positive multiple of 16"),

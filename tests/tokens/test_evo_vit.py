@@ -103,6 +103,58 @@ def test_logits_are_those_of_the_equations(small_vit, plain, six_images, name, r
     assert (net.places == torch.arange(vit.num_prefix_tokens + 36)).all() and (net.sizes == 1).all()
 
 
+@pytest.mark.parametrize("representative", [False, True])
+def test_first_before_every_block_then_before_some(small_vit, plain, six_images, representative):
+    """Epochs 0 and 1 of 3 choose before blocks 1 to 4, the last one and every test before 1 and 3, by the equations."""
+    vit = small_vit(depth=5)
+    for block in vit.blocks:
+        block.attn.qkv.weight.data *= 2  # sharper attention, so that other patches go on each time
+    options = {"momentum": 0.1, "representative": representative}
+    net = evo_vit(vit, image_size=48, keep_rate=0.25, locations=[1, 3], schedule="layer_to_stage", **options)
+
+    def expected(locations):
+        found = [by_equations(vit, plain, image, rate=0.25, locations=locations, **options) for image in six_images]
+        logits, class_tokens = (torch.stack(part) for part in zip(*found, strict=True))
+        return logits, net.method.class_head(class_tokens)
+
+    with torch.no_grad():
+        by_layer, by_stage = expected([1, 2, 3, 4]), expected([1, 3])
+        assert ((by_layer[0] - by_stage[0]).abs().amax(1) > 0.01).any()
+        for epoch, wanted in ((None, by_stage), (0, by_layer), (1, by_layer), (2, by_stage)):
+            if epoch is not None:
+                net.method.begin_epoch(epoch, 3)
+            said = net.train()(six_images), net.auxiliary_logits["class_token"][1]
+            torch.testing.assert_close(said, wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(net.eval()(six_images), by_stage[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_two_thirds_of_the_epochs(small_vit):
+    method = evo_vit(small_vit(), image_size=48, locations=[1], schedule="layer_to_stage").method
+    for epochs, first in ((300, 200), (100, 66), (4, 2), (3, 2), (2, 1), (1, 0)):
+        told = []
+        for epoch in range(epochs):
+            method.begin_epoch(epoch, epochs)
+            told.append(method.layer_wise)
+        assert told == [True] * first + [False] * (epochs - first)
+    method = evo_vit(small_vit(), image_size=48, locations=[1]).method
+    method.begin_epoch(0, 300)
+    assert not method.layer_wise and not method.changes
+
+
+def test_the_ranking_has_no_gradient_while_every_block_chooses(small_vit, six_images):
+    net = evo_vit(small_vit(), image_size=48, locations=[1], schedule="layer_to_stage").train()
+    net.method.begin_epoch(0, 3)
+    net(six_images).sin().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.vit.blocks.parameters())
+    assert net.method.class_head[1].weight.grad is None
+
+
+def test_no_place_at_all_is_the_mean_of_the_patches(small_vit, six_images):
+    vit = small_vit()
+    logits = evo_vit(vit, image_size=48, keep_rate=1, locations=[1]).eval()(six_images)
+    torch.testing.assert_close(evo_vit(vit, image_size=48, locations=[]).eval()(six_images), logits)
+
+
 @pytest.mark.parametrize("name", TOKEN)
 def test_with_all_patches_the_head_reads_their_mean(small_vit, six_images, name):
     vit, last = small_vit(**TOKEN[name]), []
@@ -166,6 +218,7 @@ def test_parameters_on_deit_s_are_those_of_the_released_code(options, millions):
     [
         ({"locations": [2, 0]}, r"locations must leave out block 0, which no attention goes before, got \[0, 2\]"),
         ({"momentum": 1.5}, r"momentum=1\.5 must be a number in \[0, 1\]"),
+        ({"schedule": "layer"}, r"schedule='layer' must be one of stage, layer_to_stage"),
         ({"class_weight": -1}, r"class_weight=-1 must be a finite number, at least 0"),
     ],
 )

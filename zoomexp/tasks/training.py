@@ -16,7 +16,7 @@ from zoomexp.arguments import integer
 from zoomexp.errors import DivergedError
 from zoomexp.metrics.declared import LOSS
 from zoomexp.metrics.quantity import Quantity, find
-from zoomexp.protocols import own_loss, reads
+from zoomexp.protocols import following_epochs, own_loss, reads
 from zoomexp.results.predictions import LENGTHS
 from zoomexp.scheduler import StepCosine
 from zoomexp.tasks.contract import Batch, Tables
@@ -236,7 +236,9 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         loss.reset()
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's own streams of random numbers: torch's (dropout, drop path) and numpy's (mixing)."""
+        """Tell parts that follow epochs; begin the streams of torch's (dropout) and numpy's random numbers (mixing)."""
+        for part in following_epochs(self.model):
+            part.begin_epoch(self.current_epoch, cast(int, self.trainer.max_epochs))
         seed = self.seed * 1_000_003 + self.current_epoch * 1009 + self.global_rank
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # numpy takes no more bits; timm mixes with the global generator

@@ -13,9 +13,11 @@ patches and a_i, what the class token attends to in block i (mean over heads):
     loss   = cross-entropy of the logits + class_weight * cross-entropy of head_c(norm_c(class token))
 
 As in the released code for DeiT, patches are chosen before few blocks, and by default no token represents the others.
+With `schedule` "layer_to_stage" they are chosen anew before every block from the first location on, still K of all N,
+in the first two thirds of the epochs (rounded down: 200 of 300), as the released code trains from scratch.
 
-Deviations: there the two losses are halved, and over the first two thirds of training the patches are chosen anew
-before every block; the paper has the momentum before the first location too (so has the released LeViT). On a host that
+Deviations: there the two losses are halved, and validation in those epochs chooses before every block, too, where here
+it is as the test; the paper has the momentum before the first location too (so has the released LeViT). On a host that
 averages over its tokens, its own read-out is kept; on one without a class token, a is the mean of the attention of all
 patches, and there is no second head.
 """
@@ -27,7 +29,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp.arguments import boolean, number
+from zoomexp.arguments import boolean, number, one_of
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
 from zoomexp.tokens.moves import rows_of
@@ -36,6 +38,8 @@ from zoomexp.tokens.reduced import ReducedViT
 from zoomexp.tokens.reduction import Context
 from zoomexp.tokens.schedule import blocks, checked_rate
 from zoomexp.transient import Transient
+
+SCHEDULES = ("stage", "layer_to_stage")
 
 
 def evo_vit(
@@ -47,6 +51,7 @@ def evo_vit(
     momentum: float = 0.5,
     representative: bool = False,
     class_weight: float = 1.0,
+    schedule: str = "stage",
 ) -> ReducedViT:
     """A host most of whose blocks see a part of the patches.
 
@@ -60,6 +65,7 @@ def evo_vit(
         momentum: m, in [0, 1].
         representative: whether a token goes along for the others.
         class_weight: of the second head's loss, at least 0; 0: no second head.
+        schedule: of training: "stage", or "layer_to_stage", chosen before every block in the first two thirds of it.
 
     Raises:
         InputError: an argument outside these ranges, or a host that cannot be run.
@@ -68,10 +74,11 @@ def evo_vit(
     number("tokens.momentum", momentum, 0, 1)
     number("tokens.class_weight", class_weight, 0)
     boolean("tokens.representative", representative)
+    one_of("tokens.schedule", schedule, SCHEDULES)
     rate, locations = checked_rate(keep_rate), sorted(blocks(locations, len(vit.blocks)))
     if 0 in locations:
         raise InputError(f"tokens.locations must leave out block 0, which no attention goes before, got {locations}")
-    method = SlowFast(vit, rate, locations, momentum, representative, class_weight)
+    method = SlowFast(vit, rate, locations, momentum, representative, class_weight, schedule)
     return ReducedViT(vit, method, image_size=image_size)
 
 
@@ -91,6 +98,7 @@ class SlowFast(Transient, nn.Module):
         momentum: float,
         representative: bool,
         class_weight: float,
+        schedule: str,
     ) -> None:
         super().__init__()
         self.rate, self.locations, self.momentum, self.representative = rate, locations, momentum, representative
@@ -99,6 +107,8 @@ class SlowFast(Transient, nn.Module):
             vit.global_pool == "token",
             class_weight,
         )
+        self.changes, self.layer_wise = schedule == "layer_to_stage", False
+        self.blocks = range(locations[0], len(vit.blocks)) if locations else ()
         self.class_head = None
         if class_weight and vit.has_class_token:
             linear = nn.Linear(vit.embed_dim, vit.num_classes)
@@ -106,10 +116,14 @@ class SlowFast(Transient, nn.Module):
             nn.init.zeros_(linear.bias)
             self.class_head = nn.Sequential(nn.LayerNorm(vit.embed_dim, eps=1e-6), linear)
 
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Whether training chooses before every block (see `protocols.FollowsEpochs`)."""
+        self.layer_wise = self.changes and epoch < 2 * epochs // 3
+
     def forward(self) -> "SlowFastReducer":
         """A new reducer."""
         self.auxiliary_logits = None
-        return SlowFastReducer(self)
+        return SlowFastReducer(self, self.blocks if self.training and self.layer_wise else self.locations)
 
     def read(self, x: Tensor) -> Tensor:
         """The last tokens (B, P + N, D) as the host's head shall find them; in training the second head's logits."""
@@ -134,19 +148,19 @@ class Waiting(NamedTuple):
 
 
 class SlowFastReducer:
-    """The reducer of one forward; `attention` (B, N) is A, patches in their places."""
+    """The reducer of one forward that chooses before `locations`; `attention` (B, N) is A, patches in their places."""
 
     log_sizes = sizes = None
     moves: list[Tensor]
     attention: Tensor  # once a block has run
 
-    def __init__(self, method: SlowFast) -> None:
-        self.method, self.moves = method, []
+    def __init__(self, method: SlowFast, locations: Sequence[int]) -> None:
+        self.method, self.locations, self.moves = method, locations, []
         self.waiting: Waiting | None = None
 
     def before(self, i: int, tokens: Ragged) -> Ragged:
         """Before the blocks named: all patches come back, and some go on."""
-        if i not in self.method.locations:
+        if i not in self.locations:
             return tokens
         prefix, patches = self._back(tokens)
         left = max(1, int(patches.shape[1] * self.method.rate))
@@ -164,8 +178,7 @@ class SlowFastReducer:
 
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
         """Keep the class token's attention to each patch up to date, until the last block that chooses by it."""
-        first, last = self.method.locations[0], self.method.locations[-1]
-        if not first - 1 <= i < last:
+        if not self.locations or not self.locations[0] - 1 <= i < self.locations[-1]:
             return tokens
         new = context.importance(self.method.prefix).view(tokens.dense().shape[:2])[:, self.method.prefix :]
         new = new if self.method.representative else new.detach()  # nothing but an order is made of it
