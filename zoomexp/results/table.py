@@ -7,8 +7,8 @@ in the place of a text or a list takes what several tables of a paper say alike 
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.quantity import capital
 from zoomexp.results.claims import Claim
 from zoomexp.results.derived import declared
+from zoomexp.results.table_fields import check_texts, entries, mapping_of, strings
 
 SCALES = ("smoke", "small", "paper")
 SHARED = "_shared.yaml"  # what tables of a folder say alike: texts, or lists of overrides, by name
@@ -149,14 +150,14 @@ def load_table(folder: Path, name: str) -> Table:
         raise InputError(f"table: no {name!r}; known tables: {', '.join(table_names(folder)) or 'none'}")
     shared = path.with_name(SHARED)
     known = _parse(shared) if shared.is_file() else {}
-    data = _mapping(_with_shared(_parse(path), known, path), Table, str(path), without={"name"})
-    columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(_list(data["columns"], path)))
-    rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(_list(data["rows"], path)))
+    data = mapping_of(_with_shared(_parse(path), known, path), Table, str(path), without={"name"})
+    columns = tuple(_column(entry, f"{path}, column {i}") for i, entry in enumerate(entries(data["columns"], path)))
+    rows = tuple(_row(entry, columns, path, i) for i, entry in enumerate(entries(data["rows"], path)))
     data["claims"] = tuple(_claim(entry, columns, rows, path) for entry in data.get("claims") or ())
     data["figure"] = _figure(data["figure"], columns, rows, path) if data.get("figure") else None
     data |= {"columns": columns, "rows": rows, "scale": _scale(data.get("scale"), path)}
-    data |= {key: _strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
-    _texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
+    data |= {key: strings(data.get(key), f"{path}, {key}") for key in ("caveats", "overrides")}
+    check_texts(data, ("title", "source"), ("baseline", "not_comparable"), str(path))
     table = Table(name=name, **data)
     _check_names(table, path)
     return table
@@ -185,8 +186,8 @@ def _with_shared(node: Any, known: Mapping[str, Any], path: Path) -> Any:
 
 
 def _column(entry: Any, where: str) -> Column:
-    data = _mapping(entry, Column, where, optional=("name",))
-    _texts(data, ("key",), ("name", "not_comparable"), where)
+    data = mapping_of(entry, Column, where, optional=("name",))
+    check_texts(data, ("key",), ("name", "not_comparable"), where)
     if not isinstance(data.get("unit", ""), str):
         raise InputError(f"{where}, unit: expected a text ('' for none), got {data['unit']!r}")
     if data.get("higher_is_better") not in (True, False, None):
@@ -216,16 +217,16 @@ def _declared(data: dict[str, Any], where: str) -> dict[str, Any]:
 def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row:
     name = entry.get("name", index) if isinstance(entry, dict) else index
     where = f"{path}, row {name!r}"
-    data = _mapping(entry, Row, where)
-    _texts(data, ("name",), ("unavailable", "not_comparable", "baseline"), where)
-    data |= {key: _strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
+    data = mapping_of(entry, Row, where)
+    check_texts(data, ("name",), ("unavailable", "not_comparable", "baseline"), where)
+    data |= {key: strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
     data["reported"] = _reported(data.get("reported") or {}, [column.key for column in columns], where)
     return Row(**data)
 
 
 def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Claim:
     """An order that the paper claims, between rows and in a column that the table has."""
-    claim = Claim(**_mapping(entry, Claim, f"{path}, claims"))
+    claim = Claim(**mapping_of(entry, Claim, f"{path}, claims"))
     known = {"row": [row.name for row in rows], "column": [column.key for column in columns]}
     for kind, name in (("row", claim.better), ("row", claim.than), ("column", claim.column)):
         if name not in known[kind]:
@@ -235,7 +236,7 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
 
 def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Figure:
     """What is drawn: `x` and `y` may be one column or a list; `over` is in the place of `x`."""
-    said = _mapping(entry, Figure, f"{path}, figure", optional=("x", "over"))
+    said = mapping_of(entry, Figure, f"{path}, figure", optional=("x", "over"))
     several = {
         key: (said[key],) if isinstance(said[key], str) else tuple(said[key]) for key in ("x", "y") if key in said
     }
@@ -271,7 +272,7 @@ def _scale(entry: Any, path: Path) -> dict[str, tuple[str, ...]]:
         raise InputError(f"{path}, scale: expected overrides under {', '.join(SCALES)}, got {entry!r}")
     if entry.get("paper"):
         raise InputError(f"{path}, scale, paper: must be empty; the recipe itself is the paper's scale")
-    return {scale: _strings(entry.get(scale), f"{path}, scale, {scale}") for scale in SCALES}
+    return {scale: strings(entry.get(scale), f"{path}, scale, {scale}") for scale in SCALES}
 
 
 def _check_names(table: Table, path: Path) -> None:
@@ -283,38 +284,3 @@ def _check_names(table: Table, path: Path) -> None:
     for where, name in [(str(path), table.baseline), *((f"{path}, row {r.name!r}", r.baseline) for r in table.rows)]:
         if name is not None and name not in known:
             raise InputError(f"{where}, baseline: no row {name!r}; the rows are {', '.join(sorted(known))}")
-
-
-def _mapping(
-    entry: Any, kind: type, where: str, without: Iterable[str] = (), optional: Iterable[str] = ()
-) -> dict[str, Any]:
-    """`entry` as keyword arguments of the dataclass `kind`: nothing unknown, nothing required missing."""
-    allowed = {f.name: f for f in fields(kind) if f.name not in set(without)}
-    if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected a mapping with {', '.join(allowed)}, got {entry!r}")
-    if unknown := [str(key) for key in entry if key not in allowed]:
-        raise InputError(f"{where}: unknown key {', '.join(unknown)}; allowed are {', '.join(allowed)}")
-    required = [f.name for f in allowed.values() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in required if entry.get(name) is None and name not in set(optional)]:
-        raise InputError(f"{where}: {', '.join(missing)} is missing")
-    return dict(entry)
-
-
-def _list(entry: Any, where: Any) -> list[Any]:
-    if not isinstance(entry, list) or not entry:
-        raise InputError(f"{where}: expected a list with at least one entry, got {entry!r}")
-    return entry
-
-
-def _strings(entry: Any, where: str) -> tuple[str, ...]:
-    entry = [] if entry is None else entry
-    if not isinstance(entry, list) or not all(isinstance(text, str) and text for text in entry):
-        raise InputError(f"{where}: expected a list of texts, got {entry!r}")
-    return tuple(entry)
-
-
-def _texts(data: dict[str, Any], required: Iterable[str], optional: Iterable[str], where: str) -> None:
-    """Fields that must be texts."""
-    for key in (*required, *(key for key in optional if data.get(key) is not None)):
-        if not isinstance(data[key], str) or not data[key].strip():
-            raise InputError(f"{where}, {key}: expected a text, got {data[key]!r}")
