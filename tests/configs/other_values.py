@@ -88,7 +88,7 @@ WITH: dict[str, dict[str, Any]] = {
     "tokens.pruning": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
     "dataset.fold": {"fold": 0, "folds": 3}, "dataset.folds": {"fold": 0, "folds": 3},
     **{f"{name}: dataset.split_seed": {"test_size": 7}
-       for name in ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")},
+       for name in ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")},
     "optimizer.nesterov": {"momentum": 0.9},
 }  # fmt: skip
 # Options that act where nothing is built, and the test of each: file and function. "of" a choice, or of all.
@@ -126,7 +126,7 @@ ELSEWHERE: dict[str, str] = {
     "tokens.scorer.vit.run": NEEDS, "relevance.teacher.run": NEEDS, "relevance.folder": NEEDS,
     # of training images, which there are none of
     **{f"{test_set}: dataset.{name}": "tests/datasets/test_imagenet_a.py::test_a_model_is_tested_and_cannot_be_trained"
-       for test_set in ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")
+       for test_set in ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")
        for name in ("batch_size", "drop_last", "augment", "train_scale", "flip", "sampler", "on_duplicate", "seed",
                     "fold", "folds", "erasing", "repeats")},
 }  # fmt: skip

@@ -31,7 +31,7 @@ SURROUNDINGS = {
     "needs": {"teacher": "t", "zoomer": "z", "network": "n"},
     "trainer": {"max_epochs": 8},
 }  # fmt: skip
-SHIFTS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2")
+SHIFTS = ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")
 TESTED = ("cub200", "imagenet", *SHIFTS, "visa")  # come with a test split
 LIKE_IMAGE_FOLDER = [
     ("dataset", name) for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "visa", *SHIFTS[1:])

@@ -31,7 +31,8 @@ TABLES = load_tables(CONFIGS / "table")
 # Of the public data sets: classes, channels, side, training images.
 SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist": (10, 1, 32, 60_000),
         "tiny_imagenet": (200, 3, 64, 100_000), "cub200": (200, 3, 224, 5_994), "imagenet": (1000, 3, 224, 1_281_167),
-        **{f"imagenet_{name}": (1000, 3, 224, 0) for name in ("a", "r", "v2", "sketch")}, "elpv": (2, 3, 224, 1_889),
+        **{f"imagenet_{name}": (1000, 3, 224, 0) for name in ("a", "r", "v2", "sketch", "real")},
+        "elpv": (2, 3, 224, 1_889),
         "cluttered_digits": (10, 1, 48, 10_000), "coco": (91, 3, 224, 118_287),
         "digit_scenes": (10, 1, 48, 8_000)}  # fmt: skip
 NETWORK = ("backbone", "attention", "insertion", "tokens", "detector")

@@ -25,6 +25,7 @@ class ImageFiles:
         groups: (N,) int64, images of the same group never fall into two parts; None where each is for itself.
         masks: (N,) bytes like `paths`, where each image's mask lies below `mask_root`, b"" without one; None: none has.
         mask_root: the folder that `masks` start from.
+        label_sets: (N, R) int64, all classes of each image, rows filled with -1; None where `labels` say all.
     """
 
     root: Path
@@ -36,6 +37,7 @@ class ImageFiles:
     groups: np.ndarray | None = None
     masks: np.ndarray | None = None
     mask_root: Path | None = None
+    label_sets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -46,7 +48,7 @@ class ImageFiles:
 
     def take(self, chosen: np.ndarray) -> "ImageFiles":
         """Return the images at positions `chosen` (M,), which keep their `index`."""
-        names = ("paths", "labels", "boxes", "parts", "index", "groups", "masks")
+        names = ("paths", "labels", "boxes", "parts", "index", "groups", "masks", "label_sets")
         known: dict[str, Any] = {
             name: None if (all_ := getattr(self, name)) is None else all_[chosen] for name in names
         }
@@ -67,6 +69,8 @@ class ImageFiles:
         """Return 12 hex digits of the files' names, in their order, and their labels; their pixels are not read."""
         digest = hashlib.sha256(b"\0".join(self.paths.tolist()))
         digest.update(np.ascontiguousarray(self.labels).data)
+        if self.label_sets is not None:
+            digest.update(np.ascontiguousarray(self.label_sets).data)
         return digest.hexdigest()[:12]
 
     def name(self, position: int) -> str:

@@ -158,6 +158,8 @@ class StreamSet(Dataset[Batch]):
             item["box"] = move_box(files.boxes[position], from_file, self.view.side)
         if files.parts is not None:
             item["parts"] = move_parts(files.parts[position], from_file, self.view.side)
+        if files.label_sets is not None:
+            item["label_sets"] = files.label_sets[position]
         if self.masks:
             item["mask"] = seen_mask(files.mask_path(position), from_file, self.view.side, picture.stored_size)
         if self.whole is not None:

@@ -37,6 +37,9 @@ AUROC = _score("auroc", "area under the ROC curve", test="bootstrap", shown=True
                measure="zoomexp.metrics.ranking.auroc_of_predictions")  # fmt: skip
 AVERAGE_PRECISION = _score("average_precision", "average precision", test="bootstrap", shown=True, short="mean AP",
                            measure="zoomexp.metrics.ranking.average_precision_of_predictions")  # fmt: skip
+REAL_ACC1 = _score(
+    "real_acc1", "top-1 accuracy by ReaL labels", per_image=True, test="mcnemar", shown=True, short="ReaL"
+)
 TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
 
 LOCALISATION = (
@@ -82,8 +85,8 @@ CORRUPTIONS = (
     Quantity("mce", "mean corruption error", "% of AlexNet's", False, bounds=(0.0, None), short="mCE"),
 )
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
-CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, AUROC, AVERAGE_PRECISION, NLL, ECE, BRIER, AURC, *SCALED, LOSS,
-                  TOKENS, *LOCALISATION, *PERTURBATION)  # fmt: skip
+CLASSIFICATION = (ACC1, REAL_ACC1, ACC5, BALANCED, MACRO_F1, AUROC, AVERAGE_PRECISION, NLL, ECE, BRIER, AURC, *SCALED,
+                  LOSS, TOKENS, *LOCALISATION, *PERTURBATION)  # fmt: skip
 
 ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
 ACC1_OVER = _score("acc1_over_alpha", "top-1 accuracy over thresholds")

@@ -14,7 +14,8 @@ from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.class_scores import class_scores, class_table, confusion
 from zoomexp.metrics.classification import outcomes, scaled_scores, scores
-from zoomexp.metrics.declared import ACC1, CLASSIFICATION, TEMPERATURE, TOKENS
+from zoomexp.metrics.declared import ACC1, CLASSIFICATION, REAL_ACC1, TEMPERATURE, TOKENS
+from zoomexp.metrics.label_sets import among, real_accuracy
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.metrics.ranking import ranking_scores
 from zoomexp.metrics.temperature import Temperature
@@ -200,6 +201,13 @@ class Classifier(TrainedModel):
     def _scores(self, split: str) -> MetricCollection:
         return cast(MetricCollection, self.scores[f"{split}_scores"])
 
+    def test_step(self, batch: Batch, number: int) -> None:
+        """Score one batch of test images, also against all labels of each where the data set has several."""
+        super().test_step(batch, number)
+        if "label_sets" in batch:
+            said = self.predictions["top1"][-1]
+            self.keep_predictions({REAL_ACC1.key: among(said, batch["label_sets"].cpu())})
+
     def outcomes(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor | Ragged]:
         """The labels, what `metrics.classification.outcomes` keeps, the confidence at the temperature: (B,) each."""
         scaled = {} if self.fitted is None else {"confidence_t": (outputs.float() / self.fitted).softmax(1).amax(1)}
@@ -210,7 +218,7 @@ class Classifier(TrainedModel):
         counts = confusion(predictions["label"], predictions["top1"], len(classes))
         table = class_table(counts, classes)
         matrix = pd.DataFrame(counts, index=pd.Index(classes, name="class"), columns=list(classes)).reset_index()
-        found = class_scores(table) | ranking_scores(predictions)
+        found = class_scores(table) | ranking_scores(predictions) | real_accuracy(predictions)
         return {"classes": table, "confusion": matrix}, {f"test/{key}": value for key, value in found.items()}
 
     def explained(self, batch: Batch) -> Tensor:
