@@ -40,6 +40,21 @@ def test_pgd_is_torchattacks(steps):
     assert torch.equal(pgd(net, pixels, labels, 4 / 255, steps, seed=None), expected)
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("steps", [1, 10])
+def test_pgd_from_a_random_start_is_torchattacks_on_the_same_draw(steps, seed):
+    """The radius is a power of two, so that neither library rounds where it scales the numbers drawn."""
+    net, pixels, labels, theirs = attacked("PGD")
+    eps = 2.0**-6
+    attack = theirs(net, eps=eps, alpha=2.5 * eps / steps, steps=steps, random_start=True)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        expected = attack(pixels, labels)
+    found = pgd(net, pixels, labels, eps, steps, seed=seed)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, pgd(net, pixels, labels, eps, steps, seed=None))  # the start was not the image
+
+
 def test_pgd_begins_anywhere_in_the_ball():
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 2)).eval()
     nn.init.zeros_(net[1].weight)  # no gradient, so the start is the end
