@@ -12,6 +12,7 @@ from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.claims import Judgement, claims_of, judged
 from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
+from zoomexp.results.module_calibration import ModuleCalibration, calibration_of
 from zoomexp.results.predictions import Predictions
 from zoomexp.results.statistics import PairedTest, holm, mean_interval
 from zoomexp.results.table import Column, Figure, Row, Table
@@ -88,7 +89,8 @@ class FilledTable:
     """A table ready to be shown; nothing in it depends on how.
 
     `caveats` begin with what became of its claims and end with what the runs were made by. `judgements` are of the
-    claims, or of the orders that the paper reports, see `claims.claims_of`.
+    claims, or of the orders that the paper reports, see `claims.claims_of`; `calibration` says what its rows do to how
+    sure their baselines are.
     """
 
     name: str
@@ -100,6 +102,7 @@ class FilledTable:
     git_sha: str = ""
     figure: Figure | None = None
     judgements: tuple[Judgement, ...] = ()
+    calibration: tuple[ModuleCalibration, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many cells there are, and how many are reported, measured and reproduced."""
@@ -178,8 +181,9 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
     judgements = tuple(judged(claim, runs, reported) for claim, reported in claims_of(table))
     caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(
-        table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure, judgements
-    )
+        table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure, judgements,
+        calibration_of(table, runs),
+    )  # fmt: skip
 
 
 def _cell(

@@ -63,7 +63,12 @@ def summary(tables: Sequence[FilledTable]) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *([escaped(text, MARKDOWN) for text in row] for row in rows)]
+    return markdown_table(headings, [[escaped(text, MARKDOWN) for text in row] for row in rows])
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of cells that are Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from zoomexp.atomic_file import write_text
+from zoomexp.results.calibration_page import section
 from zoomexp.results.figure import draw
 from zoomexp.results.filling import FilledTable
 from zoomexp.results.first_page import summary
@@ -35,7 +36,7 @@ def _figure(filled: FilledTable, folder: Path) -> Path | None:
 def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
     """Write what of the papers holds, then every table that has a measured cell, into one Markdown file.
 
-    The tables that have none are named.
+    Between the two stands which modules change calibration. The tables that have none are named.
 
     Figures go into the folder `figures` beside it.
     """
@@ -51,6 +52,7 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> P
         "Each table ends with the commits and processors of its runs, whose records are in docs/records. Times and "
         "speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
         summary(tables),
+        *section(tables),
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
         "## Not run",
         ", ".join(empty) or "none",
