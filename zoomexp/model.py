@@ -49,6 +49,8 @@ def build_model(
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
     example = torch.zeros(1, in_chans, *sides(image_size))
+    if protocols.mixes_tokens(net) and not (tokens is None and detector is None):
+        raise InputError("backbone.mix_token=true: single patches are swapped back, which takes all; tokens=uniform")
     net.insertion_sites = getattr(net, "insertion_sites", [])  # a trained network may come with modules
     if attention is not None:
         known_options("attention", attention)

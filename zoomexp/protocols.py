@@ -65,6 +65,16 @@ class GivesFurtherLogits(Protocol):
     auxiliary_logits: dict[str, tuple[float, Tensor]] | None
 
 
+class MixesTokens(Protocol):
+    """A network that mixes the images of a training batch itself: `mixes_tokens` is true where it does.
+
+    `mixed_share`, in [0, 1], is what of each image was another's in the last forward: that as far from the batch's end.
+    """
+
+    mixes_tokens: bool
+    mixed_share: float
+
+
 class HasInsertions(Protocol):
     """A network into which modules were inserted: `inserted`, by place, each with its `module`; and the places."""
 
@@ -302,6 +312,16 @@ def zoom_factor(module: object) -> float:
 def own_place(module: object) -> str:
     """Where a module's class goes if nobody says; after the last stage unless it says so."""
     return getattr(module, "default_at", "last")
+
+
+def mixes_tokens(network: nn.Module) -> bool:
+    """Whether a network mixes the images of a training batch itself; it does not unless it says so."""
+    return getattr(network, "mixes_tokens", False)
+
+
+def mixed_share(network: nn.Module) -> float:
+    """What of each image was its partner's in a network's last forward; nothing unless it says so."""
+    return getattr(network, "mixed_share", 0.0)
 
 
 def scorer(network: nn.Module) -> nn.Module | None:

@@ -1,18 +1,23 @@
 """LV-ViT against the paper's equations written out, its counts, and what else of this package runs on it."""
 
 import copy
+import itertools
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from timm.data import Mixup
 from torch.nn import functional as F
 
 from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.lv_vit import lv_vit
 from zoomexp.errors import InputError
+from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.metrics.cost import macs
 from zoomexp.model import build_model
 from zoomexp.relevance.host import check
+from zoomexp.tasks.classification import Classifier
 from zoomexp.tokens.ats import ats
 from zoomexp.tokens.dynamicvit import dynamicvit
 from zoomexp.tokens.fusion import ZoomFusion
@@ -50,8 +55,8 @@ def linear(x, s, name):
     return x @ s[f"{name}.weight"].T + s.get(f"{name}.bias", 0)
 
 
-def encoded(net, images, heads=2):
-    """Tokens (B, 1 + N, D) after the last norm, by the equations."""
+def encoded(net, images, heads=2, after_stem=lambda x: x):
+    """Tokens (B, 1 + N, D) after the last norm, by the equations; `after_stem` changes patches (B, N, D)."""
     s, x = net.state_dict(), images
     for conv, batch_norm, stride in ((0, 1, 2), (3, 4, 1), (6, 7, 1)):
         weight = s[f"patch_embed.proj.{conv}.weight"]
@@ -62,6 +67,7 @@ def encoded(net, images, heads=2):
         )
         x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
     x = F.conv2d(x, s["patch_embed.proj.9.weight"], s["patch_embed.proj.9.bias"], stride=4).flatten(2).mT
+    x = after_stem(x)
     x = torch.cat([s["cls_token"].expand(len(x), -1, -1), x], 1) + s["pos_embed"]
     for i in range(3):
         q, k, v = (
@@ -102,6 +108,89 @@ def test_in_training_head_and_patches_are_told_apart():
     assert net.auxiliary_logits["patches"][1] is kept
     net.eval()(IMAGES)
     assert net.auxiliary_logits is None
+
+
+def boxes(rows, columns, draws, seed=0):
+    """The boxes that the paper's code would draw: rows from and to, columns from and to."""
+    rng, found = np.random.RandomState(seed), []
+    for _ in range(draws):
+        side = (1 - rng.beta(1.0, 1.0)) ** 0.5
+        height, width = int(rows * side), int(columns * side)
+        y, x = rng.randint(0, rows), rng.randint(0, columns)
+        edges = (y - height // 2, y + height // 2, x - width // 2, x + width // 2)
+        found.append([min(max(edge, 0), size) for edge, size in zip(edges, [rows] * 2 + [columns] * 2, strict=True)])
+    return found
+
+
+def in_pairs(x, box, columns):
+    """x (B, N, ...) with the patches in the box those of the image as far from the end, one by one."""
+    mixed = x.clone()
+    for image, place in itertools.product(range(len(x)), range(x.shape[1])):
+        if box[0] <= place // columns < box[1] and box[2] <= place % columns < box[3]:
+            mixed[image, place] = x[len(x) - 1 - image, place]
+    return mixed
+
+
+def test_mix_token_is_that_of_the_equations():
+    """Class logits of mixed patches, patch logits where their own image is, the share of the box; in training alone."""
+    net = make(mix_token=True, token_weight=1.0).train()
+    for layer in list(net.patch_embed.proj)[:9]:
+        layer.eval()  # the statistics of its batch norms stay
+    assert net.state_dict().keys() == make().state_dict().keys()
+    np.random.seed(0)
+    shares = []
+    for box in boxes(4, 4, 12):
+        logits, state = net(IMAGES), net.state_dict()
+        x = encoded(net, IMAGES, after_stem=lambda x, box=box: in_pairs(x, box, 4))
+        close(logits, linear(x[:, 0], state, "head"), 1e-4)
+        weight, patches = net.auxiliary_logits["patches"]
+        close(patches, in_pairs(linear(x[:, 1:], state, "aux_head"), box, 4), 1e-4)
+        shares.append((box[1] - box[0]) * (box[3] - box[2]) / 16)
+        assert net.mixed_share == shares[-1] and weight == 1.0
+    assert min(shares) == 0 < max(shares) and len(set(shares)) > 3
+    (logits.sum() + patches.sin().sum()).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
+    with torch.no_grad():
+        plain = make()
+        plain.load_state_dict(net.state_dict())
+        close(net.eval()(IMAGES), plain(IMAGES))
+    assert net.mixed_share == 0
+
+
+@pytest.mark.parametrize("mix_token", [False, True])
+def test_a_training_step_learns_shares_of_the_box(mix_token):
+    """Both terms and their hits, written out; the network's own share counts, which is the box's."""
+    net = make(mix_token=mix_token, token_weight=0.25).train()
+    task = Classifier(model=net, loss=CrossEntropy(), optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=1.0),
+                      scheduler=None, num_classes=7, seed=0)  # fmt: skip
+    said, labels = [], torch.tensor([1, 6, 3, 0])
+    net.register_forward_hook(lambda *given: said.append(given[2]))
+    np.random.seed(0)
+    for box in boxes(4, 4, 6):
+        terms, hits = task.training_terms({"image": IMAGES, "label": labels}, 0.0)
+        a = (box[1] - box[0]) * (box[3] - box[2]) / 16 if mix_token else 0
+        target = torch.zeros(4, 7)
+        for image in range(4):
+            target[image, labels[image]] += 1 - a
+            target[image, labels[3 - image]] += a
+        close(terms["cross_entropy"], -(target * said[-1].log_softmax(1)).sum(1).mean())
+        patches = net.auxiliary_logits["patches"][1].log_softmax(2)
+        own = torch.stack([patches[image, :, labels[image]] for image in range(4)])
+        close(terms["patches"], -0.25 * own.mean())
+        assert hits["acc1"].tolist() == (said[-1].argmax(1) == target.argmax(1)).tolist()
+
+
+def test_mix_token_beside_what_it_cannot_be_with():
+    with pytest.raises(
+        InputError, match=r"^mixing: backbone\.mix_token=true mixes images already; choose mixing=none$"
+    ):
+        Classifier(model=make(mix_token=True), loss=CrossEntropy(), optimizer=torch.optim.SGD, scheduler=None,
+                   num_classes=7, seed=0, mixing=Mixup)  # fmt: skip
+    for other in ({"tokens": partial(tome, r=1)}, {"tokens": partial(dynamicvit, locations=[1])}):
+        with pytest.raises(InputError, match=r"^backbone\.mix_token=true: single patches .*; tokens=uniform$"):
+            build_model(
+                lambda **shape: make(**shape, mix_token=True), num_classes=7, in_chans=3, image_size=32, **other
+            )
 
 
 def test_counts_of_lv_vit_s_are_those_of_the_paper():
@@ -183,6 +272,8 @@ def test_fine_patches_are_fused_into_it():
         ({"image_size": 36}, r"image_size=36 must be a positive multiple of 8"),
         ({"embed_dim": 25}, r"embed_dim=25 must be a positive multiple of 2"),
         ({"depth": 0}, r"depth=0 must be a whole number, at least 1"),
+        ({"token_weight": -0.5}, r"token_weight=-0\.5 must be a finite number, at least 0"),
+        ({"mix_token": 1}, r"mix_token=1 must be true or false"),
         ({"drop_path_rate": 1.0}, r"drop_path_rate=1\.0 must be a number in \[0, 1\)"),
     ],
 )

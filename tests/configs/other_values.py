@@ -84,7 +84,7 @@ WITH: dict[str, dict[str, Any]] = {
     "tokens.alpha_range": {"alpha": "random", "test_alpha": 0.1}, "tokens.prune_n": {"pruning": "top_n", "prune_n": 1},
     "tokens.prune_order": {"pruning": "top_n", "prune_n": 2}, "tokens.prune_group": {"pruning": "top_n", "prune_n": 2},
     "tokens.prune_alpha": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
-    "tokens.warmup_positions": {"warmup": "2/3"},
+    "backbone.mix_token": {"image_size": 64, "patch_size": 8}, "tokens.warmup_positions": {"warmup": "2/3"},
     "tokens.pruning": {"pruning": "match_alpha", "alpha": 0.1, "test_alpha": 0.1, "prune_alpha": 0.3},
     "dataset.fold": {"fold": 0, "folds": 3}, "dataset.folds": {"fold": 0, "folds": 3},
     **{f"{name}: dataset.split_seed": {"test_size": 7}

@@ -196,6 +196,18 @@ def test_memory_that_runs_out_in_a_capture_halves_the_batches(run, capfd):
             ),
             "SlowFast trains differently in some epochs, and a graph always does the same",
         ),
+        (
+            (
+                "backbone=lv_vit_s",
+                "backbone.image_size=8",
+                "backbone.patch_size=2",
+                "backbone.depth=1",
+                "attention=none",
+                "loss=cross_entropy",
+                "backbone.mix_token=true",
+            ),
+            "backbone.mix_token draws random numbers on the host",
+        ),
         (("+trainer.detect_anomaly=true",), "trainer.detect_anomaly looks at every value"),
     ],
 )

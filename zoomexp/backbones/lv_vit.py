@@ -6,22 +6,23 @@
     patches    conv 7x7 / 2 - BN - ReLU, twice conv 3x3 - BN - ReLU, all of 64 channels; conv 8x8 / 8
     block      x = x + attention(norm(x)) / 2;  x = x + MLP(norm(x)) / 2;  no biases at queries, keys and values
     tests      logits = head(class token) + 0.5 max over patches of aux_head(patch)
-    training   logits = head(class token);  loss = CE(logits, y) + 0.5 mean over patches of CE(aux_head(patch), y)
+    training   logits = head(class token);  loss = CE(logits, y) + w mean over patches of CE(aux_head(patch), y)
 
 26.15 M parameters, 6.57 G multiply-accumulates at 224 pixels. It is timm's `VisionTransformer` for the rest, so that
 insertion and the token methods work on it as on any other; positions are resampled for images of another size.
 
+with w = 0.5 in the paper and 1 in its released code, which trains with MixToken besides (`mix_token`).
+
 Deviations: the paper's labels of single patches come from another network, an NFNet-F6 run over all of ImageNet, and
 are not here: y is the image's label for every patch, as in its released code where there are none. The paper's 83.3 %
-are out of reach without them. Its MixToken, which mixes patches after the stem, is left out; mixing=mixup mixes
-images. Weights start as timm's do.
+are out of reach without them. Weights start as timm's do.
 
 Where a token method leaves images with different numbers of tokens in training, an image's last one counts for those
 that it has less than the longest. Where DynamicViT learns from the host as it came, that host answers as in tests.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import LayerNorm, PatchEmbed
@@ -29,12 +30,14 @@ from timm.models import VisionTransformer
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
-from zoomexp.arguments import boolean, finite, integer, multiple_of, one_of
+from zoomexp.arguments import boolean, finite, integer, multiple_of, number, one_of
+from zoomexp.backbones.mix_token import MixToken
 from zoomexp.errors import InputError
 from zoomexp.transient import Transient
 from zoomexp.weights.starting import start_from
 
 STEM_WIDTH = 64
+PATCHES_IN_TESTS = 0.5  # weight of their logits
 NAMES = ("lv_vit_s", "lv_vit")
 
 
@@ -70,29 +73,38 @@ class LVViT(Transient, VisionTransformer):
     """LV-ViT.
 
     Args:
-        token_weight: of the patches' loss, and of their logits in tests.
+        token_weight: of the patches' loss.
+        mix_token: whether training mixes images in pairs after the stem (see `mix_token`).
         options: those of timm's `VisionTransformer`.
 
     Shape:
         images `(B, in_chans, H, W)` to logits `(B, num_classes)`, H and W multiples of the patch.
 
-    After a forward in training: `auxiliary_logits`, {"patches": (token_weight, (B, N, num_classes))}. Copies start
-    without: a tensor in the autograd graph cannot be copied.
+    After a forward in training: `auxiliary_logits`, {"patches": (token_weight, (B, N, num_classes))}, each patch in the
+    place of its own image; `mixed_share`, what of an image was its partner's. Copies start without the logits: a tensor
+    in the autograd graph cannot be copied.
     """
 
     reads_patches = True
     auxiliary_logits: dict[str, tuple[float, Tensor]] | None = None
 
-    def __init__(self, *, token_weight: float = 0.5, **options: Any) -> None:
+    def __init__(self, *, token_weight: float = 0.5, mix_token: bool = False, **options: Any) -> None:
         norm = partial(LayerNorm, eps=1e-5)
         super().__init__(
             **options, qkv_bias=False, norm_layer=norm, embed_layer=ConvolutionalEmbed, dynamic_img_size=True
         )
-        self.token_weight = token_weight
+        self.token_weight, self.mixes_tokens, self.mixing = token_weight, mix_token, MixToken()
+        if mix_token:
+            cast(Convolutions, self.patch_embed.proj).append(self.mixing)
         self.aux_head = nn.Linear(self.embed_dim, self.num_classes)
         self._init_weights(self.aux_head)
         for block in self.blocks:
             block.ls1, block.ls2 = Halved(), Halved()
+
+    @property
+    def mixed_share(self) -> float:
+        """See the class."""
+        return self.mixing.share
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, 1 + N, D) to logits (B, num_classes), or to the class token's features (B, D)."""
@@ -102,9 +114,9 @@ class LVViT(Transient, VisionTransformer):
         patches: Tensor = self.aux_head(x[:, self.num_prefix_tokens :])
         if not self.training:
             self.auxiliary_logits = None
-            return y + self.token_weight * patches.amax(1)
+            return y + PATCHES_IN_TESTS * patches.amax(1)
         if torch.is_grad_enabled():  # a forward beside the one that is trained leaves none
-            self.auxiliary_logits = {"patches": (self.token_weight, patches)}
+            self.auxiliary_logits = {"patches": (self.token_weight, self.mixing.undone(patches))}
         return y
 
 
@@ -122,6 +134,8 @@ def lv_vit(
     num_heads: int = 6,
     mlp_ratio: float = 3.0,
     drop_path_rate: float = 0.1,
+    token_weight: float = 0.5,
+    mix_token: bool = False,
 ) -> LVViT:
     """Build an LV-ViT; the defaults are those of LV-ViT-S.
 
@@ -138,6 +152,8 @@ def lv_vit(
         num_heads: h.
         mlp_ratio: width of the MLPs over D.
         drop_path_rate: stochastic depth at the last block, in [0, 1); it falls to 0 at the first.
+        token_weight: of the patches' loss in training, at least 0.
+        mix_token: whether training mixes images in pairs after the stem (see `mix_token`).
 
     Raises:
         InputError: an argument outside these ranges.
@@ -152,7 +168,11 @@ def lv_vit(
     integer("backbone.num_heads", num_heads)
     multiple_of("backbone.embed_dim", embed_dim, num_heads)
     finite("backbone.drop_path_rate", drop_path_rate, lambda rate: 0 <= rate < 1, "a number in [0, 1)")
+    number("backbone.token_weight", token_weight, 0)
+    boolean("backbone.mix_token", mix_token)
     net = LVViT(
+        token_weight=token_weight,
+        mix_token=mix_token,
         num_classes=num_classes,
         in_chans=in_chans,
         img_size=image_size,

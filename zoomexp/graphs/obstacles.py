@@ -7,7 +7,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
 from zoomexp.graphs.rates import FUSED, steps_on_device
-from zoomexp.protocols import following_epochs, waits_for_host
+from zoomexp.protocols import following_epochs, mixes_tokens, waits_for_host
 from zoomexp.tasks.training import TrainedModel
 
 # Hooks inside a step: a graph calls nothing.
@@ -45,6 +45,8 @@ def obstacle(trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer
         return f"loss={type(loss).__name__} works on the CPU in between"
     if getattr(task, "mixing", None) is not None:
         return "mixing draws random numbers on the host"
+    if mixes_tokens(cast(TrainedModel, task).model):
+        return "backbone.mix_token draws random numbers on the host"
     for part in following_epochs(cast(TrainedModel, task).model):
         return f"{type(part).__name__} trains differently in some epochs, and a graph always does the same"
     return _own_step(task) or _hook_inside(task, cast(Any, trainer).callbacks)

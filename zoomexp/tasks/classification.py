@@ -27,6 +27,8 @@ from zoomexp.protocols import (
     gives_boxes,
     gives_maps,
     mean_tokens,
+    mixed_share,
+    mixes_tokens,
     needs_maps,
 )
 from zoomexp.tasks.contract import Batch, Tables
@@ -99,6 +101,8 @@ class Classifier(TrainedModel):
             raise InputError("dataset: there is one class only; a classifier needs at least two")
         if needs_maps(self.loss) and not attention_maps(self.model):
             raise InputError(f"loss={type(self.loss).__name__}: needs a module with a map, and the model has none")
+        if mixing is not None and mixes_tokens(self.model):
+            raise InputError("mixing: backbone.mix_token=true mixes images already; choose mixing=none")
         if mixing is not None and tuple(self.inputs) != ("image",):
             read = ", ".join(self.inputs)
             raise InputError(f"mixing: would mix images alone, and the model reads {read}; mixing=none")
@@ -147,6 +151,14 @@ class Classifier(TrainedModel):
             repeated = targets.repeat_interleave(len(rows) // len(targets), dim=0)
             terms[name] = weight * cast(ClassLoss, self.loss).compare(rows, repeated)
         return terms
+
+    def as_mixed(self, targets: Tensor) -> Tensor:
+        """Labels (B,) or shares of classes (B, K); shares (B, K) where the network has mixed images in pairs."""
+        share = mixed_share(self.model)
+        if not share:
+            return targets
+        shares = nn.functional.one_hot(targets, self.num_classes).float() if targets.dim() == 1 else targets
+        return (1 - share) * shares + share * shares.flip(0)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Whether the first class is the label, or the heavier of two that were mixed: (B,)."""

@@ -148,6 +148,10 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         own = own_loss(self.model)
         return {} if own is None else {"auxiliary": own(targets) if callable(own) else own}
 
+    def as_mixed(self, targets: Any) -> Any:
+        """A training batch's targets after the forward, in which a network may have mixed images; as they are."""
+        return targets
+
     def hits(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Nothing that is hit or missed."""
         return {}
@@ -192,7 +196,8 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         """
         batch, targets = self.prepared(batch)
         outputs = self.outputs(batch)
-        return self.losses(outputs, targets, epoch) | self.own_losses(targets), self.hits(outputs, targets)
+        own, targets = self.own_losses(targets), self.as_mixed(targets)
+        return self.losses(outputs, targets, epoch) | own, self.hits(outputs, targets)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one batch of held-out images."""
