@@ -37,7 +37,7 @@ AUROC = _score("auroc", "area under the ROC curve", test="bootstrap", shown=True
                measure="zoomexp.metrics.ranking.auroc_of_predictions")  # fmt: skip
 AVERAGE_PRECISION = _score("average_precision", "average precision", test="bootstrap", shown=True, short="mean AP",
                            measure="zoomexp.metrics.ranking.average_precision_of_predictions")  # fmt: skip
-REAL_ACC1 = _score(
+REAL_ACC1 = _score(  # of one data set alone, so none of what every classifier has a panel for
     "real_acc1", "top-1 accuracy by ReaL labels", per_image=True, test="mcnemar", shown=True, short="ReaL"
 )
 TOKENS = Quantity("tokens", "tokens", "an image", decimals=1)
@@ -85,7 +85,7 @@ CORRUPTIONS = (
     Quantity("mce", "mean corruption error", "% of AlexNet's", False, bounds=(0.0, None), short="mCE"),
 )
 SCALED = (TEMPERATURE, NLL_T, ECE_T, BRIER_T)
-CLASSIFICATION = (ACC1, REAL_ACC1, ACC5, BALANCED, MACRO_F1, AUROC, AVERAGE_PRECISION, NLL, ECE, BRIER, AURC, *SCALED,
+CLASSIFICATION = (ACC1, ACC5, BALANCED, MACRO_F1, AUROC, AVERAGE_PRECISION, NLL, ECE, BRIER, AURC, *SCALED,
                   LOSS, TOKENS, *LOCALISATION, *PERTURBATION)  # fmt: skip
 
 ACC1_AT = _score("acc1_at", "top-1 accuracy at a threshold")
@@ -161,8 +161,8 @@ EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6
 
 DECLARED = tuple(
     dict.fromkeys(
-        (*CLASSIFICATION, *ROBUSTNESS, *CORRUPTIONS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION, *DETECTION,
-         *GATES, *EFFECTS, *COST, *EPOCHS)
+        (*CLASSIFICATION, REAL_ACC1, *ROBUSTNESS, *CORRUPTIONS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION,
+         *DETECTION, *GATES, *EFFECTS, *COST, *EPOCHS)
     )
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one
