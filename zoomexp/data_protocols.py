@@ -52,8 +52,8 @@ class ListsImages(RunData, Protocol):
 
 
 def lists_images(data: object) -> TypeGuard[ListsImages]:
-    """Whether a data module says what its splits hold."""
-    return hasattr(data, "part")
+    """Whether a data module says what its splits hold, and what it says is a label for each image."""
+    return hasattr(data, "part") and not lists_masks(data)
 
 
 class GivesPlainBatches(ListsImages, Protocol):
@@ -93,6 +93,25 @@ class ListsScenes(RunData, Protocol):
 
     def scene_batches(self, name: str, positions: Any, batch_size: int) -> Iterable[Mapping[str, Any]]:
         """Batches of the images at `positions` (N,) in the split, in that order, seen as test images are."""
+
+
+class ListsMasks(RunData, Protocol):
+    """A data module of images whose every pixel has a class, `pixel_label` (B, H, W) in its batches; 255: ignored."""
+
+    classes: Sequence[str]
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def masked(self, name: str) -> Any:
+        """The images of "train", "val" or "test"; None where nothing validates."""
+
+    def mask_batches(self, name: str, positions: Any, batch_size: int) -> Iterable[Mapping[str, Any]]:
+        """Batches of the images at `positions` (N,) in the split, in that order, seen as test images are."""
+
+
+def lists_masks(data: object) -> TypeGuard[ListsMasks]:
+    """Whether every pixel of a data module's images has a class."""
+    return hasattr(data, "masked")
 
 
 def lists_scenes(data: object) -> TypeGuard[ListsScenes]:

@@ -38,13 +38,10 @@ def factors(net: nn.Module, *, layer_decay: float | None, head_factor: float, mo
     found |= {prefix + name: 1.0 for name in own}
     if layer_decay is not None:
         found |= {prefix + name: factor for name, factor in layer_factors(host, own, layer_decay).items()}
-    if head_factor != 1:
-        detector = hasattr(net, "get_classifier") and net is not host  # has heads of its own around its host
-        found |= (
-            dict.fromkeys(head_of(net), head_factor)
-            if detector
-            else {prefix + name: head_factor for name in head_of(host)}
-        )
+    if hasattr(net, "get_classifier") and net is not host:  # has heads of its own around its host
+        found |= dict.fromkeys(head_of(net), head_factor)
+    elif head_factor != 1:
+        found |= {prefix + name: head_factor for name in head_of(host)}
     return found
 
 

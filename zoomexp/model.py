@@ -8,6 +8,7 @@ from torch import nn
 
 from zoomexp import protocols
 from zoomexp.arguments import known_options
+from zoomexp.backbones.start_weights import without_classifier
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
 from zoomexp.metrics.targets import sides
@@ -23,8 +24,9 @@ def build_model(
     at: str | int | Sequence[str | int] | None = None,
     tokens: Callable[..., nn.Module] | None = None,
     detector: Callable[..., nn.Module] | None = None,
+    decoder: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
-    """Build a classifier, put a module into it, and change how it gets its tokens.
+    """Build a classifier, put a module into it, and change how it gets its tokens, or what it says.
 
     Args:
         backbone: Builds the host from `num_classes` and `in_chans`.
@@ -35,16 +37,18 @@ def build_model(
         at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
         tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is.
         detector: Builds a detector from the host, `num_classes` and `tokens`; None: the network classifies.
+        decoder: Builds a segmenter from the host, `num_classes` and an `example`, images (1, C, H, W); None: likewise.
 
     Returns:
-        A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), in channels_last memory format. Its
+        A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), with a detector `Detections`, with a
+        decoder logits (B, num_classes, image_size, image_size), in channels_last memory format. Its
         attribute `insertion_sites` lists the module paths after which modules stand, those it came with included;
         `start_weights` is the backbone's (see `backbones.start_weights`), or None.
 
     Raises:
-        InputError: If the host, the module and the place do not fit together, or one of the four builds nothing.
+        InputError: If the host, the module and the place do not fit together, or one of the five builds nothing.
     """
-    _check_builders(backbone=backbone, attention=attention, tokens=tokens, detector=detector)
+    _check_builders(backbone=backbone, attention=attention, tokens=tokens, detector=detector, decoder=decoder)
     net: Any = backbone(num_classes=num_classes, in_chans=in_chans)
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
@@ -57,7 +61,11 @@ def build_model(
         at = at if at is not None else default_place(attention)
         net.insertion_sites = [*net.insertion_sites, *insert(net, attention, at, example)]
     places, weights = net.insertion_sites, getattr(net, "start_weights", None)
-    if detector is not None:
+    if decoder is not None:
+        if tokens is not None or detector is not None:
+            raise InputError("decoder: needs all patches where they are, and no detector; tokens=uniform detector=none")
+        net, weights = decoder(net, num_classes=num_classes, example=example), without_classifier(weights)
+    elif detector is not None:
         net = detector(net, num_classes=num_classes, image_size=image_size, tokens=tokens)
     elif tokens is not None:
         net = tokens(net, image_size=image_size)

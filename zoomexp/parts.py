@@ -8,6 +8,7 @@ from torch import nn
 
 from zoomexp.errors import InputError
 from zoomexp.learning_rates import host_of
+from zoomexp.protocols import gives_pixels
 from zoomexp.weights.fitting import head_names
 
 PARTS = ("all", "head", "module", "module_and_head", "last_blocks")
@@ -18,8 +19,8 @@ def part_parameters(net: nn.Module, part: str, blocks: int = 0) -> set[str]:
 
     Args:
         net: A network of `build_model`.
-        part: One of PARTS. "module" is every inserted module and what a token method brings along; "last_blocks" the
-            head, the modules and what lies behind the last `blocks` blocks' beginning.
+        part: One of PARTS. "head" is all of a decoder. "module" is every inserted module and what a token method brings
+            along; "last_blocks" the head, the modules and what lies behind the last `blocks` blocks' beginning.
         blocks: Residual blocks, a transformer's blocks, a VGG's layers: what timm counts as a layer for layer-wise
             learning rates.
 
@@ -29,6 +30,8 @@ def part_parameters(net: nn.Module, part: str, blocks: int = 0) -> set[str]:
     names = [name for name, _ in net.named_parameters()]
     head = {name for name in names if name.rpartition(".")[0] in head_names(net)}
     module = {name for name in names if "inserted" in name.split(".") or not name.startswith(host_of(net)[0])}
+    if gives_pixels(net):  # all of the decoder is new, not its last layer alone
+        head, module = module - inside(module), inside(module)
     if part == "module" and not module:
         raise InputError("train=module: the network has no inserted module; choose an attention or tokens")
     if part in ("head", "module_and_head", "last_blocks") and not head:
@@ -36,6 +39,11 @@ def part_parameters(net: nn.Module, part: str, blocks: int = 0) -> set[str]:
     behind = _behind(net, blocks) if part == "last_blocks" else set()
     known = {"all": set(names), "head": head, "module": module, "module_and_head": module | head}
     return known.get(part, head | module | behind)
+
+
+def inside(names: set[str]) -> set[str]:
+    """The names that lie in inserted modules."""
+    return {name for name in names if "inserted" in name.split(".")}
 
 
 def block_count(net: nn.Module) -> int:

@@ -139,6 +139,12 @@ class GivesBoxes(Protocol):
     gives_boxes: bool
 
 
+class GivesPixels(Protocol):
+    """A network whose output is logits of every pixel, (B, K, H, W): `gives_pixels` is true."""
+
+    gives_pixels: bool
+
+
 class WaitsForHost(Protocol):
     """A loss that works on the CPU in between, which no graph of a step can hold: `waits_for_host` is true."""
 
@@ -176,6 +182,12 @@ class ComparesBoxes(Protocol):
     """A loss of `boxes.Detections` and `boxes.Objects`, and not of logits and classes: `compares_boxes` is true."""
 
     compares_boxes: bool
+
+
+class ComparesPixels(Protocol):
+    """A loss of logits (B, K, H, W) and classes (B, H, W), not of classes of images: `compares_pixels` is true."""
+
+    compares_pixels: bool
 
 
 class ClassLoss(Protocol):
@@ -222,6 +234,11 @@ def gives_boxes(network: nn.Module) -> bool:
     return getattr(network, "gives_boxes", False)
 
 
+def gives_pixels(network: nn.Module) -> bool:
+    """Whether a network's output is logits of every pixel; it is not unless it says so."""
+    return getattr(network, "gives_pixels", False)
+
+
 def waits_for_host(loss: nn.Module) -> bool:
     """Whether a loss works on the CPU in between; it does not unless it says so."""
     return getattr(loss, "waits_for_host", False)
@@ -250,6 +267,11 @@ def compares_maps(loss: nn.Module) -> bool:
 def compares_boxes(loss: nn.Module) -> bool:
     """Whether a loss is one of boxes; it is not unless it says so."""
     return getattr(loss, "compares_boxes", False)
+
+
+def compares_pixels(loss: nn.Module) -> bool:
+    """Whether a loss is one of pixels; it is not unless it says so."""
+    return getattr(loss, "compares_pixels", False)
 
 
 def reads_patches(network: nn.Module) -> bool:

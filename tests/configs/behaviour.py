@@ -18,7 +18,9 @@ from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.from_timm import from_timm
 from zoomexp.backbones.zoomer import zoomer
 from zoomexp.boxes import Detections, Objects
+from zoomexp.decoders.fcn import fcn
 from zoomexp.losses.cross_entropy import CrossEntropy
+from zoomexp.losses.cross_entropy_dice import CrossEntropyDice
 from zoomexp.losses.set_prediction import SetPrediction
 from zoomexp.losses.zoom_distillation import ZoomDistillation
 from zoomexp.model import build_model
@@ -104,6 +106,13 @@ def of_detector(made: Callable) -> Any:
     return [weights(net), trained, answers(net, images(3, 3, 48, 48))]
 
 
+def of_decoder(made: Callable) -> Any:
+    torch.manual_seed(0)
+    host = randomised(from_timm("test_resnet", num_classes=10, in_chans=3), 4)
+    net = made(host, num_classes=3, example=images(1, 3, 32, 32))
+    return [weights(net), answers(net, images(3, 3, 32, 32))]
+
+
 def takes(made: partial) -> dict[str, Any]:
     """The arguments that only some scorers have."""
     names = made.func.__init__.__code__.co_varnames
@@ -118,6 +127,10 @@ def of_loss(loss: nn.Module) -> Any:
         said = Detections(torch.randn(3, 8, 4, generator=rng), torch.rand(3, 8, 4, generator=rng))
         there = Objects(torch.rand(8, 4, generator=rng), torch.arange(8) % 3, [3, 1, 4])
         return described(loss(said, there))
+    if isinstance(loss, CrossEntropyDice):
+        return described(
+            loss(images(3, 3, 4, 4), torch.arange(48).view(3, 4, 4) % 3, maps={"layer1": maps(4)[:, None]})
+        )
     if hasattr(loss, "weigh"):
         loss.weigh([9, 3, 1])
     return described([loss(images(3, 3), LABELS, maps={"layer1": maps(4)[:, None]}, epoch=0.5), loss.compare(
@@ -169,6 +182,9 @@ def of_task(made: Callable) -> Any:
         net, loss = zoomer(num_classes=10, in_chans=3, image_size=32, patch_size=16, blocks=2), ZoomDistillation()
     if made.func.__name__ == "Detection":
         net, loss = YOLOS(copy.deepcopy(small_vit()), num_classes=10, image_size=48), SetPrediction()
+    if made.func.__name__ == "Segmentation":
+        host = from_timm("test_resnet", num_classes=10, in_chans=3)
+        net, loss = fcn(host, num_classes=10, example=images(1, 3, 32, 32)), CrossEntropyDice()
     if made.func.__name__ == "AlphaCurve":
         net = ZoomViT(copy.deepcopy(small_vit()), image_size=48, scorer=Entropy)
     optimizer = partial(make_optimizer, opt="momentum", lr=0.1)
@@ -190,6 +206,6 @@ def of_relevance(made: Callable) -> Any:
 OF: dict[str, Callable[[Any], Any]] = {
     "attention": of_attention, "backbone": of_backbone, "tokens": of_tokens, "tokens/scorer": of_scorer,
     "loss": of_loss, "mixing": of_mixing, "optimizer": of_optimizer, "scheduler": of_scheduler, "task": of_task,
-    "detector": of_detector, "insertion": of_insertion, "relevance": of_relevance,
+    "detector": of_detector, "decoder": of_decoder, "insertion": of_insertion, "relevance": of_relevance,
     "callbacks": described, "logger": described, "train": described, "dataset": served,
 }  # fmt: skip

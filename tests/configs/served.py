@@ -15,7 +15,7 @@ from zoomexp.datasets.array_data import ArrayDataModule
 from zoomexp.datasets.arrays import ImageArrays, Splits
 from zoomexp.datasets.cluttered_digits import ClutteredDigits
 from zoomexp.datasets.coco import COCO
-from zoomexp.datasets.digit_scenes import DigitScenes
+from zoomexp.datasets.digit_canvas import DigitCanvas
 from zoomexp.datasets.digits import Digits
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.imagenet_a import ImageNetA
@@ -35,12 +35,12 @@ def served(data: pl.LightningDataModule, *, bad: bool = False, tested: bool = Tr
     """
     if isinstance(data, COCO):
         data.data_dir = coco()
-    elif not isinstance(data, Digits | ClutteredDigits | DigitScenes):
+    elif not isinstance(data, Digits | ClutteredDigits | DigitCanvas):
         array = isinstance(data, ArrayDataModule)
         data.read = (lambda: arrays(len(data.mean))) if array else (lambda: files(type(data), bad, tested))
     data.prepare_data()
     data.setup()
-    part = data.scenes if hasattr(data, "scenes") else data.part
+    part = next(getattr(data, name) for name in ("scenes", "masked", "part") if hasattr(data, name))
     parts = [one for one in map(part, ("train", "val", "test")) if one is not None]
     kept = [(len(one), getattr(one, "index", None), getattr(one, "labels", None)) for one in parts]
     loaders = [data.val_dataloader(), data.test_dataloader()]

@@ -36,6 +36,7 @@ TESTED = ("cub200", "imagenet", *SHIFTS, "visa")  # come with a test split
 LIKE_IMAGE_FOLDER = [
     ("dataset", name) for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "visa", *SHIFTS[1:])
 ]
+OWN_SIZE = ("coco", "digit_masks", "digit_scenes")
 SMALL = {"batch_size": 5, "eval_batch_size": 7, "image_size": 20}  # of 24 images
 MAPS = {"_target_": "zoomexp.tokens.scorers.teacher.TeacherMaps", "_partial_": True, "scale": "given"}
 
@@ -178,4 +179,4 @@ def test_what_acts_elsewhere_is_an_option_and_has_a_test():
 @pytest.mark.parametrize("file", sorted((CONFIGS / "dataset").glob("*.yaml")), ids=lambda file: file.stem)
 def test_images_have_the_backbones_size(file):
     node = config_files.loaded(file)
-    assert node.get("image_size", "none") == "${backbone.image_size}" or file.stem in ("coco", "digit_scenes")  # theirs
+    assert node.get("image_size", "none") == "${backbone.image_size}" or file.stem in OWN_SIZE

@@ -34,8 +34,8 @@ SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist
         **{f"imagenet_{name}": (1000, 3, 224, 0) for name in ("a", "r", "v2", "sketch", "real")},
         "elpv": (2, 3, 224, 1_889),
         "cluttered_digits": (10, 1, 48, 10_000), "coco": (91, 3, 224, 118_287),
-        "digit_scenes": (10, 1, 48, 8_000)}  # fmt: skip
-NETWORK = ("backbone", "attention", "insertion", "tokens", "detector")
+        "digit_scenes": (10, 1, 48, 8_000), "digit_masks": (11, 1, 48, 8_000)}  # fmt: skip
+NETWORK = ("backbone", "attention", "insertion", "tokens", "detector", "decoder")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,13 +19,15 @@ class Effect:
         site: Where it stands.
         features: |out - in| / |in| of its features, Frobenius norms over the batch; None where their sizes differ.
         logits: |with - without| / |without| of the logits; None for a module that the host cannot do without.
-        classes: Share of the images, 0..1, whose likeliest class it changes; None likewise.
+        classes: Share of the images, 0..1, whose likeliest class it changes, or of their pixels; None likewise.
+        of: What `classes` is a share of.
     """
 
     site: str
     features: float | None
     logits: float | None
     classes: float | None
+    of: str = "images"
 
     def told(self) -> str:
         """One line."""
@@ -34,7 +36,7 @@ class Effect:
             return f"module at {self.site}: {features}; the host cannot run without it"
         return (
             f"module at {self.site}: {features}, logits by {self.logits:.2%}, "
-            f"the likeliest class of {self.classes:.0%} of the images"
+            f"the likeliest class of {self.classes:.0%} of the {self.of}"
         )
 
 
@@ -75,8 +77,10 @@ def _effect(site: str, inserted: nn.Module, with_all: Tensor, run: Callable[[], 
         return Effect(site, moved[-1], None, None)
     if without.shape != with_all.shape:
         return Effect(site, moved[-1], None, None)
-    changed = (with_all.flatten(1).argmax(1) != without.flatten(1).argmax(1)).float().mean()
-    return Effect(site, moved[-1], relative(with_all, without), float(changed))
+    of_pixels = with_all.dim() == 4  # logits of every pixel; else of images, or what is no logits
+    said, other = (one.argmax(1) if of_pixels else one.flatten(1).argmax(1) for one in (with_all, without))
+    changed = (said != other).float().mean()
+    return Effect(site, moved[-1], relative(with_all, without), float(changed), "pixels" if of_pixels else "images")
 
 
 def relative(changed: Tensor, before: Tensor) -> float:

@@ -13,7 +13,8 @@ Deviation: the zero channels are put half before and half after the existing one
 (arXiv 2412.11657) has it.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,28 @@ class ResNet20(nn.Module):
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return x
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Sequence[int] | None = None,
+        output_fmt: Literal["NCHW"] = "NCHW",
+        intermediates_only: Literal[True] = True,
+    ) -> list[Tensor]:
+        """Images (B, in_chans, H, W) to the outputs of stages, as timm's models give them.
+
+        Args:
+            x: The images.
+            indices: Of the stages, from 0; None: all three.
+            output_fmt: Only this one.
+            intermediates_only: Only so.
+        """
+        x = self.act1(self.bn1(self.conv1(x)))
+        found = []
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x = stage(x)
+            found.append(x)
+        return found if indices is None else [found[place] for place in indices]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to logits (B, num_classes)."""

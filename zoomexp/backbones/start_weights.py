@@ -3,7 +3,7 @@
 A backbone that loads weights says so in an attribute `start_weights`; `build_model` hands it on to the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from torch import nn
@@ -38,6 +38,11 @@ class SaysStartWeights(Protocol):
 def say_start_weights(net: nn.Module, weights: StartWeights | None) -> None:
     """Have a network say where its weights are from."""
     cast(SaysStartWeights, net).start_weights = weights
+
+
+def without_classifier(weights: StartWeights | None) -> StartWeights | None:
+    """The same weights, of a network that has got other last layers."""
+    return None if weights is None else replace(weights, classifier=False)
 
 
 def check_weights(net: nn.Module, checkpoint: object) -> None:

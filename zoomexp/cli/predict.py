@@ -1,4 +1,4 @@
-"""Name what is in images, with the network of a finished run; of a detector also where.
+"""Name what is in images, with the network of a finished run; of a detector also where, of a segmenter every pixel.
 
     python scripts/predict.py run=FOLDER images=FOLDER
     python scripts/predict.py run=FOLDER images=new/*.jpg top=3 maps=true out=FOLDER
@@ -7,7 +7,7 @@
     run=FOLDER      the folder of a finished run
     images=...      a folder (all image files below it), a pattern, or files with commas between them
     out=FOLDER      where the files go; left out: predictions/ in the run's folder
-    batch_size=32   images that the network sees at a time; of a detector 8
+    batch_size=32   images that the network sees at a time; of a detector or segmenter 8
     device=auto     auto: a GPU where there is one; cpu; cuda ...
     data_dir=DIR    where the run's data set lies; only for runs whose records do not name their classes yet
 
@@ -29,7 +29,15 @@ predictions.csv    file, label, score, x0, y0, x1, y1: a row a box, in pixels of
 predictions.json   the same by image, with its size, and the files that could not be read, with the reason
 detections.json    with coco=FILE
 
-In a notebook: predictor = zoomexp.load(FOLDER); predictor("bird.jpg").label, or of a detector .boxes, .classes, .scores
+Of a segmenter (task=segmentation):
+
+masks/             a PNG for each image, of its own size: the number of the class of each pixel, with a palette
+overlays/          the same over the image
+predictions.csv    file, class, share: a row for each image and class in it
+predictions.json   the same by image, with its size, and the files that could not be read, with the reason
+
+In a notebook: predictor = zoomexp.load(FOLDER); predictor("bird.jpg").label, of a detector .boxes, .classes, .scores,
+of a segmenter .labels, .shares()
 """
 
 import os
@@ -50,9 +58,11 @@ from zoomexp.run.explain import building
 if TYPE_CHECKING:
     from zoomexp.prediction.detector import Detector
     from zoomexp.prediction.predictor import Predictor
+    from zoomexp.prediction.segmenter import SegmentingPredictor
 
 SHARED = {"run": "", "images": "", "out": "", "batch_size": "", "device": "auto", "data_dir": ""}
 OF_CLASSIFIERS = {"top": "5", "maps": "false", "batch_size": "32"}
+OF_SEGMENTERS = {"batch_size": "8"}
 OF_DETECTORS = {"score": "0.3", "coco": "", "batch_size": "8"}
 
 
@@ -66,11 +76,14 @@ def main(arguments: list[str]) -> None:
         from zoomexp.prediction.detector import Detector
         from zoomexp.prediction.finding import image_files
         from zoomexp.prediction.loading import load
+        from zoomexp.prediction.segmenter import SegmentingPredictor
 
         files = image_files(options["images"])
         predictor = load(options["run"], options["device"], options["data_dir"] or None)
         if isinstance(predictor, Detector):
             say: Callable[..., str] = partial(say_boxes, with_defaults(options, OF_DETECTORS, "boxes"))
+        elif isinstance(predictor, SegmentingPredictor):
+            say = partial(say_pixels, with_defaults(options, OF_SEGMENTERS, "pixels"))
         else:
             say = partial(say_classes, with_defaults(options, OF_CLASSIFIERS, "classes"))
     out = Path(options["out"]) if options["out"] else Path(options["run"]) / "predictions"
@@ -142,6 +155,23 @@ def say_boxes(options: dict[str, str], detector: "Detector", files: Sequence[Pat
             write_coco(out / RESULTS, whole, ids, detector.classes)
     boxes = f"{sum(map(len, found)):,} boxes with a score of at least {least:g} in {told('seen', found, left_out)}"
     return f"{boxes}: {', '.join(str(out / name) for name in names)}"
+
+
+def say_pixels(options: dict[str, str], predictor: "SegmentingPredictor", files: Sequence[Path], out: Path) -> str:
+    """Say the class of every pixel of the images, and write it; returns the line that says so."""
+    from zoomexp.prediction.mask_writing import write_masks, write_shares_csv, write_shares_json
+
+    stream = predictor.predict(files, whole_numbers(options, "batch_size")[0])
+    found, left_out = shown(stream, len(files), options["images"])
+    root = Path(os.path.commonpath([Path(one.name).absolute().parent for one in found]))
+    with writing("out", out):
+        out.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            write_masks(out, one, root)
+        write_shares_csv(out / "predictions.csv", found)
+        write_shares_json(out / "predictions.json", options["run"], found, left_out)
+    files_told = ", ".join(str(out / name) for name in ("masks", "overlays", "predictions.csv", "predictions.json"))
+    return f"{told('seen', found, left_out)}: {files_told}"
 
 
 def share(name: str, text: str) -> float:

@@ -24,6 +24,8 @@ patch_map.png             scores and patches, where the model is a Zoomer or has
 Of a detector (task=detection) contact_sheet.png alone: objects and boxes with their scores over the image, the Zoomer's
 scores, and the boxes over the patches that became tokens.
 
+Of a segmenter (task=segmentation) contact_sheet.png alone: image, true and said class of each pixel, the modules' maps.
+
 Grad-CAM explains the true class, or the class that the run predicts where the true one is not known.
 """
 
@@ -88,12 +90,15 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     if options["run"] == "latest":
         options["run"] = str(latest(Path("outputs")))
-    from zoomexp.protocols import gives_boxes  # torch, which takes a while
+    from zoomexp.cli.visualize_masks import draw_masks_of
+    from zoomexp.protocols import gives_boxes, gives_pixels  # torch, which takes a while
 
     with console.status("building the model") as status, building():
         run = load("run", options["run"], options["data_dir"])
         out = Path(options["out"]) if options["out"] else run.folder / "figures"
         draw_all = draw_boxes_of if gives_boxes(run.network) else draw_classes_of
+        if gives_pixels(run.network):
+            draw_all = draw_masks_of
         files = draw_all(run, options, out, status)
     for file in files:
         print(file)

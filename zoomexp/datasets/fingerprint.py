@@ -22,9 +22,10 @@ def data_fingerprint(data: Any) -> dict[str, str] | None:
     Beside them stands the `kind`: "files" or "arrays".
 
     Args:
-        data: a data module with `part` or, where images have several objects, `scenes` (see `data_protocols`).
+        data: a data module with `part` or, where images have several objects or pixels classes,
+            `scenes` or `masked` (see `data_protocols`).
     """
-    split_of = getattr(data, "part", None) or getattr(data, "scenes", None)
+    split_of = next((getattr(data, name) for name in ("part", "scenes", "masked") if hasattr(data, name)), None)
     if split_of is None:
         return None
     parts = {split: split_of(split) for split in ("train", "val", "test")}

@@ -14,6 +14,7 @@ from zoomexp.datasets.picture import Picture
 from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.scene_views import WholeScene
 from zoomexp.datasets.seeing import Seeing, as_channels, normalised
+from zoomexp.datasets.square_seeing import SquareSeeing
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,21 @@ class SceneSeeing:
         return np.diag([float(width), float(height), 1.0])
 
 
-def seeing_of_facts(facts: Mapping[str, Any]) -> Seeing | SceneSeeing:
-    """What `facts()` of either wrote down."""
-    if "short" not in facts:
-        return Seeing.of_facts(facts)
+AnySeeing = Seeing | SceneSeeing | SquareSeeing
+
+
+def seeing_of_facts(facts: Mapping[str, Any]) -> AnySeeing:
+    """What `facts()` of any of them wrote down."""
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
-    return SceneSeeing(**given)
+    if "side" in facts:
+        return SquareSeeing(**given)
+    return SceneSeeing(**given) if "short" in facts else Seeing.of_facts(facts)
 
 
-def seeing_of_data(data: Any) -> Seeing | SceneSeeing:
+def seeing_of_data(data: Any) -> AnySeeing:
     """How a data module's test images are seen."""
+    if hasattr(data, "masked"):
+        return SquareSeeing.of_data(data)
     return SceneSeeing.of_data(data) if hasattr(data, "scenes") else Seeing.of_data(data)
 
 

@@ -25,12 +25,14 @@ class Scenes:
         counts: (N,) int64, objects of each image.
         boxes: (T, 4) float32, x0, y0, x1, y1 in pixel edges.
         labels: (T,) int64.
+        masks: (N, H, W) uint8, of each pixel 1 + the label of the object whose ink it is, 0 elsewhere; None: not known.
     """
 
     images: np.ndarray
     counts: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -39,7 +41,8 @@ class Scenes:
         """Those at `positions` (M,), in that order."""
         counts, first = self.counts[positions], (self.counts.cumsum() - self.counts)[positions]
         rows = np.concatenate([np.arange(start, start + n) for start, n in zip(first, counts, strict=True)])
-        return Scenes(self.images[positions], counts, self.boxes[rows], self.labels[rows])
+        masks = None if self.masks is None else self.masks[positions]
+        return Scenes(self.images[positions], counts, self.boxes[rows], self.labels[rows], masks)
 
 
 class SceneLoader(ArrayLoader):

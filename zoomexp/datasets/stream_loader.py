@@ -15,6 +15,7 @@ from zoomexp.datasets.batches import Key, ShardedBatches
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.masks import seen_mask
 from zoomexp.datasets.picture import open_picture
+from zoomexp.datasets.pixel_files import PixelClasses
 from zoomexp.datasets.pixels import WHITE
 from zoomexp.datasets.views import CentralView, View, joined, move_box, move_parts
 from zoomexp.errors import FaultError, InputError
@@ -101,6 +102,7 @@ class StreamSet(Dataset[Batch]):
         whole: batches then hold `view` (B, 3, 3) float32, which moves points as seen by `whole` onto `image`.
         background: red, green and blue, 0..255, behind what is transparent.
         masks: whether batches hold `mask`, where the images have some.
+        pixels: what the masks' values mean, where every pixel has a class: batches hold `pixel_label` instead.
     """
 
     def __init__(
@@ -115,11 +117,12 @@ class StreamSet(Dataset[Batch]):
         whole: CentralView | None = None,
         background: tuple[int, int, int] = WHITE,
         masks: bool = False,
+        pixels: PixelClasses | None = None,
     ) -> None:
         from torchvision.transforms import RandomErasing
 
         self.files, self.view, self.seed, self.whole, self.background = files, view, seed, whole, background
-        self.masks = masks and files.masks is not None
+        self.masks, self.pixels = masks and files.masks is not None and pixels is None, pixels
         self.erase: Any = RandomErasing(erasing, value="random", inplace=True) if erasing else None
         centre, spread = (torch.tensor(values, dtype=torch.float64).repeat(view.side) for values in (mean, std))
         # Of a row of pixels, (S * 3,).
@@ -162,6 +165,8 @@ class StreamSet(Dataset[Batch]):
             item["label_sets"] = files.label_sets[position]
         if self.masks:
             item["mask"] = seen_mask(files.mask_path(position), from_file, self.view.side, picture.stored_size)
+        if self.pixels is not None and (mask := files.mask_path(position)) is not None:
+            item["pixel_label"] = self.pixels.seen(mask, from_file, self.view.side, picture.stored_size)
         if self.whole is not None:
             item["view"] = joined([np.linalg.inv(self.whole.matrix(*picture.size)), *steps]).astype(np.float32)
         return item

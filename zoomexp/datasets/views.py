@@ -53,6 +53,20 @@ class CentralView:
         return window_matrix(central_window(width, height, self.side, self.crop_pct), self.side)
 
 
+class WholeView:
+    """All of an image as a square, whatever its sides; mirrored half the time if `flip`, as `CentralView`."""
+
+    def __init__(self, side: int, flip: bool = False, interpolation: str = "bilinear") -> None:
+        self.side, self.flip, self.interpolation = side, flip, interpolation
+
+    def __call__(self, picture: Picture) -> tuple[np.ndarray, Steps]:
+        """See `View`."""
+        window = (0.0, 0.0, float(picture.size[0]), float(picture.size[1]))
+        image, matrix = picture.square(window, self.side, self.interpolation), window_matrix(window, self.side)
+        image, matrix = perhaps_mirrored(image, matrix) if self.flip else (image, matrix)
+        return np.asarray(image), [matrix]
+
+
 class RandomView:
     """A random window, mirrored half the time if `flip`, then perhaps augmented further.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomexp.arguments import integer
-from zoomexp.data_protocols import lists_scenes
+from zoomexp.data_protocols import lists_masks, lists_scenes
 from zoomexp.errors import InputError
 from zoomexp.relevance.extraction import Method, dataset_name, ensure_maps, positions
 from zoomexp.relevance.host import grid_side
@@ -54,6 +54,8 @@ class WithMaps(pl.LightningDataModule):
         integer("relevance.batch_size", batch_size)
         if lists_scenes(data):
             raise InputError("relevance: explains one class an image, and these have several objects; relevance=none")
+        if lists_masks(data):
+            raise InputError("relevance: explains one class an image, and these have many; relevance=none")
         self.data, self.teacher, self.folder, self.map_batch_size = data, teacher, Path(folder), batch_size
         self.methods = {"map": method, **(controls or {})}
         self.files: dict[tuple[str, str], Path] = {}

@@ -126,6 +126,20 @@ DETECTION = (
     Quantity("giou", "loss of the box's overlap", decimals=4),
 )
 
+_pixels: Callable[..., Quantity] = partial(_score, test="bootstrap", shown=True)
+MIOU = _pixels("miou", "mean IoU over classes", short="mIoU", measure="zoomexp.metrics.segmentation.miou")
+SEGMENTATION = (
+    MIOU,
+    _pixels("acc_pixel", "pixel accuracy", short="pixel acc", measure="zoomexp.metrics.segmentation.pixel_accuracy"),
+    _pixels("dice_score", "mean Dice over classes", short="Dice", measure="zoomexp.metrics.segmentation.dice"),
+    _pixels("boundary_iou", "mean boundary IoU over classes", short="boundary IoU",
+            measure="zoomexp.metrics.segmentation.boundary_iou"),
+    LOSS,
+    Quantity("cross_entropy", "cross-entropy", decimals=4),
+    TERMS[1],  # the Dice loss
+    Quantity("sparsity", "penalty on the maps", decimals=4),
+)  # fmt: skip
+
 GATES = (
     Quantity("change", "relative change of the feature", decimals=4, bounds=(0.0, None)),
     _share("saturated", "share of the map at 1"),
@@ -162,7 +176,7 @@ EPOCHS = (_count("epochs", "epochs"), Quantity("lr", "learning rate", decimals=6
 DECLARED = tuple(
     dict.fromkeys(
         (*CLASSIFICATION, REAL_ACC1, *ROBUSTNESS, *CORRUPTIONS, *ALPHA_CURVE, *NINE_CROP, *PROBE, *DISTILLATION,
-         *DETECTION, *GATES, *EFFECTS, *COST, *EPOCHS)
+         *DETECTION, *SEGMENTATION, *GATES, *EFFECTS, *COST, *EPOCHS)
     )
 )  # fmt: skip
 MAINS = (ACC1, MSE)  # of records that do not say which of their quantities is the main one

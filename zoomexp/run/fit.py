@@ -17,6 +17,7 @@ from zoomexp.callbacks.gate_monitor import health_of
 from zoomexp.data_protocols import RunData
 from zoomexp.datasets.image_files import ImageFiles
 from zoomexp.datasets.inventory import inventory_of
+from zoomexp.datasets.mask_inventory import mask_inventory_of
 from zoomexp.datasets.scene_files import SceneFiles
 from zoomexp.datasets.scene_inventory import scene_inventory_of
 from zoomexp.datasets.scene_seeing import seeing_of_data
@@ -52,7 +53,7 @@ def fit_and_test(
     """
     with placed(trainer), named_errors(trainer, task):
         started, trainer.loggers = time.perf_counter(), loggers
-        listed = data if data_protocols.lists_images(data) else None
+        listed = data if data_protocols.lists_images(data) or data_protocols.lists_masks(data) else None
         keep_inventory(data, record)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # other jobs of this process are not this run's
@@ -98,16 +99,21 @@ def speed_of_test(trainer: pl.Trainer, images: int, seconds: float, cpu_seconds:
 
 def _shown_to(data: RunData) -> dict[str, Any]:
     """What is needed to name images of no data set: the classes' names, and how an image becomes an input."""
-    if not (data_protocols.lists_images(data) or data_protocols.lists_scenes(data)):
+    kinds = (data_protocols.lists_images, data_protocols.lists_scenes, data_protocols.lists_masks)
+    if not any(kind(data) for kind in kinds):
         return {}
+    data = cast(data_protocols.ListsMasks, data)
     seeing = {"seeing": seeing_of_data(data).facts()} if hasattr(data, "mean") else {}  # a user's own may not say
     return {"classes": list(data.classes)} | seeing
 
 
 def keep_inventory(data: RunData, record: RunRecord) -> None:
     """Record what the data set was found to hold; said once, too, where it is made of files, which may be missing."""
-    found = inventory_of(data) if data_protocols.lists_images(data) else None
-    held = scene_inventory_of(data) if data_protocols.lists_scenes(data) else found
+    held: Any = inventory_of(data) if data_protocols.lists_images(data) else None
+    if data_protocols.lists_scenes(data):
+        held = scene_inventory_of(data)
+    elif data_protocols.lists_masks(data):
+        held = mask_inventory_of(data)
     if held is None:
         return
     again = "data" in record.facts
@@ -121,6 +127,8 @@ def tested_images(data: RunData) -> Any:
     """The test images of a data module that says what its splits hold; else None."""
     if data_protocols.lists_images(data):
         return data.part("test")
+    if data_protocols.lists_masks(data):
+        return data.masked("test")
     return data.scenes("test") if data_protocols.lists_scenes(data) else None
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytorch_lightning as pl
 import torch
 
-from zoomexp.data_protocols import RunData, lists_images
+from zoomexp.data_protocols import RunData, lists_images, lists_masks
 from zoomexp.processes import first_process
 from zoomexp.protocols import HasInsertions
 from zoomexp.results.identity import chosen_name
@@ -42,7 +42,8 @@ def say_opening(
     sites = ", ".join(cast(HasInsertions, task.model).insertion_sites)
     backbone, module = (chosen_name(group, record.config, choices) for group in ("backbone", "attention"))
     host = f"{module} after {sites} in {backbone}" if sites else backbone
-    parts = {name: data.part(name) for name in SPLITS} if lists_images(data) else {}
+    part = data.part if lists_images(data) else data.masked if lists_masks(data) else None
+    parts = {name: part(name) for name in SPLITS} if part else {}
     sizes = ", ".join(f"{len(part):,} {SPLITS[name]}" for name, part in parts.items() if part is not None)
     work = "tested without training" if trainer is None else task.work or _epochs(trainer, data)
     start = f"resumes at epoch {_epochs_done(begun) + 1}" if begun else "starts"

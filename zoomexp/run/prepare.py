@@ -71,6 +71,7 @@ def check_ready(
         raise InputError("dataset: its images have no boxes; choose coco, cub200, digit_scenes or cluttered_digits")
     if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
+    _check_pixels(task, data)
     anew = listed is not None and evaluate != "start" and other_classes(checkpoint, listed.classes)
     load_weights(task.model, checkpoint, None if listed is None else listed.num_classes, new_head=anew)
     if "map" in task.inputs and not data_protocols.has_maps(data):
@@ -90,6 +91,19 @@ def check_ready(
         return
     check_training(trainer, task, data)
     check_validation(trainer, data, evaluate)
+
+
+def _check_pixels(task: TrainedModel, data: RunData) -> None:
+    """Refuse a segmenter without classes of pixels, and other networks where there are no others.
+
+    Raises:
+        InputError: either.
+    """
+    if protocols.gives_pixels(task.model) == data_protocols.lists_masks(data):
+        return
+    if protocols.gives_pixels(task.model):
+        raise InputError("dataset: its images have no classes of their pixels; choose digit_masks or oxford_pet")
+    raise InputError("dataset: every pixel of its images has a class, and no image; choose task=segmentation")
 
 
 def shape_of(data: RunData) -> dict[str, Any]:

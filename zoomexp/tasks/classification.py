@@ -23,9 +23,11 @@ from zoomexp.protocols import (
     ClassLoss,
     compares_boxes,
     compares_maps,
+    compares_pixels,
     further_logits,
     gives_boxes,
     gives_maps,
+    gives_pixels,
     mean_tokens,
     mixed_share,
     mixes_tokens,
@@ -93,10 +95,14 @@ class Classifier(TrainedModel):
             raise InputError("backbone=zoomer: gives maps, not classes; choose task=distill_zoomer")
         if gives_boxes(self.model):
             raise InputError("detector=yolos: says boxes, not classes; choose task=detection")
+        if gives_pixels(self.model):
+            raise InputError("decoder: says the class of every pixel, not of images; choose task=segmentation")
         if compares_maps(self.loss):
             raise InputError(f"loss={type(self.loss).__name__}: compares maps, not classes; choose loss=cross_entropy")
         if compares_boxes(self.loss):
             raise InputError(f"loss={type(self.loss).__name__}: compares boxes, not classes; choose loss=cross_entropy")
+        if compares_pixels(self.loss):
+            raise InputError(f"loss={type(self.loss).__name__}: compares pixels, not images; choose loss=cross_entropy")
         if self.num_classes < 2:
             raise InputError("dataset: there is one class only; a classifier needs at least two")
         if needs_maps(self.loss) and not attention_maps(self.model):

@@ -1,0 +1,1 @@
+"""What turns a host's features into a class for every pixel."""
