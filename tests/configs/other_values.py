@@ -114,6 +114,7 @@ ELSEWHERE: dict[str, str] = {
     "ia_red2: tokens.tau": "tests/tokens/test_ia_red2.py::test_the_loss_is_that_of_the_equation",
     **{f"{name}: dataset.{option}": "tests/datasets/test_cifar_c.py::test_the_images_of_a_kind_and_severity"
        for name in ("cifar10_c", "cifar100_c") for option in ("kind", "severity")},
+    "oxford_pet: dataset.folder": "tests/datasets/test_oxford_pet.py::test_the_layout_may_have_another_name",
     "visa: dataset.folder": "tests/datasets/test_visa.py::test_one_product_and_another_list",
     "visa: dataset.product": "tests/datasets/test_visa.py::test_one_product_and_another_list",
     "visa: dataset.split_file": "tests/datasets/test_visa.py::test_what_is_wrong_is_one_line",

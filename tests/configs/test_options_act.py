@@ -6,6 +6,7 @@ What comes of a config is described as a whole (see `behaviour`) before and afte
 import json
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests import config_files
 from tests.configs.behaviour import OF
 from tests.configs.other_values import ELSEWHERE, GIVEN, OF_CHOICE, OTHER, WITH
 from tests.configs.served import served
+from zoomexp.decoders.pyramid import PACKAGE
 from zoomexp.errors import InputError
 from zoomexp.weights_data import install
 
@@ -32,10 +34,12 @@ SURROUNDINGS = {
     "trainer": {"max_epochs": 8},
 }  # fmt: skip
 SHIFTS = ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")
-TESTED = ("cub200", "imagenet", *SHIFTS, "visa")  # come with a test split
+TESTED = ("cub200", "imagenet", "oxford_pet", *SHIFTS, "visa")  # come with a test split
 LIKE_IMAGE_FOLDER = [
-    ("dataset", name) for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "visa", *SHIFTS[1:])
+    ("dataset", name)
+    for name in ("csv", "cub200", "elpv", "huggingface", "imagenet", "oxford_pet", "visa", *SHIFTS[1:])
 ]
+SMP = ("fpn", "unet", "upernet")
 OWN_SIZE = ("coco", "digit_masks", "digit_scenes")
 SMALL = {"batch_size": 5, "eval_batch_size": 7, "image_size": 20}  # of 24 images
 MAPS = {"_target_": "zoomexp.tokens.scorers.teacher.TeacherMaps", "_partial_": True, "scale": "given"}
@@ -149,6 +153,8 @@ def test_another_value_is_another_outcome(group, choice, key):
     value = OmegaConf.select(plain, key)
     changed = another(key, choice, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
     special = key if key in ("dataset.on_bad_image", "dataset.test_fraction") else ""
+    if group == "decoder" and choice in SMP and find_spec(PACKAGE) is None:
+        pytest.skip(f"{PACKAGE} is not installed: the extra `segmentation`")
     before = as_shipped(group, choice, json.dumps(base), special)
     after = outcome(group, choice, composed(group, choice, {**base, key: changed}), special)
     if isinstance(before, str):

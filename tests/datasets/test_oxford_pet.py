@@ -159,6 +159,15 @@ def test_a_whole_view_is_no_central_one():
     np.testing.assert_allclose(central[1][0] @ [30, 20, 1], [20, 20, 1])
 
 
+def test_the_layout_may_have_another_name(tmp_path):
+    layout(tmp_path).rename(tmp_path / "pets")
+    assert len(made(tmp_path, folder="pets").masked("test")) == len(
+        made("nowhere", folder=str(tmp_path / "pets")).masked("test")
+    )
+    with pytest.raises(InputError, match=r"oxford-iiit-pet/annotations/trainval\.txt is missing"):
+        made(tmp_path)
+
+
 def spoilt(tmp_path, how):
     base = layout(tmp_path)
     trimaps = base / "annotations" / "trimaps"

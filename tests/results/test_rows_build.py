@@ -10,6 +10,7 @@ rows with the same schedule, data and weights, which differ in their module alon
 
 import json
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from zoomexp.backbones.start_weights import StartWeights, check_weights
+from zoomexp.decoders.pyramid import PACKAGE
 from zoomexp.results.table import SCALES, Row, Table, load_tables
 from zoomexp.run.build import _trainer, make, network
 from zoomexp.run.choices import choices_told
@@ -34,7 +36,8 @@ SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist
         **{f"imagenet_{name}": (1000, 3, 224, 0) for name in ("a", "r", "v2", "sketch", "real")},
         "elpv": (2, 3, 224, 1_889),
         "cluttered_digits": (10, 1, 48, 10_000), "coco": (91, 3, 224, 118_287),
-        "digit_scenes": (10, 1, 48, 8_000), "digit_masks": (11, 1, 48, 8_000)}  # fmt: skip
+        "digit_scenes": (10, 1, 48, 8_000), "digit_masks": (11, 1, 48, 8_000),
+        "oxford_pet": (2, 3, 224, 3_680)}  # fmt: skip
 NETWORK = ("backbone", "attention", "insertion", "tokens", "detector", "decoder")
 
 
@@ -86,6 +89,8 @@ def build(table: Table, scale: str, rows: list[Row], folder: Path) -> None:
     """Build the runs of these rows, each after those that it needs."""
     checked = set()
     for row in rows:
+        if package := missing_package(table.overrides_of(row, scale)):
+            pytest.skip(f"{package} is not installed: the extra `segmentation`")
         run = compose_run([*table.overrides_of(row, scale), f"output_dir={folder}", "logger=none"])
         told = choices_told(table.overrides_of(row, scale), CONFIGS)
         assert told == {group: run.choices[group] for group in ("dataset", "backbone", "attention")}, row.name
@@ -97,6 +102,14 @@ def build(table: Table, scale: str, rows: list[Row], folder: Path) -> None:
                     raise AssertionError(f"{row.name}: {one.overrides}: {error}") from error
                 checked.add(one.folder)
                 finished(one)
+
+
+def missing_package(words: list[str]) -> str | None:
+    """The package that a row's decoder needs, where it is not there."""
+    experiments = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    said = " ".join([*words, *((CONFIGS / "experiment" / f"{one}.yaml").read_text() for one in experiments)])
+    asked = any(f"decoder{mark}{name}" in said for name in ("unet", "fpn", "upernet") for mark in ("=", ": "))
+    return PACKAGE if asked and find_spec(PACKAGE) is None else None
 
 
 def check(run: Run, folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_every_named_table_is_there():
     named = {
         "cnntention": "cifar10 mnist tuning reduction convergence heads residual gamma placement "
         "parallel within_between",
-        "attzoom": "cifar100 tiny_imagenet threshold insertion components corruptions",
+        "attzoom": "cifar100 tiny_imagenet threshold insertion components corruptions segmentation",
         "loupe": "v1_headline v2_headline v1_ablation lambda insertion controls cub10 robustness",
     }
     assert {f"{paper}/{name}" for paper, names in named.items() for name in names.split()} <= set(table_names(TABLES))

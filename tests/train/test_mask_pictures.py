@@ -14,7 +14,7 @@ from zoomexp.analysis.masks_over import classes_over, named, palette
 from zoomexp.prediction.segmenter import labels_of
 from zoomexp.run.stored_run import data_of
 
-SMOKE = ("experiment=attzoom/digit_masks", "trainer=smoke", "logger=none", "dataset.train_images=40",
+SMOKE = ("experiment=attzoom/digit_masks", "trainer=smoke", "logger=wandb", "dataset.train_images=40",
          "dataset.test_images=6", "dataset.eval_batch_size=3", "dataset.batch_size=8",
          "callbacks.pictures.sheets=true")  # fmt: skip
 
@@ -48,6 +48,12 @@ def test_a_run_is_drawn_and_says_masks(train, folders, tmp_path, monkeypatch, ca
     assert ended.code == 0, ended.err
     (run,) = folders()
     assert (run / "figures" / "epoch0.png").is_file()
+    (media,) = run.glob("wandb/offline-run-*/files/media")
+    assert len(list(media.glob("images/truth_*"))) == 4 == len(list(media.glob("images/said_*")))  # all that validate
+    overlays = [opened(path) for path in media.glob("images/mask/*")]
+    assert len(overlays) == 12  # of six images two layers each
+    truth = [mask.tobytes() for mask in data_of(run).masked("test").masks]
+    assert sorted(mask.tobytes() for mask in overlays if mask.tobytes() in truth) == sorted(truth)
     ended = run_script("visualize", (f"run={run}", "count=3"), monkeypatch, capfd)
     assert ended.code == 0 and ended.out.split()[-1] == str(run / "figures" / "contact_sheet.png"), ended.err
     height, width = opened(run / "figures" / "contact_sheet.png").shape[:2]

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.status import Status
 
@@ -71,12 +71,13 @@ def scenes(network: Any, data: Any, options: Mapping[str, str]) -> list[Any]:
 def _scenes(network: Any, data: Any, options: Mapping[str, str]) -> Iterator[Any]:
     from zoomexp.analysis.changed import spread
     from zoomexp.analysis.scenes import numbers_of, scene_of_file, scenes_of_test
-    from zoomexp.datasets.scene_seeing import fitting, seeing_of_data
+    from zoomexp.datasets.scene_seeing import SceneSeeing, fitting, seeing_of_data
+    from zoomexp.datasets.seeing import Seeing
 
     count, given = int(options["count"]), [name.strip() for name in options["images"].split(",") if name.strip()]
     if not given:
         yield from scenes_of_test(data, spread(numbers_of(data), count))
-    seeing = fitting(seeing_of_data(data), network.multiple)
+    seeing = fitting(cast(Seeing | SceneSeeing, seeing_of_data(data)), network.multiple)
     for name in given:
         if name.isdigit():
             yield from scenes_of_test(data, [int(name)])

@@ -156,14 +156,15 @@ def scenes_of(
 
 def enlarged(scenes: Scenes, side: int) -> Scenes:
     """The same scenes with images of another side, bilinear, their boxes, and their masks by the nearest pixel."""
-    images, masks = (
-        np.stack([np.asarray(Image.fromarray(image).resize((side, side), how)) for image in whole])
-        for whole, how in (
-            (scenes.images[..., 0], Image.Resampling.BILINEAR), (scenes.masks, Image.Resampling.NEAREST)
-        )
-    )  # fmt: skip
+    images = _resized(scenes.images[..., 0], side, Image.Resampling.BILINEAR)
+    masks = None if scenes.masks is None else _resized(scenes.masks, side, Image.Resampling.NEAREST)
     boxes = (scenes.boxes * (side / scenes.images.shape[1])).astype(np.float32)
     return Scenes(images[..., None], scenes.counts, boxes, scenes.labels, masks)
+
+
+def _resized(whole: np.ndarray, side: int, how: Image.Resampling) -> np.ndarray:
+    """Images (N, H, W) uint8 at another side."""
+    return np.stack([np.asarray(Image.fromarray(one).resize((side, side), how)) for one in whole])
 
 
 def _corner(ink: Box, room: int, placed: list[Box], draw: np.random.Generator) -> tuple[int, int] | None:

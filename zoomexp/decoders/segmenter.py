@@ -1,7 +1,7 @@
 """A host and a decoder: images to a class for every pixel."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,4 +110,4 @@ def checked(segmenter: Segmenter, example: Tensor) -> Segmenter:
         ) from error
     finally:
         segmenter.train(training)
-    return cast(Segmenter, segmenter)
+    return segmenter

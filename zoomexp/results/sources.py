@@ -29,9 +29,8 @@ WATCHERS = tuple(
         "callbacks.history", "callbacks.pictures", "callbacks.progress", "cli", "errors", "health", "processes",
         "results", "run.cost", "run.explain", "run.faults", "run.interruption", "run.labels", "run.logger",
         "run.opening", "run.shown_profiler", "run.shown_results", "run.stopping", "run.sweep_agent",
-        "run.wandb_boxes", "run.wandb_media", "run.wandb_offline", "run.wandb_run", "tasks.mask_pictures",
-        "tasks.pictures",
-        "tasks.scene_pictures", "upstream.allocator",
+        "run.wandb_boxes", "run.wandb_masks", "run.wandb_media", "run.wandb_offline", "run.wandb_run",
+        "tasks.mask_pictures", "tasks.pictures", "tasks.scene_pictures", "upstream.allocator",
     )
 )  # fmt: skip
 

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from zoomexp.data_protocols import ShowsImages, lists_images
+from zoomexp.data_protocols import ShowsImages, lists_images, lists_masks
 from zoomexp.metrics.calibration import calibration_curve
+from zoomexp.metrics.segmentation import COUNTS
 from zoomexp.results.prediction_table import worst
 from zoomexp.results.predictions import FILE, Predictions
 from zoomexp.results.record import RunRecord
 from zoomexp.run.wandb_boxes import detections
+from zoomexp.run.wandb_masks import segments
 
 MISTAKES = 24  # images
 SAID = {"index", "boxes", "scores", "labels"}
@@ -22,7 +24,7 @@ NEEDED = {"index", "label", "top1", "confidence", "acc1"}
 
 
 def media(record: RunRecord, data: pl.LightningDataModule) -> dict[str, Any]:
-    """What there is to show of the test images of a classifier or detector, by name; nothing of other tasks.
+    """What there is to show of the test images of a classifier, detector or segmenter, by name; nothing of other tasks.
 
     Args:
         record: of the finished run.
@@ -31,6 +33,8 @@ def media(record: RunRecord, data: pl.LightningDataModule) -> dict[str, Any]:
     predictions = Predictions(record.folder / FILE)
     if predictions.keys() >= SAID:
         return {"detections": detections(predictions, data, record.facts.get("classes") or [])}
+    if predictions.keys() >= {*COUNTS} and lists_masks(data):
+        return {"segments": segments(record, data, record.facts.get("classes") or [])}
     if not predictions.keys() >= NEEDED:
         return {}
     found = {"calibration": calibration(predictions)}
