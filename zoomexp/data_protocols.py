@@ -39,6 +39,17 @@ def has_maps(data: object) -> bool:
     return getattr(data, "has_maps", False)
 
 
+class HasDenseLabels(Protocol):
+    """A data module whose training batches hold a teacher's labels of places: `has_dense_labels` is true."""
+
+    has_dense_labels: bool
+
+
+def has_dense_labels(data: object) -> bool:
+    """Whether a data module's training batches hold labels of places; they do not unless it says so."""
+    return getattr(data, "has_dense_labels", False)
+
+
 class ListsImages(RunData, Protocol):
     """A data module of labelled images: what its splits hold is recorded, and files are named beside predictions.
 

@@ -65,6 +65,12 @@ class GivesFurtherLogits(Protocol):
     auxiliary_logits: dict[str, tuple[float, Tensor]] | None
 
 
+class LearnsPatches(Protocol):
+    """A network whose further logits are of all patches of a square, row by row: `learns_patches` is true."""
+
+    learns_patches: bool
+
+
 class MixesTokens(Protocol):
     """A network that mixes the images of a training batch itself: `mixes_tokens` is true where it does.
 
@@ -334,6 +340,11 @@ def zoom_factor(module: object) -> float:
 def own_place(module: object) -> str:
     """Where a module's class goes if nobody says; after the last stage unless it says so."""
     return getattr(module, "default_at", "last")
+
+
+def learns_patches(network: nn.Module) -> bool:
+    """Whether a network's further logits are those of its patches; they are not unless it says so."""
+    return getattr(network, "learns_patches", False)
 
 
 def mixes_tokens(network: nn.Module) -> bool:

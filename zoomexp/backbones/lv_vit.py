@@ -13,9 +13,10 @@ insertion and the token methods work on it as on any other; positions are resamp
 
 with w = 0.5 in the paper and 1 in its released code, which trains with MixToken besides (`mix_token`).
 
-Deviations: the paper's labels of single patches come from another network, an NFNet-F6 run over all of ImageNet, and
-are not here: y is the image's label for every patch, as in its released code where there are none. The paper's 83.3 %
-are out of reach without them. Weights start as timm's do.
+y is a teacher's label of each patch with `relevance=dense_labels`, and else the image's label for every patch, as in
+the released code. The paper's teacher is an NFNet-F6, whose weights are not here: 83.3 % are out of reach without it.
+
+Deviations: weights start as timm's do.
 
 Where a token method leaves images with different numbers of tokens in training, an image's last one counts for those
 that it has less than the longest. Where DynamicViT learns from the host as it came, that host answers as in tests.
@@ -85,7 +86,7 @@ class LVViT(Transient, VisionTransformer):
     in the autograd graph cannot be copied.
     """
 
-    reads_patches = True
+    reads_patches = learns_patches = True
     auxiliary_logits: dict[str, tuple[float, Tensor]] | None = None
 
     def __init__(self, *, token_weight: float = 0.5, mix_token: bool = False, **options: Any) -> None:

@@ -114,7 +114,7 @@ def files(teacher: Any, cfg: DictConfig, data: Any, folder: Path, parts: Sequenc
     """Path, method, part and writer of every file of maps that a run with this config reads."""
     from zoomexp.relevance.extraction import map_file, writer_for
 
-    method, controls = make(cfg.relevance.method), make(cfg.relevance.controls)
+    method, controls = make(cfg.relevance.method), make(cfg.relevance.get("controls", {}))
     for part in parts:
         if data.part(part) is not None:
             for one in [method, *(controls.values() if part == "test" else [])]:

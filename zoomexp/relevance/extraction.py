@@ -37,6 +37,7 @@ def writer_for(path: Path, teacher: nn.Module, method: Method, data: Any, part: 
     Raises:
         InputError: The file there holds other maps.
     """
+    *layers, side, _ = shape_of(method, teacher, data)
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (data.mean, data.std))
     source = Source(
         method=method_name(method),
@@ -44,9 +45,20 @@ def writer_for(path: Path, teacher: nn.Module, method: Method, data: Any, part: 
         weights=weights_hash(teacher),
         dataset=dataset_name(data, part),
         transform=f"as test images, {data.image_size} pixels, mean {mean}, std {std}",
-        normalisation="min_max",
+        normalisation="none" if layers else "min_max",
     )
-    return MapWriter(path, source, images=len(data.part(part)), side=grid_side(teacher, data.image_size))
+    return MapWriter(path, source, images=len(data.part(part)), side=side, layers=layers)
+
+
+def shape_of(method: Method, teacher: nn.Module, data: Any) -> tuple[int, ...]:
+    """What a method makes of an image: (S, S) by the teacher's patches, or what it says itself, (layers, ..., S, S).
+
+    Raises:
+        InputError: a teacher that does not fit the images.
+    """
+    own = getattr(method, "shape", None)
+    side = grid_side(teacher, data.image_size) if own is None else 0
+    return (side, side) if own is None else own(teacher, data)
 
 
 def extract(
@@ -79,7 +91,8 @@ def extract(
     device = own_device(shard[0])
     teacher.to(device).float()
     for batch in data.plain_batches(part, todo, batch_size):
-        maps = min_max(method(teacher, batch["image"].to(device), batch["label"].to(device)))
+        maps = method(teacher, batch["image"].to(device), batch["label"].to(device))
+        maps = min_max(maps) if maps.dim() == 3 else maps
         writer.write(todo[done : done + len(maps)], maps)
         done += len(maps)
         yield done, len(todo)

@@ -2,7 +2,7 @@
 
 Map i belongs to image i of the data set in its own order. `<name>.done` holds one byte per map, set after the map is
 on disk: a killed extraction continues with the maps that have none, in batches of any size, and processes that write
-different maps share one file.
+different maps share one file. Maps may have several layers: (N, ..., S, S).
 """
 
 import hashlib
@@ -51,13 +51,14 @@ class MapWriter:
         source: where the maps come from.
         images: N, the number of images in the data set.
         side: S.
+        layers: of maps (*layers, S, S); none: (S, S).
 
     Raises:
         InputError: the file there holds maps of another source, number or side.
     """
 
-    def __init__(self, path: Path, source: Source, images: int, side: int) -> None:
-        facts = asdict(source) | {"images": images, "side": side}
+    def __init__(self, path: Path, source: Source, images: int, side: int, layers: Sequence[int] = ()) -> None:
+        facts = asdict(source) | {"images": images, "side": side} | ({"layers": list(layers)} if layers else {})
         if _beside(path, ".json").exists():
             _refuse_other(path, _facts(path), facts)
         else:
@@ -69,7 +70,7 @@ class MapWriter:
         return np.flatnonzero(self._done == 0)
 
     def write(self, indices: Sequence[int] | np.ndarray | Tensor, maps: Tensor) -> None:
-        """Write maps (B, S, S) of the images `indices` (B,); they count as finished once they are on disk.
+        """Write maps (B, *layers, S, S) of the images `indices` (B,); they count as finished once they are on disk.
 
         Raises:
             InputError: maps of another shape, or not finite in fp16.
@@ -114,7 +115,7 @@ class MapReader:
         return len(self._maps)
 
     def read(self, indices: np.ndarray | Tensor) -> Tensor:
-        """The maps of images `indices` (B,) int64: (B, S, S) fp16, a copy."""
+        """The maps of images `indices` (B,) int64: (B, *layers, S, S) fp16, a copy."""
         return torch.from_numpy(self._maps[np.asarray(indices)])
 
 
@@ -130,7 +131,7 @@ def weights_hash(model: nn.Module) -> str:
 def _create(path: Path, facts: dict[str, Any]) -> None:
     """Make the files, filled with zeros; the JSON last, since it says that the others are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (facts["images"], facts["side"], facts["side"])
+    shape = _shape(facts)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape).flush()
     np.memmap(_beside(path, ".done"), mode="w+", dtype=np.uint8, shape=(facts["images"],)).flush()
     write_text(_beside(path, ".json"), json.dumps(facts, indent=2) + "\n")
@@ -150,7 +151,7 @@ def _refuse_other(path: Path, facts: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 def _maps(path: Path, facts: dict[str, Any], mode: Mode) -> np.memmap:
-    shape = (facts["images"], facts["side"], facts["side"])
+    shape = _shape(facts)
     try:
         maps: np.memmap = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -158,6 +159,10 @@ def _maps(path: Path, facts: dict[str, Any], mode: Mode) -> np.memmap:
     if maps.shape != shape or maps.dtype != np.float16:
         raise InputError(f"maps: {path} holds {maps.dtype} {maps.shape}, wanted float16 {shape}")
     return maps
+
+
+def _shape(facts: dict[str, Any]) -> tuple[int, ...]:
+    return (facts["images"], *facts.get("layers", ()), facts["side"], facts["side"])
 
 
 def _done(path: Path, facts: dict[str, Any], mode: Mode) -> np.memmap:

@@ -8,12 +8,12 @@ def warp_maps(maps: Tensor, views: Tensor, image_size: int) -> Tensor:
     """Move maps of whole images to what a view shows of them, bilinear between cells; outside the image they are 0.
 
     Args:
-        maps: (B, S, S).
+        maps: (B, S, S), or (B, K, S, S).
         views: (B, 3, 3), from points of the whole image to points of the view, both in pixels 0..image_size.
         image_size: side of both in pixels.
 
     Returns:
-        (B, S, S) in the dtype of `views`.
+        The same in the dtype of `views`.
 
     >>> import torch
     >>> mirrored = torch.tensor([[[-1.0, 0.0, 8.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
@@ -24,5 +24,6 @@ def warp_maps(maps: Tensor, views: Tensor, image_size: int) -> Tensor:
     half = image_size / 2
     to_pixels = views.new_tensor([[half, 0, half], [0, half, half], [0, 0, 1]])  # from -1..1
     to_whole = to_pixels.inverse() @ views.inverse() @ to_pixels
-    grid = F.affine_grid(to_whole[:, :2], [len(maps), 1, *maps.shape[1:]], align_corners=False)
-    return F.grid_sample(maps[:, None].to(views.dtype), grid, padding_mode="zeros", align_corners=False)[:, 0]
+    grid = F.affine_grid(to_whole[:, :2], [len(maps), 1, *maps.shape[-2:]], align_corners=False)
+    layers = maps.unflatten(0, (len(maps), 1)) if maps.dim() == 3 else maps
+    return F.grid_sample(layers.to(views.dtype), grid, padding_mode="zeros", align_corners=False).view_as(maps)

@@ -76,6 +76,8 @@ def check_ready(
     load_weights(task.model, checkpoint, None if listed is None else listed.num_classes, new_head=anew)
     if "map" in task.inputs and not data_protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
+    if data_protocols.has_dense_labels(data):
+        check_dense_labels(task)
     if hasattr(task.loss, "weigh"):
         labels = cast(data_protocols.ListsImages, data).part("train").labels
         cast(Any, task.loss).weigh(np.bincount(labels, minlength=data.num_classes).tolist())
@@ -104,6 +106,18 @@ def _check_pixels(task: TrainedModel, data: RunData) -> None:
     if protocols.gives_pixels(task.model):
         raise InputError("dataset: its images have no classes of their pixels; choose digit_masks or oxford_pet")
     raise InputError("dataset: every pixel of its images has a class, and no image; choose task=segmentation")
+
+
+def check_dense_labels(task: TrainedModel) -> None:
+    """Refuse a task that would not learn a teacher's labels of single patches.
+
+    Raises:
+        InputError: a network without logits of all its patches, or images that are mixed without their labels.
+    """
+    if not protocols.learns_patches(task.model):
+        raise InputError("relevance=dense_labels: no logits of patches; choose backbone=lv_vit_s and tokens=uniform")
+    if getattr(task, "mixing", None) is not None:
+        raise InputError("mixing: would mix images without their dense labels; choose mixing=none")
 
 
 def shape_of(data: RunData) -> dict[str, Any]:

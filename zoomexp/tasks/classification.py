@@ -36,6 +36,7 @@ from zoomexp.protocols import (
 from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
+from zoomexp.tasks.token_labels import TokenLabels
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
 
@@ -117,8 +118,10 @@ class Classifier(TrainedModel):
         """Images (B, C, H, W) to logits (B, num_classes)."""
         return self.model(images)
 
-    def prepared(self, batch: Batch) -> tuple[Batch, Tensor]:
-        """A training batch with labels (B,) int64, or, where images are mixed, shares of classes (B, K)."""
+    def prepared(self, batch: Batch) -> tuple[Batch, Tensor | TokenLabels]:
+        """A training batch with labels (B,) int64; where images are mixed, shares of classes (B, K); or a teacher's."""
+        if "dense_labels" in batch:
+            return batch, TokenLabels(batch, self.num_classes)
         if self.mixing is None:
             return batch, batch["label"]
         images, targets = self.mixing(batch["image"], batch["label"])
@@ -139,8 +142,10 @@ class Classifier(TrainedModel):
         """The loss's terms of logits (B, K), of targets (B,) or (B, K), and of the inserted modules' maps."""
         return self.loss(outputs, targets, maps=attention_maps(self.model), epoch=epoch)
 
-    def own_losses(self, targets: Tensor) -> dict[str, Tensor]:
+    def own_losses(self, targets: Tensor | TokenLabels) -> dict[str, Tensor]:
         """What the network adds to the loss in training; its further logits learn the targets of their images.
+
+        Where a teacher's labels of places are there, the logits of N patches learn those of theirs.
 
         See `protocols.LearnsOnItsOwn` and `protocols.GivesFurtherLogits`.
 
@@ -154,13 +159,17 @@ class Classifier(TrainedModel):
                     f"loss={type(self.loss).__name__}: the model trains further logits, and it has no compare"
                 )
             rows = logits.flatten(0, -2)
-            repeated = targets.repeat_interleave(len(rows) // len(targets), dim=0)
-            terms[name] = weight * cast(ClassLoss, self.loss).compare(rows, repeated)
+            if isinstance(targets, TokenLabels):
+                own = targets.of_patches(math.isqrt(logits.shape[1])).flatten(0, 1)
+            else:
+                own = targets.repeat_interleave(len(rows) // len(targets), dim=0)
+            terms[name] = weight * cast(ClassLoss, self.loss).compare(rows, own)
         return terms
 
-    def as_mixed(self, targets: Tensor) -> Tensor:
+    def as_mixed(self, targets: Tensor | TokenLabels) -> Tensor:
         """Labels (B,) or shares of classes (B, K); shares (B, K) where the network has mixed images in pairs."""
         share = mixed_share(self.model)
+        targets = targets.of_image() if isinstance(targets, TokenLabels) else targets
         if not share:
             return targets
         shares = nn.functional.one_hot(targets, self.num_classes).float() if targets.dim() == 1 else targets
