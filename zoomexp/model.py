@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoomexp import protocols
+from zoomexp import protocols, training_protocols
 from zoomexp.arguments import known_options
 from zoomexp.backbones.start_weights import without_classifier
 from zoomexp.errors import InputError
@@ -53,7 +53,7 @@ def build_model(
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
     example = torch.zeros(1, in_chans, *sides(image_size))
-    if protocols.mixes_tokens(net) and not (tokens is None and detector is None):
+    if training_protocols.mixes_tokens(net) and not (tokens is None and detector is None):
         raise InputError("backbone.mix_token=true: single patches are swapped back, which takes all; tokens=uniform")
     net.insertion_sites = getattr(net, "insertion_sites", [])  # a trained network may come with modules
     if attention is not None:

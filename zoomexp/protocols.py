@@ -4,7 +4,7 @@ A network is an `nn.Module` whose forward takes the batch's images, or what `inp
 the functions at the end say what holds where it is missing. Shapes: B images, C channels, S x S patches, K classes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard, cast
 
 import torch
@@ -33,52 +33,6 @@ class GivesScores(Protocol):
     """A network that says where it looked: `scores`, (B, S, S), higher is more important, set by each forward."""
 
     scores: Tensor
-
-
-class LearnsOnItsOwn(Protocol):
-    """A part that adds to the loss in training: `auxiliary_loss`, set by each forward.
-
-    A scalar, a function of the task's targets that gives one, or None.
-    """
-
-    auxiliary_loss: Tensor | Callable[[Any], Tensor] | None
-
-
-class FollowsEpochs(Protocol):
-    """A part that trains differently in some epochs: it is told of each before it begins.
-
-    `changes` is false where all epochs are alike after all. Tests, and training that is told nothing, are as the last.
-    """
-
-    changes: bool
-
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Epoch number `epoch`, counted from 0, of `epochs` begins."""
-
-
-class GivesFurtherLogits(Protocol):
-    """A classifier with further logits to train: `auxiliary_logits`, by name a weight and (B, K) or (B, N, K).
-
-    Set by each forward in training, None otherwise. N logits of an image all learn the targets of that image.
-    """
-
-    auxiliary_logits: dict[str, tuple[float, Tensor]] | None
-
-
-class LearnsPatches(Protocol):
-    """A network whose further logits are of all patches of a square, row by row: `learns_patches` is true."""
-
-    learns_patches: bool
-
-
-class MixesTokens(Protocol):
-    """A network that mixes the images of a training batch itself: `mixes_tokens` is true where it does.
-
-    `mixed_share`, in [0, 1], is what of each image was another's in the last forward: that as far from the batch's end.
-    """
-
-    mixes_tokens: bool
-    mixed_share: float
 
 
 class HasInsertions(Protocol):
@@ -151,12 +105,6 @@ class GivesPixels(Protocol):
     gives_pixels: bool
 
 
-class WaitsForHost(Protocol):
-    """A loss that works on the CPU in between, which no graph of a step can hold: `waits_for_host` is true."""
-
-    waits_for_host: bool
-
-
 class NeedsMaps(Protocol):
     """A loss that reads the inserted modules' maps, or a scorer that reads a teacher's: `needs_maps` is true."""
 
@@ -176,34 +124,6 @@ class Rearranges(Protocol):
 
     def rearranged(self, scores: Tensor) -> Tensor:
         """Scores (B, R, C) of images, moved within each."""
-
-
-class ComparesMaps(Protocol):
-    """A loss of maps (B, S, S) and maps, and not of logits and classes: `compares_maps` is true."""
-
-    compares_maps: bool
-
-
-class ComparesBoxes(Protocol):
-    """A loss of `boxes.Detections` and `boxes.Objects`, and not of logits and classes: `compares_boxes` is true."""
-
-    compares_boxes: bool
-
-
-class ComparesPixels(Protocol):
-    """A loss of logits (B, K, H, W) and classes (B, H, W), not of classes of images: `compares_pixels` is true."""
-
-    compares_pixels: bool
-
-
-class ClassLoss(Protocol):
-    """A loss of logits (B, K) and targets, (B,) int64 or (B, K) shares of classes."""
-
-    def __call__(self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor], epoch: float) -> dict[str, Tensor]:
-        """Scalars by name, means over the batch, given the inserted modules' maps and how far the training is."""
-
-    def compare(self, logits: Tensor, target: Tensor) -> Tensor:
-        """A scalar of logits (N, K) alone; only networks that give further logits ask for it."""
 
 
 def reads(network: nn.Module) -> Sequence[str]:
@@ -245,11 +165,6 @@ def gives_pixels(network: nn.Module) -> bool:
     return getattr(network, "gives_pixels", False)
 
 
-def waits_for_host(loss: nn.Module) -> bool:
-    """Whether a loss works on the CPU in between; it does not unless it says so."""
-    return getattr(loss, "waits_for_host", False)
-
-
 def needs_maps(part: nn.Module) -> bool:
     """Whether a loss or scorer reads maps; it does not unless it says so."""
     return getattr(part, "needs_maps", False)
@@ -263,21 +178,6 @@ def needs_boxes(part: nn.Module | None) -> bool:
 def rearranges(part: nn.Module) -> TypeGuard[Rearranges]:
     """Whether a scorer moves another's scores; it does not unless it says how."""
     return hasattr(part, "rearranged")
-
-
-def compares_maps(loss: nn.Module) -> bool:
-    """Whether a loss is one of maps; it is not unless it says so."""
-    return getattr(loss, "compares_maps", False)
-
-
-def compares_boxes(loss: nn.Module) -> bool:
-    """Whether a loss is one of boxes; it is not unless it says so."""
-    return getattr(loss, "compares_boxes", False)
-
-
-def compares_pixels(loss: nn.Module) -> bool:
-    """Whether a loss is one of pixels; it is not unless it says so."""
-    return getattr(loss, "compares_pixels", False)
 
 
 def reads_patches(network: nn.Module) -> bool:
@@ -317,21 +217,6 @@ def own_opening(module: nn.Module) -> Tensor | None:
     return getattr(module, "opening", None)
 
 
-def own_loss(part: object) -> Tensor | Callable[[Any], Tensor] | None:
-    """What a part adds to the loss after a forward in training; nothing unless it says so."""
-    return getattr(part, "auxiliary_loss", None)
-
-
-def following_epochs(network: nn.Module) -> Iterator[FollowsEpochs]:
-    """The parts of a network, itself included, that train differently in some epochs; none unless they say so."""
-    return (cast(FollowsEpochs, part) for part in network.modules() if getattr(part, "changes", False))
-
-
-def further_logits(part: object) -> dict[str, tuple[float, Tensor]]:
-    """Further logits to train after a forward in training; none unless it says so."""
-    return getattr(part, "auxiliary_logits", None) or {}
-
-
 def zoom_factor(module: object) -> float:
     """By how much a module enlarges its feature; not at all unless it says so."""
     return getattr(module, "zoom_factor", 1)
@@ -340,21 +225,6 @@ def zoom_factor(module: object) -> float:
 def own_place(module: object) -> str:
     """Where a module's class goes if nobody says; after the last stage unless it says so."""
     return getattr(module, "default_at", "last")
-
-
-def learns_patches(network: nn.Module) -> bool:
-    """Whether a network's further logits are those of its patches; they are not unless it says so."""
-    return getattr(network, "learns_patches", False)
-
-
-def mixes_tokens(network: nn.Module) -> bool:
-    """Whether a network mixes the images of a training batch itself; it does not unless it says so."""
-    return getattr(network, "mixes_tokens", False)
-
-
-def mixed_share(network: nn.Module) -> float:
-    """What of each image was its partner's in a network's last forward; nothing unless it says so."""
-    return getattr(network, "mixed_share", 0.0)
 
 
 def scorer(network: nn.Module) -> nn.Module | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.configs.described import described, weights
 from tests.configs.served import served
 from tests.tokens.hosts import randomised
-from zoomexp import protocols
+from zoomexp import protocols, training_protocols
 from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.from_timm import from_timm
 from zoomexp.backbones.zoomer import zoomer
@@ -46,13 +46,13 @@ def answers(module: nn.Module, *inputs: Tensor) -> list[Any]:
     found = []
     for training, epoch in ((True, 0), (True, 2), (False, 2)):
         module.train(training)
-        for part in protocols.following_epochs(module):
+        for part in training_protocols.following_epochs(module):
             part.begin_epoch(epoch, 3)
         torch.manual_seed(0)
         np.random.seed(0)
-        out, own = module(*inputs), protocols.own_loss(module)
+        out, own = module(*inputs), training_protocols.own_loss(module)
         own = own(out.argmax(1)) if callable(own) else own
-        found.append((out, own, protocols.further_logits(module), protocols.own_map(module), lengths(module)))
+        found.append((out, own, training_protocols.further_logits(module), protocols.own_map(module), lengths(module)))
     return described(found)
 
 
@@ -120,7 +120,7 @@ def takes(made: partial) -> dict[str, Any]:
 
 
 def of_loss(loss: nn.Module) -> Any:
-    if protocols.compares_maps(loss):
+    if training_protocols.compares_maps(loss):
         return described(loss(maps(4).flip(0), maps(4)))
     if isinstance(loss, SetPrediction):
         rng = torch.Generator().manual_seed(0)

@@ -29,7 +29,7 @@ class MixToken(nn.Module):
     box: Box | None = None
     grid: Sequence[int] = (1, 1)
 
-    @torch.compiler.disable  # or draws would be the compiler's
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # or draws would be the compiler's
     def forward(self, x: Tensor) -> Tensor:
         """Patches (B, D, h, w), of the same shape."""
         self.grid, self.box = x.shape[2:], None
@@ -38,7 +38,7 @@ class MixToken(nn.Module):
         self.box = drawn_box(*self.grid)
         return swapped(x, self.box)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def undone(self, patches: Tensor) -> Tensor:
         """What was said of all patches of the last forward, (B, h w, K), with its own in each image's places."""
         if self.box is None:

@@ -7,8 +7,8 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
 from zoomexp.graphs.rates import FUSED, steps_on_device
-from zoomexp.protocols import following_epochs, mixes_tokens, waits_for_host
 from zoomexp.tasks.training import TrainedModel
+from zoomexp.training_protocols import following_epochs, mixes_tokens, waits_for_host
 
 # Hooks inside a step: a graph calls nothing.
 INSIDE = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")

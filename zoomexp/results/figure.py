@@ -33,7 +33,8 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
     keys = cast(TableFigure, filled.figure)
     if keys.over:
         return draw_curve(filled, path)
-    panels = {x: points for x in keys.x if sum(map(len, (points := series(filled, x)).values())) > 1}
+    drawn = {x: series(filled, x) for x in keys.x}
+    panels = {x: measured for x, measured in drawn.items() if sum(map(len, measured.values())) > 1}
     if not panels:
         return None
     with matplotlib.rc_context(STYLE):

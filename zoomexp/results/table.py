@@ -237,10 +237,8 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
 def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Figure:
     """What is drawn: `x` and `y` may be one column or a list; `over` is in the place of `x`."""
     said = mapping_of(entry, Figure, f"{path}, figure", optional=("x", "over"))
-    several = {
-        key: (said[key],) if isinstance(said[key], str) else tuple(said[key]) for key in ("x", "y") if key in said
-    }
-    figure, known = Figure(**said | several), [column.key for column in columns]
+    x, y = ((one,) if isinstance(one, str) else tuple(one) for one in (said.get("x") or (), said["y"]))
+    figure, known = Figure(x=x, y=y, over=said.get("over", "")), [column.key for column in columns]
     for key in (*figure.x, *figure.y):
         if key not in known:
             raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")

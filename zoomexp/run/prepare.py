@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 
-from zoomexp import data_protocols, protocols
+from zoomexp import data_protocols, protocols, training_protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
@@ -114,7 +114,7 @@ def check_dense_labels(task: TrainedModel) -> None:
     Raises:
         InputError: a network without logits of all its patches, or images that are mixed without their labels.
     """
-    if not protocols.learns_patches(task.model):
+    if not training_protocols.learns_patches(task.model):
         raise InputError("relevance=dense_labels: no logits of patches; choose backbone=lv_vit_s and tokens=uniform")
     if getattr(task, "mixing", None) is not None:
         raise InputError("mixing: would mix images without their dense labels; choose mixing=none")

@@ -19,26 +19,22 @@ from zoomexp.metrics.label_sets import among, real_accuracy
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.metrics.ranking import ranking_scores
 from zoomexp.metrics.temperature import Temperature
-from zoomexp.protocols import (
-    ClassLoss,
-    compares_boxes,
-    compares_maps,
-    compares_pixels,
-    further_logits,
-    gives_boxes,
-    gives_maps,
-    gives_pixels,
-    mean_tokens,
-    mixed_share,
-    mixes_tokens,
-    needs_maps,
-)
+from zoomexp.protocols import gives_boxes, gives_maps, gives_pixels, mean_tokens, needs_maps
 from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import MapScores, maps_of
 from zoomexp.tasks.mixing import Mixing
 from zoomexp.tasks.token_labels import TokenLabels
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.training_protocols import (
+    ClassLoss,
+    compares_boxes,
+    compares_maps,
+    compares_pixels,
+    further_logits,
+    mixed_share,
+    mixes_tokens,
+)
 
 TTA = ("none", "hflip")
 
@@ -147,7 +143,7 @@ class Classifier(TrainedModel):
 
         Where a teacher's labels of places are there, the logits of N patches learn those of theirs.
 
-        See `protocols.LearnsOnItsOwn` and `protocols.GivesFurtherLogits`.
+        See `training_protocols.LearnsOnItsOwn` and `training_protocols.GivesFurtherLogits`.
 
         Raises:
             InputError: For further logits and a loss that cannot compare them.

@@ -13,11 +13,12 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.average_precision import hits
 from zoomexp.metrics.declared import AP, DETECTION, TOKENS
 from zoomexp.metrics.detection import Precision, objects_by_class, said_of
-from zoomexp.protocols import compares_boxes, gives_boxes, mean_tokens
+from zoomexp.protocols import gives_boxes, mean_tokens
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.scene_batches import boxes_by_image, objects_in, scored_sizes, sides_of, sizes_of
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.training_protocols import compares_boxes
 
 
 class Detection(TrainedModel):

@@ -10,11 +10,12 @@ from torchmetrics.functional import spearman_corrcoef
 
 from zoomexp.errors import InputError
 from zoomexp.metrics.declared import DISTILLATION, MSE
-from zoomexp.protocols import compares_maps, gives_maps
+from zoomexp.protocols import gives_maps
 from zoomexp.tasks.contract import Batch
 from zoomexp.tasks.localising import MapScores
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.training_protocols import compares_maps
 
 log = logging.getLogger(__name__)
 

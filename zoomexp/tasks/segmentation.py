@@ -12,10 +12,11 @@ from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.declared import MIOU, SEGMENTATION
 from zoomexp.metrics.segmentation import EdgeIoU, class_scores, image_counts
-from zoomexp.protocols import compares_pixels, gives_pixels, needs_maps
+from zoomexp.protocols import gives_pixels, needs_maps
 from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.training_protocols import compares_pixels
 
 
 class Segmentation(TrainedModel):

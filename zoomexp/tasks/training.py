@@ -16,13 +16,14 @@ from zoomexp.arguments import integer
 from zoomexp.errors import DivergedError
 from zoomexp.metrics.declared import LOSS
 from zoomexp.metrics.quantity import Quantity, find
-from zoomexp.protocols import following_epochs, own_loss, reads
+from zoomexp.protocols import reads
 from zoomexp.results.predictions import LENGTHS
 from zoomexp.scheduler import StepCosine
 from zoomexp.tasks.contract import Batch, Tables
 from zoomexp.tasks.localising import maps_of
 from zoomexp.tasks.meter import TrainingMeter
 from zoomexp.tokens.ragged import Ragged
+from zoomexp.training_protocols import following_epochs, own_loss
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 from zoomexp.upstream.trainer_parts import logging_interval
 
@@ -144,7 +145,7 @@ class TrainedModel(NoBatchHooks, pl.LightningModule):
         return self.loss(outputs, targets)
 
     def own_losses(self, targets: Any) -> dict[str, Tensor]:
-        """What the network itself adds to the loss in training (see `protocols.LearnsOnItsOwn`)."""
+        """What the network itself adds to the loss in training (see `training_protocols.LearnsOnItsOwn`)."""
         own = own_loss(self.model)
         return {} if own is None else {"auxiliary": own(targets) if callable(own) else own}
 

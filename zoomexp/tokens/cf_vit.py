@@ -30,7 +30,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp import protocols
+from zoomexp import training_protocols
 from zoomexp.arguments import boolean, fraction, integer, number
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
@@ -103,13 +103,13 @@ class CFViT(Transient, nn.Module):
         return self.warmup > 0
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Whether all cells are fine in training (see `protocols.FollowsEpochs`)."""
+        """Whether all cells are fine in training (see `training_protocols.FollowsEpochs`)."""
         self.all_fine = epoch < warmup_epochs(self.warmup, epochs)
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
         """Further logits that the host wants trained, those of the fine stage (see `tasks.classification`)."""
-        return protocols.further_logits(self.vit) or None
+        return training_protocols.further_logits(self.vit) or None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""

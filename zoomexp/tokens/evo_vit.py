@@ -117,7 +117,7 @@ class SlowFast(Transient, nn.Module):
             self.class_head = nn.Sequential(nn.LayerNorm(vit.embed_dim, eps=1e-6), linear)
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Whether training chooses before every block (see `protocols.FollowsEpochs`)."""
+        """Whether training chooses before every block (see `training_protocols.FollowsEpochs`)."""
         self.layer_wise = self.changes and epoch < 2 * epochs // 3
 
     def forward(self) -> "SlowFastReducer":

@@ -26,7 +26,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomexp import protocols
+from zoomexp import protocols, training_protocols
 from zoomexp.arguments import integer, multiple_of
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores, fine_place
@@ -88,12 +88,12 @@ class ZoomFusion(nn.Module):
     @property
     def auxiliary_loss(self) -> Tensor | Callable[[Any], Tensor] | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
-        return protocols.own_loss(self.scorer)
+        return training_protocols.own_loss(self.scorer)
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
         """Further logits that the host wants trained."""
-        return protocols.further_logits(self.net) or None
+        return training_protocols.further_logits(self.net) or None
 
     @property
     def inserted(self) -> nn.ModuleDict:

@@ -11,7 +11,7 @@ import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp import protocols
+from zoomexp import training_protocols
 from zoomexp.arguments import multiple_of
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
@@ -82,12 +82,12 @@ class ReducedViT(nn.Module):
     @property
     def auxiliary_loss(self) -> Tensor | Callable[[Tensor], Tensor] | None:
         """The loss of a method that learns on its own, or a function of the labels, after a forward in training."""
-        return protocols.own_loss(self.method)
+        return training_protocols.own_loss(self.method)
 
     @property
     def auxiliary_logits(self) -> dict[str, tuple[float, Tensor]] | None:
         """Further logits that host or method want trained, with their weights (see `tasks.classification`)."""
-        parts = (protocols.further_logits(part) for part in (self.vit, self.method))
+        parts = (training_protocols.further_logits(part) for part in (self.vit, self.method))
         return {name: value for part in parts for name, value in part.items()} or None
 
     def forward(self, images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from timm.layers import PatchEmbed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from zoomexp import protocols
+from zoomexp import protocols, training_protocols
 from zoomexp.arguments import integer, number, one_of
 from zoomexp.errors import InputError
 from zoomexp.tokens import host
@@ -127,7 +127,7 @@ class ZoomViT(nn.Module):
     @property
     def auxiliary_loss(self) -> Tensor | Callable[[Any], Tensor] | None:
         """The loss of a scorer that learns on its own, after a forward in training."""
-        return protocols.own_loss(self.scorer)
+        return training_protocols.own_loss(self.scorer)
 
     def forward(self, images: Tensor, maps: Tensor | None = None) -> Tensor:
         """Logits (B, K)."""
