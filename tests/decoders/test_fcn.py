@@ -41,7 +41,9 @@ def test_the_sum_is_at_the_size_of_the_finest():
 
 @pytest.mark.parametrize("module", [None, AttZoom, Loupe])
 @pytest.mark.parametrize(
-    "backbone", [TINY, resnet20, SWIN, partial(from_timm, "test_convnext")], ids=lambda one: str(one)
+    "backbone",
+    [TINY, resnet20, SWIN, partial(from_timm, "test_convnext")],
+    ids=["test_resnet", "resnet20", "swin", "test_convnext"],
 )
 def test_logits_have_the_images_size(backbone, module):
     net = built(backbone, 64, attention=module)

@@ -30,7 +30,8 @@ def section(tables: Sequence[FilledTable]) -> list[str]:
         headings = ("Row", *(f"{quantity.heading} ({quantity.unit})" if quantity.unit else quantity.heading
                              for quantity in MEASURES), "Verdict")  # fmt: skip
         parts += [f"### Calibration \\[{table.name}, scale={table.scale}\\]", markdown_table(headings, rows)]
-        parts.append("\n".join(f"- {escaped(one.sentence(), MARKDOWN)}" for one in table.calibration))
+        if decided := [one for one in table.calibration if one.verdict != UNDECIDED]:
+            parts.append("\n".join(f"- {escaped(one.sentence(), MARKDOWN)}" for one in decided))
     return parts
 
 

@@ -36,7 +36,7 @@ def _figure(filled: FilledTable, folder: Path) -> Path | None:
 def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> Path:
     """Write what of the papers holds, then every table that has a measured cell, into one Markdown file.
 
-    Between the two stands which modules change calibration. The tables that have none are named.
+    After them stands which modules change calibration. The tables that have none are named.
 
     Figures go into the folder `figures` beside it.
     """
@@ -52,8 +52,8 @@ def write_document(tables: Sequence[FilledTable], path: Path, command: str) -> P
         "Each table ends with the commits and processors of its runs, whose records are in docs/records. Times and "
         "speeds are wall-clock, and runs may have shared the machine: compare cost by MACs.",
         summary(tables),
-        *section(tables),
         *(markdown(table).strip() + pictures.get(table.name, "") for table in measured),
+        *section(tables),
         "## Not run",
         ", ".join(empty) or "none",
     ]
