@@ -26,6 +26,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no CUDA device")
 
 
+@pytest.fixture(autouse=True)
+def nothing_inherited() -> Iterator[None]:
+    """A command that ran in this process asks Hydra for tracebacks; processes of later tests are not to."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    yield
+    if before is None:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The folder with real data sets; the test is skipped, and says so, where there is none."""

@@ -40,6 +40,7 @@ from zoomexp.tasks.detection import Detection
 from zoomexp.tasks.distillation import ZoomerDistillation
 from zoomexp.tasks.nine_crop import NineCrop
 from zoomexp.tasks.probe import Probe
+from zoomexp.tasks.segmentation import Segmentation
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.tokens.ragged import Ragged
 
@@ -283,7 +284,7 @@ def test_a_task_keeps_the_contract(kind):
 
 
 def test_every_task_of_the_package_is_asked():
-    kinds = {Classifier, NineCrop, AlphaCurve, Probe, ZoomerDistillation, Detection}
+    kinds = {Classifier, NineCrop, AlphaCurve, Probe, ZoomerDistillation, Detection, Segmentation}
     own = {kind for kind in descendants(TrainedModel) if kind.__module__.startswith("zoomexp.")}
     assert own == kinds  # with networks of their own: test_alpha_curve.py, test_probe.py ...
 
