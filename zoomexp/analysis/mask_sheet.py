@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from zoomexp.analysis.contact_sheet import Panel, contact_sheet
 from zoomexp.analysis.masks_over import classes_over, named
 from zoomexp.analysis.overlay import enlarged, heat_over
-from zoomexp.analysis.viewed import to_look_at
+from zoomexp.analysis.viewed import positions_of, to_look_at
 from zoomexp.datasets.masked import IGNORED
 from zoomexp.datasets.seeing import opened
-from zoomexp.errors import InputError
 from zoomexp.insertion import attention_maps
 
 
@@ -46,10 +45,7 @@ def masks_of_test(data: Any, numbers: Sequence[int]) -> list[ViewedMask]:
     Raises:
         InputError: there is no such image.
     """
-    known = numbers_of(data)
-    if unknown := [number for number in numbers if number not in known]:
-        raise InputError(f"images={unknown[0]}: not in the test split, whose {len(known)} numbers reach {known.max()}")
-    positions = np.array([int(np.flatnonzero(known == number)[0]) for number in numbers])
+    positions = positions_of(numbers_of(data), numbers)
     batches = data.mask_batches("test", positions, 1)
     return [ViewedMask(str(number), batch["image"][0], to_look_at(batch["image"][0], data.mean, data.std),
                        batch["pixel_label"][0].long())

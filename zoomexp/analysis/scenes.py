@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoomexp.analysis.viewed import to_look_at
+from zoomexp.analysis.viewed import positions_of, to_look_at
 from zoomexp.data_protocols import lists_scenes
 from zoomexp.datasets.scene_seeing import SceneSeeing
 from zoomexp.datasets.seeing import Seeing, opened
-from zoomexp.errors import InputError
 from zoomexp.tasks.scene_batches import objects_in, scored_sizes, sizes_of
 
 
@@ -54,10 +53,7 @@ def scenes_of_test(data: Any, numbers: Sequence[int]) -> list[ViewedScene]:
     Raises:
         InputError: there is no such image.
     """
-    known = numbers_of(data)
-    if unknown := [number for number in numbers if number not in known]:
-        raise InputError(f"images={unknown[0]}: not in the test split, whose {len(known)} numbers reach {known.max()}")
-    positions = np.array([int(np.flatnonzero(known == number)[0]) for number in numbers])
+    positions = positions_of(numbers_of(data), numbers)
     batches = data.scene_batches if lists_scenes(data) else data.plain_batches
     return [_of_batch(str(number), batch, data)
             for number, batch in zip(numbers, batches("test", positions, 1), strict=True)]  # fmt: skip

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoomexp.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Viewed:
@@ -56,3 +58,14 @@ def to_look_at(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """Undo the normalisation of an image (C, H, W), C = 1 or 3: (3, H, W) in [0, 1]."""
     shift, scale = (torch.tensor(values, dtype=image.dtype)[:, None, None] for values in (mean, std))
     return (image * scale + shift).clamp(0, 1).expand(3, -1, -1)
+
+
+def positions_of(known: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """Where images with these numbers stand in the test split, whose numbers are `known`.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    if unknown := [number for number in numbers if number not in known]:
+        raise InputError(f"images={unknown[0]}: not in the test split, whose {len(known)} numbers reach {known.max()}")
+    return np.array([int(np.flatnonzero(known == number)[0]) for number in numbers])

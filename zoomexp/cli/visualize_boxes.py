@@ -1,14 +1,13 @@
 """What `scripts/visualize.py` draws of a detector's run: boxes, objects and the patches beneath."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from rich.status import Status
 
-from zoomexp.errors import InputError
-from zoomexp.prediction.finding import image_files
+from zoomexp.cli.shown_images import asked_for, refuse, told
 
 NEITHER = "an image of several objects is neither right nor wrong; name images by number"
 OF_CLASSES = {
@@ -25,10 +24,7 @@ def check_boxes(options: Mapping[str, str]) -> None:
     Raises:
         InputError: Such an option.
     """
-    for name, reason in OF_CLASSES.items():
-        option, _, value = name.partition("=")
-        if options[option] == value if value else options[option]:
-            raise InputError(f"{option}={options[option]}: {reason}")
+    refuse(options, OF_CLASSES)
 
 
 def draw_boxes(network: Any, classes: Sequence[str], shown: Sequence[Any], out: Path, status: Status) -> list[Path]:
@@ -43,12 +39,7 @@ def draw_boxes(network: Any, classes: Sequence[str], shown: Sequence[Any], out: 
     """
     from zoomexp.analysis.scene_sheet import scene_sheet
 
-    def one_by_one() -> Iterator[Any]:
-        for number, scene in enumerate(shown, start=1):
-            status.update(f"showing image {number} of {len(shown)} to the run's network")
-            yield scene
-
-    return [scene_sheet(network, one_by_one(), classes, out / "contact_sheet.png")]
+    return [scene_sheet(network, told(shown, status), classes, out / "contact_sheet.png")]
 
 
 def scenes(network: Any, data: Any, options: Mapping[str, str]) -> list[Any]:
@@ -62,28 +53,9 @@ def scenes(network: Any, data: Any, options: Mapping[str, str]) -> list[Any]:
     Raises:
         InputError: None of them can be drawn.
     """
-    found = list(_scenes(network, data, options))
-    if not found:
-        raise InputError("images: none of them can be drawn")
-    return found
-
-
-def _scenes(network: Any, data: Any, options: Mapping[str, str]) -> Iterator[Any]:
-    from zoomexp.analysis.changed import spread
     from zoomexp.analysis.scenes import numbers_of, scene_of_file, scenes_of_test
     from zoomexp.datasets.scene_seeing import SceneSeeing, fitting, seeing_of_data
     from zoomexp.datasets.seeing import Seeing
 
-    count, given = int(options["count"]), [name.strip() for name in options["images"].split(",") if name.strip()]
-    if not given:
-        yield from scenes_of_test(data, spread(numbers_of(data), count))
     seeing = fitting(cast(Seeing | SceneSeeing, seeing_of_data(data)), network.multiple)
-    for name in given:
-        if name.isdigit():
-            yield from scenes_of_test(data, [int(name)])
-            continue
-        for path in image_files(name)[:count] if Path(name).is_dir() else [Path(name)]:
-            try:
-                yield scene_of_file(path, seeing)
-            except InputError as error:
-                sys.stderr.write(f"left out: {error}\n")
+    return asked_for(options, numbers_of(data), partial(scenes_of_test, data), partial(scene_of_file, seeing=seeing))

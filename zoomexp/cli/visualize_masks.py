@@ -1,15 +1,14 @@
 """What `scripts/visualize.py` draws of a segmenter's run: the class of every pixel, true and said, and the maps."""
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.status import Status
 
 from zoomexp.atomic_file import writing
-from zoomexp.errors import InputError
-from zoomexp.prediction.finding import image_files
+from zoomexp.cli.shown_images import asked_for, refuse, told
 
 NEITHER = "an image of many pixels is neither right nor wrong; name images by number"
 OF_CLASSES = {
@@ -26,10 +25,7 @@ def check_masks(options: Mapping[str, str]) -> None:
     Raises:
         InputError: Such an option.
     """
-    for name, reason in OF_CLASSES.items():
-        option, _, value = name.partition("=")
-        if options[option] == value if value else options[option]:
-            raise InputError(f"{option}={options[option]}: {reason}")
+    refuse(options, OF_CLASSES)
 
 
 def draw_masks_of(run: Any, options: Mapping[str, str], out: Path, status: Status) -> list[Path]:
@@ -45,15 +41,9 @@ def draw_masks_of(run: Any, options: Mapping[str, str], out: Path, status: Statu
 
     check_masks(options)
     shown = masked_images(run.data, options)
-
-    def one_by_one() -> Iterator[Any]:
-        for number, viewed in enumerate(shown, start=1):
-            status.update(f"showing image {number} of {len(shown)} to the run's network")
-            yield viewed
-
     with writing("out", out):
         out.mkdir(parents=True, exist_ok=True)
-        return [mask_sheet(run.network, one_by_one(), run.data.classes, out / "contact_sheet.png")]
+        return [mask_sheet(run.network, told(shown, status), run.data.classes, out / "contact_sheet.png")]
 
 
 def masked_images(data: Any, options: Mapping[str, str]) -> list[Any]:
@@ -66,26 +56,8 @@ def masked_images(data: Any, options: Mapping[str, str]) -> list[Any]:
     Raises:
         InputError: None of them can be drawn.
     """
-    found = list(_images(data, options))
-    if not found:
-        raise InputError("images: none of them can be drawn")
-    return found
-
-
-def _images(data: Any, options: Mapping[str, str]) -> Iterator[Any]:
-    from zoomexp.analysis.changed import spread
     from zoomexp.analysis.mask_sheet import mask_of_file, masks_of_test, numbers_of
     from zoomexp.datasets.square_seeing import SquareSeeing
 
-    count, given = int(options["count"]), [name.strip() for name in options["images"].split(",") if name.strip()]
-    if not given:
-        yield from masks_of_test(data, spread(numbers_of(data), count))
-    for name in given:
-        if name.isdigit():
-            yield from masks_of_test(data, [int(name)])
-            continue
-        for path in image_files(name)[:count] if Path(name).is_dir() else [Path(name)]:
-            try:
-                yield mask_of_file(path, SquareSeeing.of_data(data))
-            except InputError as error:
-                sys.stderr.write(f"left out: {error}\n")
+    seeing = SquareSeeing.of_data(data)
+    return asked_for(options, numbers_of(data), partial(masks_of_test, data), partial(mask_of_file, seeing=seeing))
