@@ -24,9 +24,9 @@ def shared(start, tmp_path):
         process = start(*SHARED, *words, f"output_dir={tmp_path / 'shared'}")
         out, err = process.communicate(timeout=250)
         assert process.returncode == 0, err
-        expected = ("epoch ", "module at ", "waiting for another", "recipe=")
+        expected = ("epoch ", "module at ", "waiting for another", "recipe=", "experiment=")
         said = [line for line in err.splitlines() if not line.startswith(expected)]
-        assert [line for line in said if ", images: " not in line] == []
+        assert [line for line in said if "images: " not in line and "; 2 epochs of" not in line] == []
         *_, folder = sorted(tmp_path.glob("shared/runs/*/*/*/metrics.json"), key=lambda path: path.stat().st_mtime)
         facts = json.loads(folder.read_text())
         assert out.count("run folder") == 1 or "needs" in " ".join(words)
@@ -103,6 +103,35 @@ def test_streamed_images_have_the_numbers_of_one_process(shared, train, tmp_path
         image.save(tmp_path / "data" / "images" / split / kind / f"{number}.png")
     words = ("dataset=image_folder", f"data_dir={tmp_path / 'data'}", "dataset.erasing=0.5", "dataset.batch_size=8",
              "dataset.augment=randaugment", "dataset.eval_batch_size=4", "dataset.num_workers=1", *VIT)  # fmt: skip
+    assert_as_alone(shared, train, tmp_path, words)
+
+
+@pytest.mark.slow
+def test_a_detector_has_the_numbers_of_one_process(shared, train, tmp_path):
+    """The loss is a sum over objects by their number in the whole batch, and processes see different numbers."""
+    words = ("experiment=zoomvit/digit_scenes", "tokens=uniform", "backbone=vit_digits", "backbone.depth=1",
+             "logger=none", "dataset.train_images=120", "dataset.test_images=30", "dataset.batch_size=8",
+             "dataset.eval_batch_size=1", "trainer.max_epochs=2")  # fmt: skip
+    assert_as_alone(shared, train, tmp_path, words)
+
+
+@pytest.mark.slow
+def test_weighted_classes_have_the_numbers_of_one_process(shared, train, tmp_path):
+    """Processes see other classes, so the sums of their weights differ; so do those of validation batches."""
+    weights = "loss.class_weights=[3,1,1,1,1,1,1,1,1,9]"
+    even = {
+        "dataset.test_images=61": "dataset.test_images=60",
+        "dataset.eval_batch_size=20": "dataset.eval_batch_size=1",
+    }
+    words = tuple(even.get(word, word) for word in DIGITS)
+    assert_as_alone(shared, train, tmp_path, (*words, "loss=cross_entropy", weights))
+
+
+@pytest.mark.slow
+def test_a_segmenter_has_the_numbers_of_one_process(shared, train, tmp_path):
+    words = ("experiment=attzoom/digit_masks", "decoder=fcn", "attention=none", "backbone=timm",
+             "backbone.name=test_convnext", "logger=none", "dataset.train_images=120", "dataset.test_images=30",
+             "dataset.batch_size=8", "dataset.eval_batch_size=1", "trainer.max_epochs=2")  # fmt: skip
     assert_as_alone(shared, train, tmp_path, words)
 
 

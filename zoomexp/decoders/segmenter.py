@@ -94,14 +94,17 @@ def without_classifier(host: Any) -> None:
 def checked(segmenter: Segmenter, example: Tensor) -> Segmenter:
     """A segmenter that has been seen to run.
 
+    What no logit depends on, as the norm that some hosts have before their classifier, is not trained: processes that
+    share a run would wait for its gradient.
+
     Raises:
         InputError: decoder and host do not fit together.
     """
     training = segmenter.training
     segmenter.eval()
     try:
-        with torch.no_grad():
-            segmenter(example)
+        with torch.enable_grad():
+            unread(segmenter, segmenter(example)).requires_grad_(False)
     except (RuntimeError, ValueError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         kinds = f"{type(segmenter.decoder).__name__} on {type(segmenter.host).__name__}"
@@ -111,3 +114,10 @@ def checked(segmenter: Segmenter, example: Tensor) -> Segmenter:
     finally:
         segmenter.train(training)
     return segmenter
+
+
+def unread(net: nn.Module, said: Tensor) -> nn.ParameterList:
+    """The trained parameters of `net` that `said`, its output of any shape, does not depend on."""
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(said.sum(), trained, allow_unused=True)
+    return nn.ParameterList(one for one, of_one in zip(trained, gradients, strict=True) if of_one is None)

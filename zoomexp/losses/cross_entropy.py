@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from zoomexp.arguments import finite, list_of, number
 from zoomexp.errors import InputError
+from zoomexp.losses.all_processes import of_a_process, together
 
 
 class CrossEntropy(nn.Module):
@@ -68,4 +69,8 @@ class CrossEntropy(nn.Module):
 
     def compare(self, logits: Tensor, target: Tensor) -> Tensor:
         """The same of any logits (N, K), those of an auxiliary head for example: a scalar."""
-        return F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
+        mean = F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
+        if self.weights is None or target.dim() == 2 or not together():  # divided by the images, or all are here
+            return mean
+        own = self.weights[target].sum()
+        return mean * own / of_a_process(own)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from zoomexp.arguments import finite, number
 from zoomexp.datasets.masked import IGNORED
+from zoomexp.losses.all_processes import of_a_process, of_all
 
 SMOOTH = 1e-6
 
@@ -51,7 +52,7 @@ class CrossEntropyDice(nn.Module):
         entropy = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum",
                                   label_smoothing=self.label_smoothing)  # fmt: skip
         # Of a batch without any pixel that counts it is 0, and not 0 / 0.
-        terms = {"cross_entropy": entropy / (target != IGNORED).sum().clamp(min=1)}
+        terms = {"cross_entropy": entropy / of_a_process((target != IGNORED).sum().float()).clamp(min=1)}
         terms["dice"] = self.dice_weight * dice_loss(logits, target)
         if self.sparsity:
             penalties = [one.float().abs().mean() for one in (maps or {}).values()]
@@ -65,6 +66,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     chances = logits.softmax(1) * counts
     there = F.one_hot(target.where(counts[:, 0], 0), logits.shape[1]).permute(0, 3, 1, 2) * counts
     both, said, true = ((one).sum((0, 2, 3)) for one in (chances * there, chances, there))
+    both, said, true = (of_all(one) for one in (both, said, true.to(said.dtype)))
     losses = 1 - (2 * both + SMOOTH) / (said + true + SMOOTH)
     present = (true > 0).float()
     return (losses * present).sum() / present.sum().clamp(min=1)

@@ -1,6 +1,7 @@
 """Set prediction: predictions are matched with the objects one to one, and learn from their partners (DETR, YOLOS).
 
-See `matching` for the assignment. With n objects in the whole batch, over all processes and a process, at least 1:
+See `matching` for the assignment. With n objects in the whole batch, at least 1, and its weights likewise (of processes
+that share it, the mean of what each has):
 
     class    cross-entropy of all B x N predictions; those without a partner learn "no object", whose weight is `eos`
     box      sum |box - partner|_1 / n
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from zoomexp.arguments import number
 from zoomexp.boxes import Detections, Objects, corners, generalized_iou
+from zoomexp.losses.all_processes import of_a_process
 from zoomexp.losses.matching import Costs, match
 
 
@@ -59,7 +61,7 @@ class SetPrediction(nn.Module):
         chosen, partners = match(said, there, self.costs)
         boxes = said.boxes.float().flatten(0, 1).index_select(0, chosen)
         wanted = there.boxes.float().index_select(0, partners)
-        count = objects_a_process(len(there.boxes), boxes.device)
+        count = of_a_process(boxes.new_tensor(float(len(there.boxes)))).clamp(min=1)
         apart = (boxes - wanted).abs().sum() / count
         missed = (1 - generalized_iou(corners(boxes), corners(wanted))).sum() / count
         return {
@@ -75,13 +77,6 @@ class SetPrediction(nn.Module):
         targets = targets.index_copy(0, chosen, labels.index_select(0, partners))
         weights = logits.new_ones(nothing + 1)
         weights[-1] = self.eos
-        return F.cross_entropy(logits.flatten(0, 1), targets, weights)
-
-
-def objects_a_process(count: int, device: torch.device) -> Tensor:
-    """A process's mean number of objects in this step, a scalar, at least 1; `count` are its own."""
-    total = torch.tensor(float(count), device=device)
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return total.clamp(min=1)
-    torch.distributed.all_reduce(total)
-    return (total / torch.distributed.get_world_size()).clamp(min=1)
+        sums = F.cross_entropy(logits.flatten(0, 1), targets, weights, reduction="sum")
+        # With `eos` 0 and no object in the batch it is 0, and not 0 / 0.
+        return sums / of_a_process(weights.index_select(0, targets).sum()).clamp(min=torch.finfo(sums.dtype).tiny)
