@@ -44,19 +44,23 @@ def test_what_cannot_be_probed(train):
 
 
 def test_a_run_may_begin_with_the_probe(train, folders):
-    """What does not train after it has the probe's own last layer, and shares its features."""
-    still = ("optimizer.lr=1e-30", "optimizer.weight_decay=0", "trainer.max_epochs=1", "evaluate=last")
+    """What does not train after it has the probe's own last layer, says what it says, and shares its features."""
+    still = ("optimizer.lr=1e-30", "optimizer.weight_decay=0", "train=fixed_norms", "trainer.max_epochs=1")
     assert train(*PROBE, base=()).code == 0
-    ended = train(*PROBE[1:], *still, "callbacks=[default,probe_first]", base=())
+    ended = train(*PROBE[1:], *still, "evaluate=last", "callbacks=[default,probe_first]", base=())
     assert ended.code == 0, ended.err
     assert "probe_first: training begins with a linear layer fitted to the features, " in ended.err
     assert "features of" not in ended.err.replace("to the features", "")  # computed by the probe, and kept
-    probed, begun = (
-        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in sorted(
-            (one for one in folders() if one.parent.name.startswith("resnet20")), key=lambda one: one.stat().st_ctime)
-    )  # fmt: skip
-    for name in ("model.fc.weight", "model.fc.bias"):
-        torch.testing.assert_close(begun[name], probed[name], rtol=0, atol=0)
+    runs = sorted(
+        (one for one in folders() if one.parent.name.startswith("resnet20")), key=lambda one: one.stat().st_ctime
+    )
+    probed, begun = (torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in runs)
+    assert set(begun) == set(probed)
+    for name, value in probed.items():
+        torch.testing.assert_close(begun[name], value, rtol=0, atol=1e-25)  # a step of 1e-30 moves what is 0
+    said, again = (np.load(one / "predictions.npz") for one in runs)
+    for name in ("index", "label", "top1", "confidence"):
+        np.testing.assert_array_equal(again[name], said[name])
 
 
 def test_a_run_that_has_a_last_layer_or_cannot_fit_one_says_so(train, folders):
