@@ -12,7 +12,7 @@ from rich.console import Console
 
 from zoomexp.errors import InputError
 from zoomexp.results import figure, rendering
-from zoomexp.results.curve import curve
+from zoomexp.results.curve import curves
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.predictions import Predictions
@@ -365,11 +365,44 @@ def test_a_figure_over_a_setting_has_its_numbers_in_order_and_the_others_as_line
     data["rows"] += [{"name": f"lambda {value}", "overrides": [f"loss.sparsity={value}"]} for value in (5, 0, 0.05)]
     measured = {"none": runs([50, 52]), "lambda 5": runs([70, 72]), "lambda 0.05": runs([60, 62, 64])}
     filled = fill(load(tmp_path, data), measured, "small", "abc")
-    assert {value: cell.mean for value, cell in curve(filled, "test/acc1").items()} == {0.05: 62, 5: 71}
+    assert {value: cell.mean for value, cell in curves(filled, "test/acc1")[""].items()} == {0.05: 62, 5: 71}
     write_table(filled, tmp_path)
     svg = (tmp_path / "paper" / "one-small.svg").read_text()
     assert [svg.count(f">{text}<") for text in ("loss.sparsity", "0.05", "5", "none", "95 % over 3 seeds")] == [2] * 5
     assert ">Top-1 (%)<" in svg and ">Parameters<" in svg
+
+
+def two_curves() -> dict:
+    data = plain() | {"baseline": None, "figure": {"over": "a", "by": "b", "y": "test/acc1"}}
+    settings = [("2", "x"), ("1", "x"), ("1", "y"), ("3", "y"), ("3", "z")]
+    data["rows"] = [{"name": a + b, "overrides": [f"a={a}", f"b={b}"]} for a, b in settings]
+    return data | {"rows": [*data["rows"], {"name": "none", "overrides": ["c=1"]}]}
+
+
+def test_a_curve_for_each_value_of_another_setting(tmp_path):
+    """Places are those of all curves together; a curve of one number is left out."""
+    names = [row["name"] for row in two_curves()["rows"]]
+    results = {name: runs([10 * i, 10 * i + 2]) for i, name in enumerate(names)}
+    filled = fill(load(tmp_path, two_curves()), results, "small", "abc")
+    means = {curve: {value: cell.mean for value, cell in points.items()}
+             for curve, points in curves(filled, "test/acc1").items()}  # fmt: skip
+    assert means == {"b = x": {1: 11, 2: 1}, "b = y": {1: 21, 3: 31}}
+    write_table(filled, tmp_path)
+    svg = (tmp_path / "paper" / "one-small.svg").read_text()
+    shown = ("1", "2", "3", "none", "b = x, 95 % over 2 seeds", "b = y, 95 % over 2 seeds", "b = z, 95 % over 2 seeds")
+    assert [svg.count(f">{text}<") for text in shown] == [1, 1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"figure": {"x": "cost/params", "by": "b", "y": "test/acc1"}}, "by goes with over"),
+        ({"rows": [{"name": a, "overrides": [f"a={a}"]} for a in "12"]}, "row '1' gives no value to 'b'"),
+    ],
+)
+def test_what_curves_are_told_apart_by_is_checked(change, reason, tmp_path):
+    with pytest.raises(InputError, match=f"figure: {reason}$"):
+        load(tmp_path, two_curves() | change)
 
 
 def test_a_curve_of_one_measured_number_is_not_drawn(tmp_path):

@@ -5,7 +5,7 @@ batch. What a loss divides by something that they do not have alike is taken tog
 processes may validate different numbers of batches, and would wait for one another.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def of_a_process(total: Tensor) -> Tensor:
 
 def of_all(total: Tensor) -> Tensor:
     """The sum over processes; gradients pass to each."""
-    return _Sum.apply(total) if together() else total
+    return cast(Tensor, cast(Any, _Sum).apply(total)) if together() else total
 
 
 class _Sum(torch.autograd.Function):

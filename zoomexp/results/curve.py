@@ -25,13 +25,17 @@ def draw_curve(filled: FilledTable, path: Path) -> Path | None:
         path: the file; its folder is made.
     """
     keys = cast(TableFigure, filled.figure)
-    panels = {key: points for key in keys.y if len(points := curve(filled, key)) > 1}
+    panels = {key: measured for key in keys.y if (measured := curves(filled, key))}
     if not panels:
         return None
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(4.5 * len(panels), 3.8), layout="constrained")
-        for axes, (key, points) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-            _draw(axes, points)
+        every = canvas.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (key, measured) in zip(every, panels.items(), strict=True):
+            settings = sorted({setting for points in measured.values() for setting in points})
+            for name, points in measured.items():
+                _draw(axes, name, points, settings)
+            axes.set_xticks(range(len(settings)), [f"{value:g}" for value in settings])
             _draw_others(axes, filled, key)
             axes.set(xlabel=keys.over, ylabel=axis_name(filled, key))
             axes.grid(alpha=0.3)
@@ -42,14 +46,17 @@ def draw_curve(filled: FilledTable, path: Path) -> Path | None:
     return path
 
 
-def curve(filled: FilledTable, key: str) -> dict[float, Cell]:
-    """The measured cells of a column by the setting, from the smallest on; of rows that share one the first."""
-    found: dict[float, Cell] = {}
+def curves(filled: FilledTable, key: str) -> dict[str, dict[float, Cell]]:
+    """The measured cells of a column by curve and setting, from the smallest on; of rows that share both the first.
+
+    A curve of one cell is left out.
+    """
+    found: dict[str, dict[float, Cell]] = {}
     for row in filled.rows:
         cell = next(cell for cell in row.cells if cell.column.key == key)
         if row.setting is not None and cell.mean is not None:
-            found.setdefault(row.setting, cell)
-    return dict(sorted(found.items()))
+            found.setdefault(row.curve, {}).setdefault(row.setting, cell)
+    return {name: dict(sorted(points.items())) for name, points in found.items() if len(points) > 1}
 
 
 def axis_name(filled: FilledTable, key: str) -> str:
@@ -58,15 +65,14 @@ def axis_name(filled: FilledTable, key: str) -> str:
     return f"{column.name} ({column.unit})" if column.unit else column.name
 
 
-def _draw(axes: Axes, points: dict[float, Cell]) -> None:
-    places, means = range(len(points)), [cast(float, cell.mean) for cell in points.values()]
+def _draw(axes: Axes, name: str, points: dict[float, Cell], settings: list[float]) -> None:
+    places, means = [settings.index(one) for one in points], [cast(float, cell.mean) for cell in points.values()]
     reach = [cell.half_width or 0.0 for cell in points.values()]
     axes.plot(places, means, marker="o", markersize=4)
     ends = zip(means, reach, strict=True)
     low, high = zip(*((mean - half, mean + half) for mean, half in ends), strict=True)
-    seeds = next(iter(points.values())).n
-    axes.fill_between(places, low, high, alpha=0.2, label=f"95 % over {seeds} seeds")
-    axes.set_xticks(places, [f"{value:g}" for value in points])
+    band = f"95 % over {next(iter(points.values())).n} seeds"
+    axes.fill_between(places, low, high, alpha=0.2, label=f"{name}, {band}" if name else band)
 
 
 def _draw_others(axes: Axes, filled: FilledTable, key: str) -> None:

@@ -82,6 +82,7 @@ class FilledRow:
     caveats: tuple[str, ...] = ()
     baseline: str | None = None
     setting: float | None = None  # of the figure's `over`
+    curve: str = ""  # of the figure's `by`
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
             for column, tests in zip(table.columns, found, strict=True)
         )
         baseline = table.baseline_of(row)
-        setting = table.figure.setting(row) if table.figure else None
-        rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None, setting))
+        drawn = (table.figure.setting(row), table.figure.curve(row)) if table.figure else ()
+        rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None, *drawn))
     judgements = tuple(judged(claim, runs, reported) for claim, reported in claims_of(table))
     caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(

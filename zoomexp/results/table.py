@@ -60,6 +60,11 @@ class Row:
     not_comparable: str | None = None
     baseline: str | None = None
 
+    def said(self, setting: str) -> str:
+        """What its overrides give to a setting, the last word; "" where they give nothing."""
+        values = [value for name, _, value in (word.partition("=") for word in self.overrides) if name == setting]
+        return values[-1] if values else ""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -69,19 +74,24 @@ class Figure:
         y: columns; one where there are several x.
         x: columns; none where there is a setting.
         over: a setting that rows give a number to, as in `loss.sparsity=0.05`; "" for none.
+        by: another setting, each value of which has a curve of its own; "" for one curve.
     """
 
     y: tuple[str, ...]
     x: tuple[str, ...] = ()
     over: str = ""
+    by: str = ""
 
     def setting(self, row: Row) -> float | None:
         """The number that a row's overrides give to the setting; None where they give none."""
-        said = [value for name, _, value in (word.partition("=") for word in row.overrides) if name == self.over]
         try:
-            return float(said[-1]) if said else None
+            return float(row.said(self.over))
         except ValueError:
             return None
+
+    def curve(self, row: Row) -> str:
+        """What the row's curve is called; "" where there is one."""
+        return f"{self.by} = {row.said(self.by)}" if self.by else ""
 
 
 @dataclass(frozen=True)
@@ -236,18 +246,26 @@ def _claim(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pat
 
 def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Path) -> Figure:
     """What is drawn: `x` and `y` may be one column or a list; `over` is in the place of `x`."""
-    said = mapping_of(entry, Figure, f"{path}, figure", optional=("x", "over"))
+    said = mapping_of(entry, Figure, f"{path}, figure", optional=("x", "over", "by"))
     x, y = ((one,) if isinstance(one, str) else tuple(one) for one in (said.get("x") or (), said["y"]))
-    figure, known = Figure(x=x, y=y, over=said.get("over", "")), [column.key for column in columns]
+    figure, known = (
+        Figure(x=x, y=y, over=said.get("over", ""), by=said.get("by", "")),
+        [column.key for column in columns],
+    )
     for key in (*figure.x, *figure.y):
         if key not in known:
             raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")
     if bool(figure.x) is bool(figure.over):
         raise InputError(f"{path}, figure: either x, columns, or over, a setting of the rows")
+    if figure.by and not figure.over:
+        raise InputError(f"{path}, figure: by goes with over")
     if len(figure.x) > 1 and len(figure.y) > 1:
         raise InputError(f"{path}, figure: several x go with one y")
     if figure.over and sum(figure.setting(row) is not None for row in rows) < 2:
         raise InputError(f"{path}, figure: fewer than two rows give a number to {figure.over!r}")
+    for row in rows:
+        if figure.by and figure.setting(row) is not None and not row.said(figure.by):
+            raise InputError(f"{path}, figure: row {row.name!r} gives no value to {figure.by!r}")
     return figure
 
 
