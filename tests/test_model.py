@@ -11,7 +11,7 @@ def tiny(num_classes, in_chans):
     return nn.Sequential(nn.Conv2d(in_chans, 4, 1), nn.Flatten(), nn.LazyLinear(num_classes))
 
 
-@pytest.mark.parametrize("name", ["backbone", "attention", "tokens", "detector", "decoder"])
+@pytest.mark.parametrize("name", ["backbone", "attention", "tokens", "detector", "decoder", "head"])
 def test_a_network_is_no_builder_of_one(name):
     given = {"backbone": tiny} | {name: nn.Identity()}
     with pytest.raises(InputError, match=f"^{name}: must be a class or function that builds one, .* Identity$"):

@@ -25,6 +25,7 @@ def build_model(
     tokens: Callable[..., nn.Module] | None = None,
     detector: Callable[..., nn.Module] | None = None,
     decoder: Callable[..., nn.Module] | None = None,
+    head: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
     """Build a classifier, put a module into it, and change how it gets its tokens, or what it says.
 
@@ -38,6 +39,7 @@ def build_model(
         tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is.
         detector: Builds a detector from the host, `num_classes` and `tokens`; None: the network classifies.
         decoder: Builds a segmenter from the host, `num_classes` and an `example`, images (1, C, H, W); None: likewise.
+        head: Builds a classifier from the host, `num_classes` and `example`; None: the host's own last layer.
 
     Returns:
         A network (B, in_chans, image_size, image_size) -> logits (B, num_classes), with a detector `Detections`, with a
@@ -46,9 +48,10 @@ def build_model(
         `start_weights` is the backbone's (see `backbones.start_weights`), or None.
 
     Raises:
-        InputError: If the host, the module and the place do not fit together, or one of the five builds nothing.
+        InputError: If the host, the module and the place do not fit together, or one of the six builds nothing.
     """
-    _check_builders(backbone=backbone, attention=attention, tokens=tokens, detector=detector, decoder=decoder)
+    builders = {"attention": attention, "tokens": tokens, "detector": detector, "decoder": decoder, "head": head}
+    _check_builders(backbone=backbone, **builders)
     net: Any = backbone(num_classes=num_classes, in_chans=in_chans)
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
@@ -61,7 +64,12 @@ def build_model(
         at = at if at is not None else default_place(attention)
         net.insertion_sites = [*net.insertion_sites, *insert(net, attention, at, example)]
     places, weights = net.insertion_sites, getattr(net, "start_weights", None)
-    if decoder is not None:
+    if head is not None:
+        known_options("head", head)
+        if not (tokens is None and detector is None and decoder is None):
+            raise InputError("head: takes the place of a host's last layer; tokens=uniform detector=none decoder=none")
+        net, weights = head(net, num_classes=num_classes, example=example), without_classifier(weights)
+    elif decoder is not None:
         if tokens is not None or detector is not None:
             raise InputError("decoder: needs all patches where they are, and no detector; tokens=uniform detector=none")
         net, weights = decoder(net, num_classes=num_classes, example=example), without_classifier(weights)

@@ -8,7 +8,7 @@ from torch import nn
 
 from zoomexp.errors import InputError
 from zoomexp.learning_rates import host_of
-from zoomexp.protocols import gives_pixels
+from zoomexp.protocols import replaces_head
 from zoomexp.weights.fitting import head_names
 
 PARTS = ("all", "head", "module", "module_and_head", "last_blocks")
@@ -19,8 +19,9 @@ def part_parameters(net: nn.Module, part: str, blocks: int = 0) -> set[str]:
 
     Args:
         net: A network of `build_model`.
-        part: One of PARTS. "head" is all of a decoder. "module" is every inserted module and what a token method brings
-            along; "last_blocks" the head, the modules and what lies behind the last `blocks` blocks' beginning.
+        part: One of PARTS. "head" is the last layer, or all that stands in its place (a decoder). "module" is every
+            inserted module and what a token method brings along; "last_blocks" the head, the modules and what
+            lies behind the last `blocks` blocks' beginning.
         blocks: Residual blocks, a transformer's blocks, a VGG's layers: what timm counts as a layer for layer-wise
             learning rates.
 
@@ -30,7 +31,7 @@ def part_parameters(net: nn.Module, part: str, blocks: int = 0) -> set[str]:
     names = [name for name, _ in net.named_parameters()]
     head = {name for name in names if name.rpartition(".")[0] in head_names(net)}
     module = {name for name in names if "inserted" in name.split(".") or not name.startswith(host_of(net)[0])}
-    if gives_pixels(net):  # all of the decoder is new, not its last layer alone
+    if replaces_head(net):  # all of it is new, not its last layer alone
         head, module = module - inside(module), inside(module)
     if part == "module" and not module:
         raise InputError("train=module: the network has no inserted module; choose an attention or tokens")

@@ -105,6 +105,13 @@ class GivesPixels(Protocol):
     gives_pixels: bool
 
 
+class ReplacesHead(Protocol):
+    """A network around a host whose last layer is gone, `host`: `replaces_head` is true; the rest is all new."""
+
+    host: nn.Module
+    replaces_head: bool
+
+
 class NeedsMaps(Protocol):
     """A loss that reads the inserted modules' maps, or a scorer that reads a teacher's: `needs_maps` is true."""
 
@@ -163,6 +170,11 @@ def gives_boxes(network: nn.Module) -> bool:
 def gives_pixels(network: nn.Module) -> bool:
     """Whether a network's output is logits of every pixel; it is not unless it says so."""
     return getattr(network, "gives_pixels", False)
+
+
+def replaces_head(network: nn.Module) -> bool:
+    """Whether a network has something else than its host's last layer; it does not unless it says so."""
+    return getattr(network, "replaces_head", False)
 
 
 def needs_maps(part: nn.Module) -> bool:

@@ -40,6 +40,18 @@ class GivesFurtherLogits(Protocol):
     auxiliary_logits: dict[str, tuple[float, Tensor]] | None
 
 
+class WeighsLogits(Protocol):
+    """A classifier whose own logits count in training with a weight, `logit_weight`, beside further ones."""
+
+    logit_weight: float
+
+
+class LearnsOneClass(Protocol):
+    """A network whose own loss takes the one label of each image, not shares of several: `one_class` is true."""
+
+    one_class: bool
+
+
 class LearnsPatches(Protocol):
     """A network whose further logits are of all patches of a square, row by row: `learns_patches` is true."""
 
@@ -81,7 +93,12 @@ class ComparesPixels(Protocol):
 
 
 class ClassLoss(Protocol):
-    """A loss of logits (B, K) and targets, (B,) int64 or (B, K) shares of classes."""
+    """A loss of logits (B, K) and targets, (B,) int64 or (B, K) shares of classes.
+
+    `compared` names the term that `compare` gives; only networks that weigh their logits ask for it.
+    """
+
+    compared: str
 
     def __call__(self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor], epoch: float) -> dict[str, Tensor]:
         """Scalars by name, means over the batch, given the inserted modules' maps and how far the training is."""
@@ -123,6 +140,16 @@ def following_epochs(network: nn.Module) -> Iterator[FollowsEpochs]:
 def further_logits(part: object) -> dict[str, tuple[float, Tensor]]:
     """Further logits to train after a forward in training; none unless it says so."""
     return getattr(part, "auxiliary_logits", None) or {}
+
+
+def logit_weight(network: object) -> float:
+    """The weight of a network's own logits in training; 1 unless it says so."""
+    return getattr(network, "logit_weight", 1.0)
+
+
+def learns_one_class(network: nn.Module) -> bool:
+    """Whether a network's own loss takes one label of each image; it does not unless it says so."""
+    return getattr(network, "one_class", False)
 
 
 def learns_patches(network: nn.Module) -> bool:

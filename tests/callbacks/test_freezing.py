@@ -12,6 +12,7 @@ from zoomexp.attention.loupe import Loupe
 from zoomexp.backbones.resnet20 import resnet20
 from zoomexp.callbacks.freezing import Freezing
 from zoomexp.errors import InputError
+from zoomexp.heads.cal import CAL
 from zoomexp.model import build_model
 from zoomexp.parts import block_count, part_parameters
 
@@ -79,6 +80,15 @@ def test_fixed_batch_norms_of_the_host_learn_their_scales_alone():
     own = {name for name in statistics if "inserted" in name}
     assert own and statistics - own
     assert found == everything - (statistics - own)
+
+
+def test_what_stands_in_the_place_of_the_last_layer_learns_its_own_statistics():
+    """The host's come with its weights, the head's are of none."""
+    torch.manual_seed(0)
+    net = build_model(resnet20, num_classes=3, in_chans=3, image_size=16, head=partial(CAL, maps=2))
+    found = changed_by(Freezing("head", batch_norms="fixed"), net)
+    own = {f"head.norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert found == own | {"head.attend.weight", "head.fc.weight", "head.norm.weight", "head.norm.bias"}
 
 
 def test_fixed_batch_norms_of_the_part_that_is_trained():

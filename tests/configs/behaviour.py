@@ -16,6 +16,7 @@ from tests.tokens.hosts import randomised
 from zoomexp import protocols, training_protocols
 from zoomexp.attention.cbam import CBAM
 from zoomexp.backbones.from_timm import from_timm
+from zoomexp.backbones.resnet20 import resnet20
 from zoomexp.backbones.zoomer import zoomer
 from zoomexp.boxes import Detections, Objects
 from zoomexp.decoders.fcn import fcn
@@ -113,6 +114,14 @@ def of_decoder(made: Callable) -> Any:
     return [weights(net), answers(net, images(3, 3, 32, 32))]
 
 
+def of_head(made: Callable) -> Any:
+    """Also what two steps of training have left in it."""
+    torch.manual_seed(0)
+    host = randomised(resnet20(num_classes=10, in_chans=3), 4)
+    net = made(host, num_classes=3, example=images(1, 3, 32, 32))
+    return [weights(net), answers(net, images(3, 3, 32, 32)), described(dict(net.named_buffers()))]
+
+
 def takes(made: partial) -> dict[str, Any]:
     """The arguments that only some scorers have."""
     names = made.func.__init__.__code__.co_varnames
@@ -206,6 +215,7 @@ def of_relevance(made: Callable) -> Any:
 OF: dict[str, Callable[[Any], Any]] = {
     "attention": of_attention, "backbone": of_backbone, "tokens": of_tokens, "tokens/scorer": of_scorer,
     "loss": of_loss, "mixing": of_mixing, "optimizer": of_optimizer, "scheduler": of_scheduler, "task": of_task,
-    "detector": of_detector, "decoder": of_decoder, "insertion": of_insertion, "relevance": of_relevance,
+    "detector": of_detector, "decoder": of_decoder, "head": of_head, "insertion": of_insertion,
+    "relevance": of_relevance,
     "callbacks": described, "logger": described, "train": described, "dataset": served,
 }  # fmt: skip

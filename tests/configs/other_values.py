@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "dataset.enlarge": 1.5, "dataset.multiple": 16,
     "dataset.test_scale": 64, "detector.boxes": 5, "detector.start_size": [64, 64],
     "detector.layer_size": [48, 48], "decoder.features": 3, "decoder.enlarge": 1.5,
+    "head.views": ["mix"], "head.test": "raw", "head.test_threshold": 0.9, "head.test_padding": 0.4,
     "callbacks.checkpoints.monitor": "val/loss", "callbacks.checkpoints.mode": "min",
     "callbacks.early_stopping.monitor": "val/acc1", "callbacks.early_stopping.mode": "max",
     "task.alphas": [0.5], "task.tta": "hflip", "task.penalties": [3.0], "train.all_from": 2, "train.unfreeze_every": 2,
@@ -90,7 +91,7 @@ WITH: dict[str, dict[str, Any]] = {
     "dataset.fold": {"fold": 0, "folds": 3}, "dataset.folds": {"fold": 0, "folds": 3},
     **{f"{name}: dataset.split_seed": {"test_size": 7}
        for name in ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")},
-    "optimizer.nesterov": {"momentum": 0.9},
+    "optimizer.nesterov": {"momentum": 0.9}, "head.test_padding": {"test_threshold": 0.9},
 }  # fmt: skip
 # Options that act where nothing is built, and the test of each: file and function. "of" a choice, or of all.
 CSV, HUB = "tests/datasets/test_csv_list.py::", "tests/datasets/test_huggingface.py::"

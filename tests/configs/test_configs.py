@@ -198,6 +198,6 @@ def test_the_root_lists_every_group_in_order():
     listed = [next(iter(entry)) for entry in root["defaults"] if isinstance(entry, dict)]
     order = ["dataset", "relevance", "loss", "mixing", "optimizer", "scheduler", "trainer", "callbacks"]
     order += ["recipe", "backbone", "attention", "insertion", "tokens"]  # these may choose among those before them
-    order += ["detector", "decoder", "task"]
+    order += ["detector", "decoder", "head", "task"]
     assert [name for name in listed if name in order] == order
     assert {name for name in listed if not re.match("override |optional ", name)} == GROUPS

@@ -20,6 +20,7 @@ FORMS = {
     "a loss that follows the epoch": ("loss=sparse_gate", "loss.warmup_epochs=2", "optimizer=adamw"),
     "clipped, averaged": ("trainer.gradient_clip_val=0.5", "callbacks=[default,ema]", "callbacks.ema.decay=0.9"),
     "half precision": ("trainer.precision=bf16-mixed", "trainer.max_epochs=2"),
+    "a second look": ("attention=none", "loss=cross_entropy", "head=cal", "head.maps=4", "trainer.max_epochs=2"),
 }  # fmt: skip
 
 

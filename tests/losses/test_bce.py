@@ -23,6 +23,7 @@ def test_labels_and_mixed_targets(smoothing):
     assert list(found) == ["bce"] and found["bce"].item() == pytest.approx(expected(labels))
     mixed = np.array([[0.3, 0.7, 0.0], [0.2, 0.2, 0.6]])
     assert loss(torch.tensor(LOGITS), torch.tensor(mixed))["bce"].item() == pytest.approx(expected(mixed))
+    assert loss.compare(torch.tensor(LOGITS), torch.tensor(mixed)).item() == pytest.approx(expected(mixed))
 
 
 def test_refusals():

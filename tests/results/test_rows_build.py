@@ -38,7 +38,7 @@ SETS = {"cifar10": (10, 3, 32, 50_000), "cifar100": (100, 3, 32, 50_000), "mnist
         "cluttered_digits": (10, 1, 48, 10_000), "coco": (91, 3, 224, 118_287),
         "digit_scenes": (10, 1, 48, 8_000), "digit_masks": (11, 1, 48, 8_000),
         "oxford_pet": (2, 3, 224, 3_680), "digits": (10, 1, 8, 1_438)}  # fmt: skip
-NETWORK = ("backbone", "attention", "insertion", "tokens", "detector", "decoder")
+NETWORK = ("backbone", "attention", "insertion", "tokens", "detector", "decoder", "head")
 
 
 @pytest.fixture(scope="module", autouse=True)

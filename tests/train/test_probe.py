@@ -39,6 +39,8 @@ def test_a_probe_changes_the_last_layer_alone_and_its_features_are_kept(train, t
 def test_what_cannot_be_probed(train):
     ended = train(*PROBE, "mixing=mixup", base=())
     assert ended.code == 2 and "task=probe: needs mixing=none" in ended.err
+    ended = train(*PROBE, "head=cal", base=())
+    assert ended.code == 2 and "task=probe: needs a last layer with a bias, and head.fc has none" in ended.err
     ended = train(*PROBE, "task.penalties=[0]", base=())
     assert ended.code == 2 and "task.penalties=[0] must be at least one number above 0" in ended.err
 

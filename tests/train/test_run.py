@@ -108,7 +108,8 @@ def test_the_record_of_a_run(train, folders, facts, tmp_path):
         "dataset": "cluttered_digits", "relevance": "none", "backbone": "resnet20", "attention": "loupe",
         "insertion": "default", "tokens": "uniform", "loss": "cross_entropy", "mixing": "none",
         "optimizer": "sgd", "scheduler": "cosine", "train": "all", "task": "classification", "trainer": "cpu",
-        "logger": "none", "recipe": "none", "detector": "none", "decoder": "none", "experiment": None, "sweep": None,
+        "logger": "none", "recipe": "none", "detector": "none", "decoder": "none", "head": "none", "experiment": None,
+        "sweep": None,
     }  # fmt: skip
     assert stored["versions"].pop("python") == platform.python_version()
     assert stored["versions"] == {name: importlib.metadata.version(name) for name in stored["versions"]}

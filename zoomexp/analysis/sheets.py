@@ -13,7 +13,7 @@ from zoomexp.analysis.overlay import contour_over, enlarged, grid_over, heat_ove
 from zoomexp.analysis.viewed import Viewed
 from zoomexp.analysis.warp import warped
 from zoomexp.errors import InputError
-from zoomexp.insertion import attention_maps
+from zoomexp.tasks.localising import maps_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def seen_by(net: nn.Module, images: Iterable[Viewed], targets: Tensor | None = N
             activation = _activation(net, image)
         with torch.no_grad():
             logits.append(net(image))
-        maps.append(attention_maps(net))
+        maps.append(maps_of(net))
         known = viewed.label if targets is None else int(targets[number])
         explained.append(int(logits[-1].argmax()) if known is None else known)
         if activation is not None:

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoomexp.arguments import integer, one_of
 from zoomexp.errors import InputError
+from zoomexp.learning_rates import host_of
 from zoomexp.parts import PARTS, block_count, part_parameters
 from zoomexp.processes import first_process
 from zoomexp.tasks.contract import task_of
@@ -28,7 +29,8 @@ class Freezing(NoBatchHooks, pl.Callback):
         batch_norms: "trained": they normalise by each batch of training images where their part is trained; "fixed":
             those of the host normalise by the statistics of the weights it came with, in training as in the test, and
             only their scales and shifts learn. A last layer that suits the features in the test suits them in training
-            only so, and small batches have noisy statistics. Inserted modules' are always trained with them.
+            only so, and small batches have noisy statistics. Inserted modules', and those of what stands in the place
+            of the host's last layer, are always trained with them.
 
     Raises:
         InputError: A value out of its range.
@@ -94,14 +96,15 @@ class Freezing(NoBatchHooks, pl.Callback):
         return names & self.trainable
 
     def _freeze(self, net: nn.Module, epoch: int) -> None:
-        names = self.trained(net, epoch)
+        names, (host, _) = self.trained(net, epoch), host_of(net)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in names)
             if name not in names:
                 parameter.grad = None
         for path, module in net.named_modules():
             if isinstance(module, _BatchNorm):
-                fixed = self.batch_norms == "fixed" and "inserted" not in path.split(".")
+                of_host = path.startswith(host) and "inserted" not in path.split(".")
+                fixed = self.batch_norms == "fixed" and of_host
                 module.train(net.training and not fixed and not frozen_norm(net, path))
 
 

@@ -114,7 +114,7 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         classes = self.epoch.classes(getattr(pl_module, "logit_classes", None))
         if classes is None:
             return
-        splits, cross_entropy = self.epoch.splits(trainer, pl_module), self.epoch.cross_entropy(trainer)
+        splits, cross_entropy = self.epoch.splits(trainer, pl_module), self.epoch.cross_entropy(trainer, pl_module)
         verdicts = judge_epoch(splits, classes, cross_entropy, self.epoch.spread)
         if trainer.global_step < FEWEST[1] or self.epoch.rate_rises(trainer):
             verdicts = {kind: verdict for kind, verdict in verdicts.items() if not verdict[0]}

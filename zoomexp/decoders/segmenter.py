@@ -1,7 +1,6 @@
 """A host and a decoder: images to a class for every pixel."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 
 from zoomexp import protocols
 from zoomexp.arguments import number
+from zoomexp.backbones.headless import unread, without_classifier
 from zoomexp.decoders.features import Levels, features_of, levels_of
 from zoomexp.errors import InputError
 
@@ -28,7 +28,7 @@ class Segmenter(nn.Module):
         module that enlarges its map makes them larger.
     """
 
-    gives_pixels = True
+    gives_pixels = replaces_head = True
 
     def __init__(
         self, host: nn.Module, decoder: nn.Module, levels: Levels, class_layers: Sequence[str], enlarge: float = 1
@@ -80,17 +80,6 @@ def prepared(host: nn.Module, example: Tensor, enlarge: float) -> Levels:
     return levels
 
 
-def without_classifier(host: Any) -> None:
-    """Replace a host's last layer by an identity: nothing reads it, and it would be counted."""
-    if hasattr(host, "reset_classifier"):
-        host.reset_classifier(0)
-    else:
-        last = host.get_classifier()
-        name = next(name for name, module in host.named_modules() if module is last)
-        parent, _, attribute = name.rpartition(".")
-        setattr(host.get_submodule(parent), attribute, nn.Identity())
-
-
 def checked(segmenter: Segmenter, example: Tensor) -> Segmenter:
     """A segmenter that has been seen to run.
 
@@ -114,10 +103,3 @@ def checked(segmenter: Segmenter, example: Tensor) -> Segmenter:
     finally:
         segmenter.train(training)
     return segmenter
-
-
-def unread(net: nn.Module, said: Tensor) -> nn.ParameterList:
-    """The trained parameters of `net` that `said`, its output of any shape, does not depend on."""
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(said.sum(), trained, allow_unused=True)
-    return nn.ParameterList(one for one, of_one in zip(trained, gradients, strict=True) if of_one is None)

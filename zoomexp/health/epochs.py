@@ -11,6 +11,7 @@ from torch import Tensor
 from zoomexp.health.judging import Classes, Split
 from zoomexp.run.epochs import metrics_of
 from zoomexp.tasks.contract import Task
+from zoomexp.training_protocols import logit_weight
 
 
 class EpochFacts:
@@ -62,11 +63,11 @@ class EpochFacts:
             if f"{split}/acc1" in metrics
         }
 
-    def cross_entropy(self, trainer: pl.Trainer) -> float | None:
+    def cross_entropy(self, trainer: pl.Trainer, task: pl.LightningModule) -> float | None:
         """The epoch's training cross-entropy; where the loss has one term alone, that term."""
         metrics = metrics_of(trainer)
         found = metrics.get("train/cross_entropy", metrics.get("train/loss"))
-        return None if found is None else float(found)
+        return None if found is None else float(found) / logit_weight(cast(Task, task).model)
 
     def rate_rises(self, trainer: pl.Trainer) -> bool:
         """Whether the schedule has raised the rate at the end of the epoch: it is a warm-up."""

@@ -4,8 +4,6 @@
 train so; mixed images then have several right classes.
 """
 
-from collections.abc import Mapping
-
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor
 
@@ -22,12 +20,13 @@ class BCE(CrossEntropy):
         InputError: For a smoothing outside [0, 1).
     """
 
+    compared = "bce"
+
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing)
         self.term = BinaryCrossEntropy(smoothing=label_smoothing)
 
-    def forward(
-        self, logits: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None, epoch: float | Tensor = 0.0
-    ) -> dict[str, Tensor]:
-        """Logits (B, K) and targets (B,) int64 or (B, K) in [0, 1] to {"bce": scalar}."""
-        return {"bce": self.term(logits, target)}
+    def compare(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, K) and targets (N,) int64 or (N, K) in [0, 1] to a scalar, the term `bce`."""
+        found: Tensor = self.term(logits, target)
+        return found

@@ -23,6 +23,8 @@ class CrossEntropy(nn.Module):
         InputError: For a smoothing outside [0, 1), or weights that are none.
     """
 
+    compared = "cross_entropy"
+
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | str | None = None) -> None:
         super().__init__()
         if class_weights not in (None, "balanced"):
@@ -65,7 +67,7 @@ class CrossEntropy(nn.Module):
 
         `epoch` says how far training is; a tensor on the device where the step is one that a graph replays.
         """
-        return {"cross_entropy": self.compare(logits, target)}
+        return {self.compared: self.compare(logits, target)}
 
     def compare(self, logits: Tensor, target: Tensor) -> Tensor:
         """The same of any logits (N, K), those of an auxiliary head for example: a scalar."""

@@ -151,6 +151,6 @@ def network(cfg: DictConfig, shape: dict[str, Any]) -> Any:
     """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
     from zoomexp.model import build_model
 
-    groups = ("attention", "tokens", "detector", "decoder")  # old configs know fewer
+    groups = ("attention", "tokens", "detector", "decoder", "head")  # old configs know fewer
     parts: dict[str, Any] = {name: make(cfg.get(name)) or None for name in groups}
     return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)

@@ -32,6 +32,8 @@ from zoomexp.training_protocols import (
     compares_maps,
     compares_pixels,
     further_logits,
+    learns_one_class,
+    logit_weight,
     mixed_share,
     mixes_tokens,
 )
@@ -104,6 +106,10 @@ class Classifier(TrainedModel):
             raise InputError("dataset: there is one class only; a classifier needs at least two")
         if needs_maps(self.loss) and not attention_maps(self.model):
             raise InputError(f"loss={type(self.loss).__name__}: needs a module with a map, and the model has none")
+        if logit_weight(self.model) != 1 and not (hasattr(self.loss, "compare") and hasattr(self.loss, "compared")):
+            raise InputError(f"loss={type(self.loss).__name__}: the model weighs its classes' term, and none is named")
+        if mixing is not None and learns_one_class(self.model):
+            raise InputError("mixing: head=cal keeps a centre for each class, and mixed images have two; mixing=none")
         if mixing is not None and mixes_tokens(self.model):
             raise InputError("mixing: backbone.mix_token=true mixes images already; choose mixing=none")
         if mixing is not None and tuple(self.inputs) != ("image",):
@@ -135,8 +141,15 @@ class Classifier(TrainedModel):
         return batch["label"]
 
     def losses(self, outputs: Tensor, targets: Tensor, epoch: float | Tensor) -> dict[str, Tensor]:
-        """The loss's terms of logits (B, K), of targets (B,) or (B, K), and of the inserted modules' maps."""
-        return self.loss(outputs, targets, maps=attention_maps(self.model), epoch=epoch)
+        """The loss's terms of logits (B, K), of targets (B,) or (B, K), and of the inserted modules' maps.
+
+        In training that of the classes counts as the network says (`training_protocols.WeighsLogits`).
+        """
+        terms = dict(self.loss(outputs, targets, maps=attention_maps(self.model), epoch=epoch))
+        if self.training and (weight := logit_weight(self.model)) != 1:
+            name = cast(ClassLoss, self.loss).compared
+            terms[name] = weight * terms[name]
+        return terms
 
     def own_losses(self, targets: Tensor | TokenLabels) -> dict[str, Tensor]:
         """What the network adds to the loss in training; its further logits learn the targets of their images.

@@ -66,7 +66,9 @@ class Probe(Classifier):
             raise InputError(f"task.penalties={list(penalties)} must be at least one number above 0")
         if tuple(self.inputs) != ("image",) or self.mixing is not None:
             raise InputError("task=probe: needs mixing=none and a network that reads images alone")
-        head_of(self.model)
+        path, head = head_of(self.model)
+        if head.bias is None:
+            raise InputError(f"task=probe: needs a last layer with a bias, and {path} has none")
         self.cache, self.neighbours, self.temperature = Path(cache), neighbours, temperature
         self.penalties, self.knn = tuple(penalties), MeanMetric()
         self._bank: tuple[Tensor, Tensor] | None = None
