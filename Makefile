@@ -2,8 +2,9 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
-# Parallel torch processes with several threads each starve one another: one thread per test process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# Parallel torch processes with several threads each starve one another: one thread per test process. What is compiled is
+# kept, whatever the environment says: tests start processes. Each process begins with its own half, and helps the other.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-data test-slurm test-gpu lint types format docs lock clean

@@ -6,18 +6,44 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallel torch processes with t
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import zoomexp  # noqa: F401  prepares `import torchvision`, before any test imports timm or torchmetrics
 from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 
 torch.set_num_threads(1)
+
+
+def parsed_once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """`yaml.load`, but for OmegaConf each text is parsed once in a process.
+
+    Hydra reads its forty files anew in every composition, and tests compose thousands of times. OmegaConf makes nodes
+    of its own of the containers that it gets, so that they can be handed out again.
+    """
+    known: dict[str | bytes, Any] = {}
+
+    def loaded(stream: Any, Loader: type) -> Any:
+        if Loader.__name__ != "OmegaConfLoader" or not hasattr(stream, "seek"):
+            return load(stream, Loader)
+        text = stream.read()
+        if text not in known:
+            stream.seek(0)  # what is wrong is said of the file
+            known[text] = load(stream, Loader)
+        return known[text]
+
+    return loaded
+
+
+yaml.load = parsed_once(yaml.load)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -80,6 +106,29 @@ def popen() -> Iterator[Callable[..., subprocess.Popen]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def forked(capfd) -> Callable[..., int]:
+    """`forked(act)` does `act` in a copy of this process; its exit code, or minus the signal that ended it.
+
+    With `wait=False` it is not waited for: its number.
+    """
+
+    def do(act: Callable[[], int], wait: bool = True) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which do nothing here
+            process = os.fork()
+        if process == 0:
+            code = 99
+            capfd.readouterr = lambda: ("", "")  # what this process has said is not the copy's to take away
+            try:
+                code = act()
+            finally:
+                os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) if wait else process
+
+    return do
 
 
 @pytest.fixture(scope="session")

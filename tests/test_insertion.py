@@ -13,7 +13,7 @@ from zoomexp.backbones.resnet20 import ResNet20
 from zoomexp.errors import InputError
 from zoomexp.insertion import Inserted, Layout, attention_maps, insert, sites
 
-# Name -> input side. Small members of many families; the sizes are the smallest they run at.
+# Name -> input side. Small members of many families, at a small size.
 FAMILIES = {
     "resnet20": 32,
     "resnet10t": 64,
@@ -29,25 +29,35 @@ FAMILIES = {
     "inception_next_atto": 64,
     "inception_v3": 96,
     "ghostnet_050": 64,
-    "swin_tiny_patch4_window7_224": 224,
-    "swinv2_tiny_window8_256": 256,
+    "swin_tiny_patch4_window7_224": 64,
+    "swinv2_tiny_window8_256": 64,
     "pvt_v2_b0": 64,
-    "maxvit_rmlp_pico_rw_256": 256,
-    "coatnet_nano_rw_224": 224,
+    "test_maxvit": 160,
+    "test_coatnet": 160,
     "mobilevitv2_050": 64,
     "poolformer_s12": 64,
     "efficientformer_l1": 224,
     "levit_128s": 224,
-    "deit_tiny_patch16_224": 224,
-    "deit3_small_patch16_224": 224,
-    "vit_small_patch14_reg4_dinov2": 112,
-    "eva02_tiny_patch14_224": 224,
+    "deit_tiny_patch16_224": 64,
+    "deit3_small_patch16_224": 64,
+    "vit_small_patch14_reg4_dinov2": 56,
+    "eva02_tiny_patch14_224": 56,
     "xcit_nano_12_p16_224": 64,
-    "cait_xxs24_224": 224,
-    "mixer_s32_224": 224,
+    "cait_xxs24_224": 64,
+    "mixer_s32_224": 128,
     "fastvit_t8": 64,
-    "davit_tiny": 224,
+    "davit_tiny": 64,
     "focalnet_tiny_srf": 64,
+}
+SWIN = {"window_size": 4, "embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 2, 2)}
+FEWER = {  # layers and channels than the smallest member of the family has
+    "swin_tiny_patch4_window7_224": SWIN,
+    "swinv2_tiny_window8_256": SWIN,
+    "efficientformer_l1": {"depths": (1, 1, 1, 2), "embed_dims": (16, 24, 32, 48)},
+    "deit3_small_patch16_224": {"depth": 4},
+    "vit_small_patch14_reg4_dinov2": {"depth": 4},
+    "cait_xxs24_224": {"depth": 8},
+    "vgg11": {"mlp_ratio": 0.01},
 }
 NO_STEM_MODULE = {"levit_128s"}  # its stem's output is reshaped by a function on the way to the first stage
 
@@ -75,7 +85,7 @@ def host(request):
         net = ResNet20()
     else:
         fixed = {"img_size": size} if timm.get_pretrained_cfg(request.param).fixed_input_size else {}
-        net = timm.create_model(request.param, num_classes=5, **fixed)
+        net = timm.create_model(request.param, num_classes=5, **fixed, **FEWER.get(request.param, {}))
     image = torch.randn(1, 3, size, size)
     return request.param, net.eval(), image
 
@@ -240,8 +250,8 @@ class Enlarge(nn.Module):
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "deit_tiny_patch16_224"])
 def test_zooming_inside_a_transformer(name):
-    net = timm.create_model(name).eval()
-    image = torch.randn(2, 3, 224, 224)
+    net = timm.create_model(name, img_size=64, **FEWER.get(name, {})).eval()
+    image = torch.randn(2, 3, 64, 64)
     insert(net, Enlarge, ["stage2", "last"], image[:1])
     with torch.no_grad():
         together, alone = net(image), net(image[:1])

@@ -72,4 +72,4 @@ def test_stochastic_depth_at_one_rate_or_rising():
     level.load_state_dict(rising.state_dict())
     assert torch.equal(level.eval()(images), rising.eval()(images))
     with pytest.raises(InputError, match=r"backbone\.drop_path_ramp=false: VGG has no blocks with stochastic depth"):
-        from_timm("vgg11", drop_path_ramp=False, num_classes=2)
+        from_timm("vgg11", drop_path_ramp=False, num_classes=2, mlp_ratio=0.01)

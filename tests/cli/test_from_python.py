@@ -8,7 +8,8 @@ import torch
 from zoomexp import api
 from zoomexp.errors import InputError
 
-SMOKE = ("trainer=smoke", "dataset=cluttered_digits", "logger=none")
+SMOKE = ("trainer=smoke", "dataset=cluttered_digits", "dataset.train_images=40", "dataset.test_images=12",
+         "logger=none")  # fmt: skip
 
 
 def test_a_run_is_recorded_found_again_and_used(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def test_loupe_after_stage_2_of_swin(name, expected):
     options = {"num_classes": 200, "in_chans": 3, "image_size": 224}
     with torch.device("meta"):
         plain = timm.create_model(name, num_classes=200)
-    carrying = build_model(backbone, **options, attention=Loupe)
+        carrying = build_model(backbone, **options, attention=Loupe)
     assert carrying.insertion_sites == ["layers.1"]
     assert parameters(carrying)["params"] - parameters(plain)["params"] == expected
     assert parameters(carrying)["module_params"] == expected

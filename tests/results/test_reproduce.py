@@ -1,6 +1,8 @@
 """scripts/reproduce.py end to end, on a few fake MNIST images."""
 
 import json
+import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -11,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from zoomexp.cli import reproduce, table_runs
 from zoomexp.cli.known_runs import KnownRuns
+from zoomexp.cli.main import main
 from zoomexp.errors import InputError
 from zoomexp.results.table import load_table
 
@@ -39,22 +43,28 @@ def finished(output: Path) -> dict[str, float]:
     return {f.parent.name: f.stat().st_mtime for f in files if json.loads(f.read_text())["status"] == "finished"}
 
 
-def test_killed_and_started_again(data, tmp_path):
+def test_killed_and_started_again(data, forked, tmp_path):
     arguments = ("table=cnntention/mnist", "scale=smoke", "seeds=1", "rows=ResNet20;4")
-    first = start(data, tmp_path / "killed", *arguments)
+
+    def do(output: Path) -> int:
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit) as ended:
+            main(["reproduce", *arguments, f"data_dir={data}", f"output_dir={output}", "logger=none"])
+        return ended.value.code
+
+    first = forked(lambda: do(tmp_path / "killed"), wait=False)
     deadline = time.time() + 120
     while not finished(tmp_path / "killed"):
-        assert time.time() < deadline and first.poll() is None
+        assert time.time() < deadline and os.waitpid(first, os.WNOHANG) == (0, 0)
         time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
     done = finished(tmp_path / "killed")
     again = start(data, tmp_path / "killed", *arguments)
     text = again.communicate(timeout=120)[0]
     assert again.returncode == 0, text
     assert done.items() <= finished(tmp_path / "killed").items()  # not written again
-    whole = start(data, tmp_path / "whole", *arguments)
-    assert whole.communicate(timeout=120) and whole.returncode == 0
+    assert do(tmp_path / "whole") == 0
     tables = [pd.read_csv(tmp_path / name / "tables/cnntention/mnist-smoke.csv") for name in ("killed", "whole")]
     kept = [table[table["column"] != "cost/train_h"] for table in tables]
     pd.testing.assert_frame_equal(*kept)
@@ -99,10 +109,12 @@ def test_scalar_overrides_never_share_a_folder(script):
     assert len({run.folder for run in one + two}) == 6
 
 
-def test_folders_are_those_of_train_py(script, data, tmp_path):
+def test_folders_are_those_of_train_py(script, monkeypatch, tmp_path):
     overrides = ["dataset=digits", "trainer=smoke", "attention=none", "logger=none", f"output_dir={tmp_path}"]
     expected = table_runs.seeded_runs(overrides, 2)[1]
-    subprocess.run([sys.executable, "train.py", *expected.overrides], cwd=ROOT, check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["train.py", *expected.overrides])
+    GlobalHydra.instance().clear()
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert (expected.folder / "metrics.json").exists()
 
 

@@ -109,7 +109,7 @@ def test_heads_and_gates_over_the_test_images(tmp_path, capsys):
 
 
 def test_pretrained_weights_are_not_fetched(tmp_path, monkeypatch):
-    run = finished_run(tmp_path / "run", "backbone=resnet50", "attention=none")
+    run = finished_run(tmp_path / "run", "backbone=mobilenet", "attention=none")
     config = (run / "config.yaml").read_text()
     assert "pretrained: false" in config
     (run / "config.yaml").write_text(config.replace("pretrained: false", "pretrained: true"))

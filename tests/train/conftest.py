@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def run_script(name: str, words: tuple[str, ...], monkeypatch, capfd) -> Ended:
 
 
 @pytest.fixture
-def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
+def train(monkeypatch, capfd, tmp_path, request) -> Callable[..., Ended]:
     """`train("attention=none", ...)` runs `python train.py ...` in this process, writing under `tmp_path / "out"`."""
 
     def run(*overrides: str, base: tuple[str, ...] = SMALL) -> Ended:
@@ -58,8 +59,9 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
         GlobalHydra.instance().clear()
-        data_now.cache_clear()  # a process of its own would have neither
-        file_of.cache_clear()
+        data_now.cache_clear()  # a process of its own would not have it
+        if "own_modules" in request.fixturenames:  # no others come and go
+            file_of.cache_clear()
         capfd.readouterr()
         try:
             runpy.run_path(argv[0], run_name="__main__")
@@ -71,6 +73,32 @@ def train(monkeypatch, capfd, tmp_path) -> Callable[..., Ended]:
         return Ended(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def done() -> dict[str, Path]:
+    """The folders of what tests of this process have done once for all of them, by name."""
+    return {}
+
+
+@pytest.fixture
+def once(done, tmp_path, tmp_path_factory) -> Callable[[str, Callable[[Path], None]], None]:
+    """`once(name, do)` copies into `tmp_path` what `do(folder)` leaves there; for each name it is done once.
+
+    The texts of run folders name the copy.
+    """
+
+    def copied(name: str, do: Callable[[Path], None]) -> None:
+        if name not in done:
+            folder = tmp_path_factory.mktemp("once")
+            do(folder)
+            done[name] = folder
+        shutil.copytree(done[name], tmp_path, dirs_exist_ok=True)
+        for path in [*tmp_path.glob("**/config.yaml"), *tmp_path.glob("**/metrics.json")]:
+            if str(done[name]) in (text := path.read_text()):
+                path.write_text(text.replace(str(done[name]), str(tmp_path)))
+
+    return copied
 
 
 @pytest.fixture

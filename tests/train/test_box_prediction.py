@@ -29,10 +29,14 @@ ON_COCO = ("dataset=coco", "dataset.batch_size=2", "dataset.scales=[32,48]", "da
 
 
 @pytest.fixture
-def run(train, folders) -> Path:
+def run(train, once, folders) -> Path:
     """A run on digit scenes."""
-    ended = train(*SCENES, *DIGITS, base=())
-    assert ended.code == 0, ended.err
+
+    def do(folder: Path) -> None:
+        ended = train(*SCENES, *DIGITS, f"output_dir={folder / 'out'}", base=())
+        assert ended.code == 0, ended.err
+
+    once("scenes", do)
     return folders()[0]
 
 

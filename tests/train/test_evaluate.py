@@ -20,9 +20,12 @@ def evaluate(monkeypatch, capfd, *words: str) -> Ended:
 
 
 @pytest.fixture
-def run(train, tmp_path, images_of, folders) -> Path:
-    images_of(tmp_path / "images", ("gull", "tern", "wren"))
-    assert train(*BIRDS, f"data_dir={tmp_path}", base=()).code == 0
+def run(train, once, images_of, folders) -> Path:
+    def do(folder: Path) -> None:
+        images_of(folder / "images", ("gull", "tern", "wren"))
+        assert train(*BIRDS, f"data_dir={folder}", f"output_dir={folder / 'out'}", base=()).code == 0
+
+    once("birds", do)
     return folders()[0]
 
 

@@ -176,12 +176,12 @@ def rows(path: Path) -> int:
     return len(path.read_text().splitlines()) - 1 if path.exists() else 0
 
 
-def stopped(process, folder: Path, number: int = signal.SIGTERM) -> tuple[int, str]:
+def stopped(process, folder: Path) -> tuple[int, str]:
     """Stop a run after its second epoch; its exit code and what it said."""
     deadline = time.monotonic() + 120
     while rows(folder / "history.csv") < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     return process.returncode, err
 
@@ -205,13 +205,28 @@ def test_a_stopped_run_ends_with_the_same_numbers(train, start, tmp_path):
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
-def test_ctrl_c_says_where_the_run_goes_on(start, tmp_path):
-    process = start(*RUN, f"output_dir={tmp_path}")
-    deadline = time.monotonic() + 120
-    while not (found := list(tmp_path.glob("runs/*/*/seed*/history.csv"))) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    folder = found[0].parent
-    code, err = stopped(process, folder, signal.SIGINT)
+@pytest.fixture
+def ctrl_c(train, forked, tmp_path, capfd):
+    """`ctrl_c(when, ...)` runs in a copy of this process, which gets SIGINT when `when()`: its exit code and words."""
+
+    def run(when, *words: str) -> tuple[int, str, str]:
+        process = forked(lambda: train(*words, base=()).code, wait=False)
+        deadline = time.monotonic() + 120
+        while not when() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process, signal.SIGINT)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_ctrl_c_says_where_the_run_goes_on(ctrl_c, tmp_path):
+    def two_epochs() -> bool:
+        return any(rows(path) >= 2 for path in tmp_path.glob("out/runs/*/*/seed*/history.csv"))
+
+    code, _, err = ctrl_c(two_epochs, *RUN)
+    (folder,) = tmp_path.glob("out/runs/*/*/seed*")
     place = re.fullmatch(f"stopped by Ctrl-C: {PLACE}", err.splitlines()[-1])
     assert code == 130
     assert int(place[1]) == torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 2
@@ -219,17 +234,14 @@ def test_ctrl_c_says_where_the_run_goes_on(start, tmp_path):
     assert json.loads((folder / "metrics.json").read_text())["status"] == "interrupted: SIGINT"
 
 
-def test_ctrl_c_in_a_sweep_shows_what_is_done(start, tmp_path):
+def test_ctrl_c_in_a_sweep_shows_what_is_done(ctrl_c, tmp_path):
     """The first job is done by then, and the second would take long."""
-    process = start("-m", *RUN[:-1], "trainer.max_epochs=3,400", f"output_dir={tmp_path}")
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(rows(path) >= 4 for path in tmp_path.glob("runs/*/*/seed0*/history.csv")):
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+
+    def in_the_second_job() -> bool:
+        return any(rows(path) >= 4 for path in tmp_path.glob("out/runs/*/*/seed0*/history.csv"))
+
+    code, out, err = ctrl_c(in_the_second_job, "-m", *RUN[:-1], "trainer.max_epochs=3,400")
+    assert code == 130
     assert re.search(r"stopped by Ctrl-C: give the command again, and it goes on at epoch \d+ of 400", err)
     table = out[out.index("job ") :]  # the first run's own table comes before
     assert [line[0] for line in table.splitlines() if line[:1].isdigit()] == ["1", "2"]

@@ -24,6 +24,28 @@ def composing():
         yield
 
 
+@pytest.fixture
+def teacher(train, once, tmp_path) -> Path:
+    """A finished run of a transformer."""
+
+    def do(folder: Path) -> None:
+        assert train(f"output_dir={folder / 'out'}", base=TEACHER).code == 0
+
+    once("teacher", do)
+    return next(tmp_path.glob("out/runs/*/vit_digits-*/seed0-*"))
+
+
+@pytest.fixture
+def loupe(train, once, tmp_path) -> Path:
+    """A finished run of a network with a module."""
+
+    def do(folder: Path) -> None:
+        assert train("attention=loupe", f"output_dir={folder / 'out'}").code == 0
+
+    once("loupe", do)
+    return next(tmp_path.glob("out/runs/*/resnet20-loupe-*/seed0-*"))
+
+
 def finished(tmp_path) -> dict[str, float]:
     """Run -> when its record was written."""
     return {"/".join(path.parts[-3:-1]): path.stat().st_mtime for path in tmp_path.glob("out/runs/*/*/*/metrics.json")}
@@ -49,9 +71,7 @@ def test_one_command_makes_teacher_maps_zoomer_and_the_transformer_with_its_toke
     assert {name: finished(tmp_path)[name] for name in first} == first  # nothing was done twice
 
 
-def test_a_need_can_be_the_folder_of_a_run(train, tmp_path):
-    assert train(base=TEACHER).code == 0
-    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+def test_a_need_can_be_the_folder_of_a_run(train, teacher):
     asked = ("backbone=zoomer", "backbone.image_size=48", "backbone.patch_size=8", "loss=zoom_distillation",
              "task=distill_zoomer", "relevance=grad_attn", "callbacks.checkpoints.monitor=val/mse")  # fmt: skip
     base = tuple(word for word in TEACHER if not word.startswith("backbone"))
@@ -60,9 +80,7 @@ def test_a_need_can_be_the_folder_of_a_run(train, tmp_path):
     assert len(list(teacher.glob("maps/grad_attn-*.npy"))) == 3
 
 
-def test_a_run_can_be_tested_without_training(train, tmp_path, facts):
-    assert train(base=TEACHER).code == 0
-    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+def test_a_run_can_be_tested_without_training(train, teacher, tmp_path):
     stored = json.loads((teacher / "metrics.json").read_text())
     ended = train(f"checkpoint={teacher / stored['weights']}", "evaluate=start", base=TEACHER)
     assert ended.code == 0 and "none, only tested," in ended.out
@@ -149,9 +167,7 @@ def test_a_need_that_nothing_refers_to_is_not_done(composing):
     assert chain("tokens=tome", "tokens.r=6", "backbone=vit_digits") == ["vit_digits"]
 
 
-def test_a_network_of_other_data_is_refused(train, tmp_path):
-    assert train(base=TEACHER).code == 0
-    (teacher,) = tmp_path.glob("out/runs/*/vit_digits-*/seed0-*")
+def test_a_network_of_other_data_is_refused(teacher):
     with pytest.raises(InputError, match="its network has num_classes 10, wanted 3"):
         restored(teacher, num_classes=3)
 
@@ -185,9 +201,7 @@ def test_hardware_reaches_the_runs_that_are_needed_however_it_is_written(composi
     assert network.with_seed(4).overrides.count("seed=4") == 1
 
 
-def test_a_network_that_comes_with_a_module_gets_another(train, tmp_path):
-    assert train("attention=loupe").code == 0
-    (loupe,) = tmp_path.glob("out/runs/*/resnet20-loupe-*/seed0-*")
+def test_a_network_that_comes_with_a_module_gets_another(train, loupe, tmp_path):
     ended = train("backbone=trained", f"backbone.run={loupe}", "attention=cbam", "insertion=stage3")
     assert ended.code == 0, ended.err
     (both,) = tmp_path.glob("out/runs/*/trained-cbam-*/seed0-*")
@@ -200,9 +214,7 @@ def test_a_network_that_comes_with_a_module_gets_another(train, tmp_path):
     assert {key.split(".")[2] for key in stored if ".inserted." in key} == {"layer2", "layer3"}
 
 
-def test_a_module_where_one_stands_is_one_line(train, tmp_path):
-    assert train("attention=loupe").code == 0
-    (loupe,) = tmp_path.glob("out/runs/*/resnet20-loupe-*/seed0-*")
+def test_a_module_where_one_stands_is_one_line(train, loupe):
     ended = train("backbone=trained", f"backbone.run={loupe}")
     assert ended.code == 2
     said = "insertion.at=layer2: a Loupe stands there already; name another place, or attention=none"

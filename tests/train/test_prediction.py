@@ -19,13 +19,17 @@ CLASSES = ("gull", "tern", "wren")
 
 
 @pytest.fixture
-def run(train, tmp_path, images_of, folders) -> Path:
+def run(train, once, images_of, folders) -> Path:
     """A run on three kinds of birds, with a module that has a map."""
-    images_of(tmp_path / "images", CLASSES)
-    options = (f"data_dir={tmp_path}", "dataset=image_folder", "dataset.image_size=16", "dataset.batch_size=4",
-               "attention=loupe", "trainer.max_epochs=1", "logger=none", "dataset.augment=none")  # fmt: skip
-    ended = train(*options, base=())
-    assert ended.code == 0, ended.err
+
+    def do(folder: Path) -> None:
+        images_of(folder / "images", CLASSES)
+        options = (f"data_dir={folder}", "dataset=image_folder", "dataset.image_size=16", "dataset.batch_size=4",
+                   "attention=loupe", "trainer.max_epochs=1", "logger=none", "dataset.augment=none")  # fmt: skip
+        ended = train(*options, f"output_dir={folder / 'out'}", base=())
+        assert ended.code == 0, ended.err
+
+    once("three birds", do)
     return folders()[0]
 
 

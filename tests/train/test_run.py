@@ -263,8 +263,12 @@ def test_mixed_precision(train, facts):
     assert facts()["cost"]["dtype"] == "bf16-mixed"
 
 
-@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (ROOT / "configs/optimizer").glob("*.yaml")))
-@pytest.mark.parametrize("scheduler", ["cosine", "multistep"])
+OPTIMIZERS = sorted(path.stem for path in (ROOT / "configs/optimizer").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"), [*((name, "cosine") for name in OPTIMIZERS), ("adam", "multistep")]
+)
 def test_checkpoints_hold_plain_objects_only(train, optimizer, scheduler, tmp_path):
     """They are read back with `weights_only`, for the test and for resuming: a config object inside ends the run."""
     callbacks = "callbacks=[default,early_stopping,ema]"

@@ -9,7 +9,7 @@ SCENES = ("dataset=digit_scenes", "backbone=vit_digits", "attention=none", "trai
     ("words", "said"),
     [
         (
-            ("loss=cross_entropy",),
+            ("loss=cross_entropy", "dataset.train_images=40", "dataset.test_images=9"),
             "dataset: its images have several objects and no label of their own; choose task=detection",
         ),
         (

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,29 +79,6 @@ def plain(err: str, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def forked(capfd) -> Callable[..., int]:
-    """`forked(act)` does `act` in a copy of this process; its exit code, or minus the signal that ended it.
-
-    With `wait=False` it is not waited for: its number.
-    """
-
-    def do(act: Callable[[], int], wait: bool = True) -> int:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which do nothing here
-            process = os.fork()
-        if process == 0:
-            code = 99
-            capfd.readouterr = lambda: ("", "")  # what this process has said is not the copy's to take away
-            try:
-                code = act()
-            finally:
-                os._exit(code)
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) if wait else process
-
-    return do
-
-
-@pytest.fixture
 def killed_at(train, forked) -> Callable[..., int]:
     """`killed_at(n, name, ...)` runs, and gets SIGKILL instead of putting the nth file called `name` into its place."""
 
@@ -136,11 +112,14 @@ def stored(tmp_path) -> Callable[..., dict]:
 
 
 @pytest.fixture
-def finishes(train, stored, folders, tmp_path) -> Callable:
+def finishes(train, once, stored, folders, tmp_path) -> Callable:
     """`finishes()`: the same command finishes with the numbers of an undisturbed run, and its files and no other."""
 
+    def undisturbed(folder: Path) -> None:
+        assert train(f"output_dir={folder / 'whole'}", base=RUN).code == 0
+
     def check():
-        assert train(f"output_dir={tmp_path / 'whole'}", base=RUN).code == 0
+        once("undisturbed", undisturbed)
         ended = train(base=RUN)
         assert ended.code == 0, ended.err
         (folder,) = folders()

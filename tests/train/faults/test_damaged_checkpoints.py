@@ -32,6 +32,16 @@ def run_code(path: Path) -> None:
     torch.save({"state_dict": {}, "epoch": 2, "evil": Evil(path.with_name("evil"))}, path)
 
 
+@pytest.fixture
+def killed(once, killed_at):
+    """A run that was killed in its third epoch: two are kept."""
+
+    def do(folder: Path) -> None:
+        assert killed_at(3, "history.csv", f"output_dir={folder / 'out'}") == -signal.SIGKILL
+
+    once("killed", do)
+
+
 HALF, BIT = "half of it cut away", "one bit of the weights flipped"
 
 
@@ -45,8 +55,7 @@ HALF, BIT = "half of it cut away", "one bit of the weights flipped"
         ("best.ckpt with a changed bit", ["best"], flip, BIT, 0),
     ],
 )
-def test_damaged(killed_at, finishes, folders, row, fault, damaged, damage, made, left):
-    assert killed_at(3, "history.csv") == -signal.SIGKILL  # two epochs are kept
+def test_damaged(killed, finishes, folders, row, fault, damaged, damage, made, left):
     (folder,) = folders()
     for name in damaged:
         damage(folder / "checkpoints" / f"{name}.ckpt")
