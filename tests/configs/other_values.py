@@ -64,7 +64,6 @@ GIVEN: dict[str, dict[str, Any]] = {
     "backbone=timm": {"name": "resnet10t"}, "backbone=lv_vit_s": {"image_size": 32, "depth": 3, "embed_dim": 24},
     "backbone=zoomer": {"image_size": 64},
     "task=probe": {"cache": "features"}, "callbacks=probe_first": {"probe_first.cache": "features"},
-    "callbacks=soft_probe_first": {"probe_first.cache": "features"},
     "tokens=ats": {"locations": [1]}, "tokens=cf_vit": {"first_block": 1},
     "tokens=tome": {"r": 4}, "tokens=tofu": {"r": 4}, "tokens=pitome": {"keep_rate": 0.8},
     "tokens=diffrate": {"prune": 3, "merge": 3},

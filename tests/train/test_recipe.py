@@ -91,7 +91,7 @@ def test_tokens_take_a_plain_transformer_unless_told_otherwise(tokens):
 FEW = ("train=last_blocks", "scheduler.warmup=0.1", "trainer.max_epochs=4", "evaluate=last")
 NEW_PARTS = ("optimizer.head_factor=30", "optimizer.module_factor=30")
 FEW_IMAGES = {
-    "cnn": ("callbacks=[default,soft_probe_first]", "train.blocks=1", "optimizer.lr=1e-5", *NEW_PARTS, *FEW),
+    "cnn": ("train.blocks=1", "optimizer.lr=1e-5", *NEW_PARTS, *FEW),
     "swin": ("callbacks=[default,early_stopping,probe_first]",),
     "vit": ("loss.label_smoothing=0.1", *FEW),
 }
