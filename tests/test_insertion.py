@@ -90,6 +90,13 @@ def host(request):
     return request.param, net.eval(), image
 
 
+@pytest.fixture
+def without_numbers():
+    """Networks have shapes alone, which is all that places depend on."""
+    with torch.device("meta"):
+        yield
+
+
 def at_site(net: nn.Module, path: str, image: torch.Tensor) -> torch.Tensor:
     """The output of the module at `path` in one forward."""
     outputs = []
@@ -167,6 +174,7 @@ def test_at_least_twenty_families():
     assert len(FAMILIES) >= 20
 
 
+@pytest.mark.usefixtures("without_numbers")
 def test_named_places_on_the_papers_hosts():
     def paths(net, at, size):
         return insert(net, lambda channels: nn.Identity(), at, torch.zeros(1, 3, size, size))
@@ -190,6 +198,7 @@ def test_named_places_on_the_papers_hosts():
     assert next(iter(swin.inserted.values())).layout.kind == "NHWC"
 
 
+@pytest.mark.usefixtures("without_numbers")
 def test_within_and_between_blocks():
     def paths(net, at):
         return insert(net, lambda channels: nn.Identity(), at, torch.zeros(1, 3, 64, 64))
@@ -225,6 +234,7 @@ def test_missing_sites_are_listed(at):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("without_numbers")
 def test_hosts_that_cannot_carry_a_module_say_why():
     image = torch.zeros(1, 3, 224, 224)
     with pytest.raises(InputError, match="no square grid"):

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def hydra_configs():
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
         yield
+
+
+@cache
+def composed_once(*overrides: str) -> DictConfig:
+    return compose("train", overrides=list(overrides), return_hydra_config=True)
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The config of these overrides, which the test may change; with Hydra's own part."""
+    return composed_once(*overrides).copy()
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def overrides_of(choice: str) -> list[str]:
@@ -110,7 +125,7 @@ OURS = {".trainer": {"graph", "on_oom", "flush_denormal"}}  # taken out before L
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_its_targets_take_its_keys(choice):
-    config = compose("train", overrides=overrides_of(choice))
+    config = without_hydra(composed(overrides_of(choice)))
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     for key, value in stated(choice).items():
         assert at(config, key) == value, f"{'.'.join(key)}={value} has no effect"
@@ -124,7 +139,7 @@ def test_every_choice_composes_and_its_targets_take_its_keys(choice):
 @pytest.mark.parametrize("choice", [c for c in CHOICES if c.split("/")[0] not in ("experiment", "sweep", "trainer")])
 def test_every_choice_builds_what_it_names(choice):
     """Backbones and data sets, which are large, are left as what builds them."""
-    config = compose("train", overrides=overrides_of(choice))
+    config = composed(overrides_of(choice))
     group = choice.split("/")[0]
     if group == "insertion":
         assert set(config.insertion) == {"at"}
@@ -149,7 +164,7 @@ def test_the_command_in_the_first_lines_composes(choice):
     assert len(commands) == 1, "the first lines say how the file is used"
     words = [word for word in commands[0].split() if word != "-m"]
     assert words[0] == "=".join(choice.split("/", 1))
-    config = compose("train", overrides=words, return_hydra_config=True)
+    config = composed(words)
     if choice.startswith("sweep/"):
         assert "-m" in commands[0].split()
         assert config.hydra.mode.name == "MULTIRUN"
@@ -171,13 +186,15 @@ def test_the_smoke_trainer_shrinks_every_experiment(experiment):
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_every_attention_stands_at_every_place_of_resnet20(attention):
+    module = instantiate(composed([f"attention={attention}"]).attention) or None
+    side = 4 if attention == "attzoom" else 16  # it doubles the sides at each place, nine times between blocks
     for insertion in INSERTION:
-        config = compose("train", overrides=[f"attention={attention}", f"insertion={insertion}"])
+        config = composed([f"insertion={insertion}"])
 
         def build(config=config):
             return build_model(
-                instantiate(config.backbone), num_classes=10, in_chans=1, image_size=16,
-                attention=instantiate(config.attention) or None, at=config.insertion.at,
+                instantiate(config.backbone), num_classes=10, in_chans=1, image_size=side,
+                attention=module, at=config.insertion.at,
             )  # fmt: skip
 
         if insertion == "stage4" and attention != "none":
@@ -190,7 +207,7 @@ def test_every_attention_stands_at_every_place_of_resnet20(attention):
             continue
         net = build()
         assert bool(net.insertion_sites) is (attention != "none")
-        assert net(torch.randn(2, 1, 16, 16)).shape == (2, 10)
+        assert net(torch.randn(2, 1, side, side)).shape == (2, 10)
 
 
 def test_the_root_lists_every_group_in_order():

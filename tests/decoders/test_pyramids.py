@@ -71,7 +71,7 @@ def test_modules_anywhere(decoder, module, at):
 
 
 @pytest.mark.parametrize("decoder", DECODERS.values())
-@pytest.mark.parametrize("backbone", [TINY, resnet20, SWIN, CONVNEXT, partial(from_timm, "vgg11")])
+@pytest.mark.parametrize("backbone", [TINY, resnet20, SWIN, CONVNEXT, partial(from_timm, "vgg11", mlp_ratio=0.01)])
 def test_hosts_of_all_kinds(decoder, backbone):
     net = built(backbone, 64, decoder, attention=AttZoom)
     net.train()

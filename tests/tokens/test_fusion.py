@@ -249,7 +249,10 @@ def host_of(patch_embed):
         (VisionTransformer(**(VIT | {"patch_size": (2, 8)})), r"patches of 2 x 8 pixels are not square"),
         (VisionTransformer(**(VIT | {"patch_size": (4, 8)})), r"it gives \(1, 32, 48\)"),
         (host_of(nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.AdaptiveAvgPool2d(4))), "4 patches a side instead of 8"),
-        (timm.create_model("swinv2_cr_tiny_224", img_size=SIZE, window_size=2), r"height \(64\) doesn't match model"),
+        (
+            timm.create_model("swinv2_cr_tiny_224", img_size=SIZE, window_size=2, embed_dim=24, depths=(1, 1, 1, 1)),
+            r"height \(64\) doesn't match model",
+        ),
         (host_of(nn.ModuleList([nn.Conv2d(3, 8, 8)])), "must take images of 32 pixels, enlarged too, and give a grid"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from wandb.proto import wandb_internal_pb2
 
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 SMALL = (
     "dataset=digits", "dataset.train_size=128", "dataset.test_size=60", "trainer.max_epochs=1", "logger=none",
 )  # fmt: skip
+# Hydra composes a command twice, first to see whether a file says that it is a sweep, as these may.
+MODES, GET_MODE = ("experiment", "sweep", "hydra", "--config-dir"), Hydra.get_mode
 
 
 class Ended(NamedTuple):
@@ -58,6 +61,8 @@ def train(monkeypatch, capfd, tmp_path, request) -> Callable[..., Ended]:
         argv = [str(ROOT / "train.py"), *sorted(given, key=lambda word: not word.startswith("-"))]
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `run_command` sets it to 1; taken back after the test
+        asks = any(word.lstrip("+").startswith(MODES) for word in given)
+        monkeypatch.setattr(Hydra, "get_mode", GET_MODE if asks else lambda *_, **__: None)
         GlobalHydra.instance().clear()
         data_now.cache_clear()  # a process of its own would not have it
         if "own_modules" in request.fixturenames:  # no others come and go
