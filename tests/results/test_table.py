@@ -256,7 +256,7 @@ def test_unknown_rows_and_repeated_seeds_are_refused(tmp_path):
 @pytest.fixture
 def nasty(tmp_path):
     data = plain()
-    data["rows"][1] |= {"caveats": [NASTY], "name": "gated <b>|_"}
+    data["rows"][1] |= {"caveats": [NASTY], "name": "gated <b>|_", "reported": {"cost/params": 7}}
     return fill(load(tmp_path, data), {"plain": runs([90.0, 92.0])}, "paper", "abc")
 
 
@@ -310,7 +310,21 @@ def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
 
 def test_unknown_is_a_dash_not_a_number(tmp_path):
     filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
-    assert "| gated (1) | Top-1 (%) | - | - | - | not run |" in rendering.markdown(filled)
+    assert "| plain | Top-1 (%) | 90.96 | - | - | not run |" in rendering.markdown(filled)
+    assert "|  | Parameters | - | - | - | not run |" in rendering.markdown(filled)
+
+
+def test_rows_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
+    """Unless there are no others; what cannot be run keeps its line, which says why."""
+    data = plain()
+    data["rows"] += [{"name": "later"}, {"name": "lost", "unavailable": "no code"}]
+    text = rendering.markdown(fill(load(tmp_path, data), {}, "paper", "abc"))
+    assert "\n- Not run: gated; later.\n" in text and "| lost (1) |" in text and "(1) Not available: no code" in text
+    assert "| gated" not in text and "| later" not in text and " one\n" not in text
+    data["rows"] = data["rows"][1:3]
+    data["baseline"] = None
+    text = rendering.markdown(fill(load(tmp_path, data), {}, "paper", "abc"))
+    assert "| gated (1) | Top-1 (%) | - | - | - | not run |" in text and "Not run:" not in text
 
 
 def with_figure() -> dict:

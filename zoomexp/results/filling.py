@@ -83,6 +83,7 @@ class FilledRow:
     baseline: str | None = None
     setting: float | None = None  # of the figure's `over`
     curve: str = ""  # of the figure's `by`
+    runs: bool = True  # whether it can be run
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,9 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
             for column, tests in zip(table.columns, found, strict=True)
         )
         baseline = table.baseline_of(row)
-        drawn = (table.figure.setting(row), table.figure.curve(row)) if table.figure else ()
-        rows.append(FilledRow(row.name, cells, _caveats(row, results), baseline.name if baseline else None, *drawn))
+        drawn = (table.figure.setting(row), table.figure.curve(row)) if table.figure else (None, "")
+        tested = baseline.name if baseline else None
+        rows.append(FilledRow(row.name, cells, _caveats(row, results), tested, *drawn, runs=not row.unavailable))
     judgements = tuple(judged(claim, runs, reported) for claim, reported in claims_of(table))
     caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.markup import escape as escape_rich
 from rich.table import Table as RichTable
 
-from zoomexp.results.filling import Cell, FilledRow, FilledTable
+from zoomexp.results.filling import NOT_RUN, Cell, FilledRow, FilledTable
 from zoomexp.results.statistics import p_text
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -117,15 +117,25 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
 
 
 def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
-    """The lines and the numbered notes; a caveat that several rows share is written once."""
-    notes = list(dict.fromkeys([caveat for row in filled.rows for caveat in row.caveats]))
+    """The lines and the numbered notes; a caveat that several rows share is written once.
+
+    Rows that could be run, of which nothing is reported and nothing measured, are named in a note if there are others.
+    """
+    shown = [row for row in filled.rows if _known(row)] or list(filled.rows)
+    others = [row.name for row in filled.rows if row not in shown]
+    notes = list(dict.fromkeys([caveat for row in shown for caveat in row.caveats]))
     lines, all_stale = [], _all_stale(filled)
-    for row in filled.rows:
+    for row in shown:
         numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
         for i, cell in enumerate(row.cells):
             first, mark = i == 0, cell.stale and not all_stale
             lines.append(_line(cell, row.name if first else "", f"({numbers})" if numbers and first else "", row, mark))
-    return lines, [f"({number}) {text}" for number, text in enumerate(notes, start=1)] + list(filled.caveats)
+    numbered = [f"({number}) {text}" for number, text in enumerate(notes, start=1)]
+    return lines, [*numbered, *filled.caveats, *([f"Not run: {'; '.join(others)}."] if others else [])]
+
+
+def _known(row: FilledRow) -> bool:
+    return not row.runs or any(cell.reported is not None or cell.verdict != NOT_RUN for cell in row.cells)
 
 
 def _line(cell: Cell, system: str, notes: str, row: FilledRow, mark: bool) -> Line:
