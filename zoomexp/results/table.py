@@ -5,7 +5,6 @@ columns that do not exist and values that are not numbers are errors that name f
 in the place of a text or a list takes what several tables of a paper say alike from `_shared.yaml` beside them.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.quantity import capital
 from zoomexp.results.claims import Claim
 from zoomexp.results.derived import declared
-from zoomexp.results.table_fields import check_texts, entries, mapping_of, strings
+from zoomexp.results.table_fields import check_texts, entries, mapping_of, reported_of, strings
 
 SCALES = ("smoke", "small", "paper")
 SHARED = "_shared.yaml"  # what tables of a folder say alike: texts, or lists of overrides, by name
@@ -230,7 +229,7 @@ def _row(entry: Any, columns: tuple[Column, ...], path: Path, index: int) -> Row
     data = mapping_of(entry, Row, where)
     check_texts(data, ("name",), ("unavailable", "not_comparable", "baseline"), where)
     data |= {key: strings(data.get(key), f"{where}, {key}") for key in ("overrides", "caveats")}
-    data["reported"] = _reported(data.get("reported") or {}, [column.key for column in columns], where)
+    data["reported"] = reported_of(data.get("reported") or {}, [column.key for column in columns], where)
     return Row(**data)
 
 
@@ -267,18 +266,6 @@ def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pa
         if figure.by and figure.setting(row) is not None and not row.said(figure.by):
             raise InputError(f"{path}, figure: row {row.name!r} gives no value to {figure.by!r}")
     return figure
-
-
-def _reported(entry: Any, keys: list[str], where: str) -> dict[str, float | None]:
-    """Column -> number or None; a column that is not mentioned is unknown."""
-    if not isinstance(entry, dict):
-        raise InputError(f"{where}, reported: expected column: number, got {entry!r}")
-    for key, value in entry.items():
-        if key not in keys:
-            raise InputError(f"{where}, reported: {key!r} is not a column; the columns are {', '.join(keys)}")
-        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
-            raise InputError(f"{where}, reported, {key}: expected a number or null, got {value!r}")
-    return {key: entry.get(key) for key in keys}
 
 
 def _scale(entry: Any, path: Path) -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Entries of a table's file, checked one by one: what is wrong is one line that names file, row and field."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
@@ -42,3 +43,15 @@ def check_texts(data: dict[str, Any], required: Iterable[str], optional: Iterabl
     for key in (*required, *(key for key in optional if data.get(key) is not None)):
         if not isinstance(data[key], str) or not data[key].strip():
             raise InputError(f"{where}, {key}: expected a text, got {data[key]!r}")
+
+
+def reported_of(entry: Any, keys: list[str], where: str) -> dict[str, float | None]:
+    """Column -> number or None; a column that is not mentioned is unknown."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}, reported: expected column: number, got {entry!r}")
+    for key, value in entry.items():
+        if key not in keys:
+            raise InputError(f"{where}, reported: {key!r} is not a column; the columns are {', '.join(keys)}")
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise InputError(f"{where}, reported, {key}: expected a number or null, got {value!r}")
+    return {key: entry.get(key) for key in keys}
