@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoomexp.losses.all_processes import of_all
+
 
 class ClassCentres(nn.Module):
     """The centres, and the loss that draws to them.
@@ -32,12 +34,6 @@ class ClassCentres(nn.Module):
     def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
         """The loss of vectors (B, width) with labels (B,) int64, a scalar; then the centres move."""
         away = vectors - F.normalize(self.values[labels], dim=1).to(vectors.dtype)
-        self._move(away.detach(), labels)
+        steps = torch.zeros_like(self.values).index_add_(0, labels, away.detach().to(self.values.dtype))
+        self.values.add_(of_all(steps), alpha=self.rate)
         return away.square().sum() / len(vectors)
-
-    @torch.no_grad()
-    def _move(self, away: Tensor, labels: Tensor) -> None:
-        steps = torch.zeros_like(self.values).index_add_(0, labels, away.to(self.values.dtype))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(steps)
-        self.values.add_(steps, alpha=self.rate)

@@ -247,10 +247,8 @@ def _figure(entry: Any, columns: Sequence[Column], rows: Sequence[Row], path: Pa
     """What is drawn: `x` and `y` may be one column or a list; `over` is in the place of `x`."""
     said = mapping_of(entry, Figure, f"{path}, figure", optional=("x", "over", "by"))
     x, y = ((one,) if isinstance(one, str) else tuple(one) for one in (said.get("x") or (), said["y"]))
-    figure, known = (
-        Figure(x=x, y=y, over=said.get("over", ""), by=said.get("by", "")),
-        [column.key for column in columns],
-    )
+    figure = Figure(x=x, y=y, over=said.get("over", ""), by=said.get("by", ""))
+    known = [column.key for column in columns]
     for key in (*figure.x, *figure.y):
         if key not in known:
             raise InputError(f"{path}, figure: no column {key!r}; the columns are {', '.join(known)}")
