@@ -147,7 +147,7 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     handed_on = [override for override in overrides if is_handed_on(override)]
     for name, need in cfg.needs.items():
         if isinstance(need, ListConfig):
-            needs[name] = _needed((f"seed={cfg.seed}", *handed_on, *need))
+            needs[name] = _needed(need, handed_on, cfg.seed)
             below = needs[name].folder.relative_to(Path(cfg.output_dir).resolve())
             cfg.needs[name] = str(Path(cfg.output_dir) / below)
             weights_data.plan(cfg.needs[name], needs[name].cfg)
@@ -156,9 +156,22 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
     return Run(cfg, choices, tuple(overrides), needs, composed)
 
 
+def _needed(need: Sequence[str], handed_on: Sequence[str], seed: int) -> Run:
+    """A needed run: with this run's seed, unless its overrides name one."""
+    if any(key_of(word) == "seed" for word in need):
+        return _once((*handed_on, *need))
+    return _seeded(tuple(word for word in (*handed_on, *need) if key_of(word) != "seed"), seed)
+
+
 @lru_cache(maxsize=1000)
-def _needed(overrides: tuple[str, ...]) -> Run:
-    """A needed run, composed once: many runs need the same."""
+def _seeded(overrides: tuple[str, ...], seed: int) -> Run:
+    """Composing is slow, and another seed changes little of it."""
+    return _once((*overrides, "seed=0")).with_seed(seed)
+
+
+@lru_cache(maxsize=1000)
+def _once(overrides: tuple[str, ...]) -> Run:
+    """A run, composed once: many runs need the same."""
     return compose_run(overrides)
 
 
