@@ -99,6 +99,7 @@ ZOOMER = ("backbone=zoomer", "backbone.image_size=16", "backbone.patch_size=4")
     [
         (("relevance=lrp",), "needs.teacher: must be given, since relevance."),
         (("relevance=lrp", "+needs.teacher=/nowhere"), "needs.teacher=/nowhere: no run folder with a readable metrics"),
+        (("relevance=lrp", "+needs.teacher=null"), "needs.teacher=None must be a list of train.py's overrides"),
         (("needs=5",), "needs=5 must name runs"),
         (("tokens=zoomvit",), "needs.zoomer: must be given, since tokens.scorer.checkpoint is made of it"),
         (
@@ -188,6 +189,16 @@ def test_a_need_that_only_another_unused_need_names_is_not_used(composing):
     )
     assert compose_run([first, second]).used == []
     assert len(compose_run([first, second, "checkpoint='${needs.second}/checkpoints/last.ckpt'"]).used) == 2
+
+
+def test_a_need_keeps_the_seed_that_it_names(composing):
+    own, other = "+needs.network=['dataset=digits','seed=3']", "+needs.teacher=['dataset=digits']"
+    run = compose_run([own, other, "seed=1"])
+    for one, seeds in ((run, (3, 1)), (run.with_seed(2), (3, 2))):
+        assert tuple(need.cfg.seed for need in one.needs.values()) == seeds
+        assert [need.config for need in one.needs.values()] == [
+            compose_run(["dataset=digits", f"seed={seed}"]).config for seed in seeds
+        ]
 
 
 @pytest.mark.parametrize("sign", ["", "++"])

@@ -151,8 +151,10 @@ def with_needs(cfg: DictConfig, choices: dict[str, str], overrides: Sequence[str
             below = needs[name].folder.relative_to(Path(cfg.output_dir).resolve())
             cfg.needs[name] = str(Path(cfg.output_dir) / below)
             weights_data.plan(cfg.needs[name], needs[name].cfg)
-        else:
+        elif isinstance(need, str):
             finished_facts(need, f"needs.{name}")
+        else:
+            raise InputError(f"needs.{name}={need} must be a list of train.py's overrides, or a finished run's folder")
     return Run(cfg, choices, tuple(overrides), needs, composed)
 
 
