@@ -104,6 +104,20 @@ def test_history_is_what_was_logged(tmp_path):
     assert [float(row["lr"]) for row in rows(tmp_path)] == pytest.approx([0.5, 0.05, 0.05])
 
 
+class Sometimes(Classifier):
+    """Which cannot say one of its scores at every validation."""
+
+    def results(self, split):
+        found = super().results(split)
+        return found if self.current_epoch else found | {f"{split}/sometimes": torch.tensor(3.0)}
+
+
+def test_history_has_no_score_of_an_earlier_validation(tmp_path):
+    fit(tmp_path, [History()], kind=Sometimes)
+    assert [row["val/sometimes"] for row in rows(tmp_path)] == ["3.0", "", ""]
+    assert all(row["val/loss"] for row in rows(tmp_path))
+
+
 def test_history_survives_a_resume(tmp_path):
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     fit(whole, [History(), Checkpoints()], epochs=5)

@@ -30,8 +30,11 @@ class Epochs(NoBatchHooks, pl.Callback):
         self.started, self.validation_s, self.validated = time.perf_counter(), 0.0, False
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the training clock."""
+        """Stop the training clock, and forget the last validation's metrics: this one may not have them all."""
         self.validation_started = time.perf_counter()
+        known = trainer.callback_metrics
+        for name in [name for name in known if name.startswith("val/")]:
+            del known[name]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the training clock."""
@@ -81,10 +84,17 @@ def validated(trainer: pl.Trainer) -> bool:
 
 
 def latest(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The last value of each metric: that of the last epoch, or of the last one that was validated."""
+    """The metrics of the last epoch, and those of the last validation, if that was earlier.
+
+    >>> latest([{"train/loss": 2.0, "val/loss": 2.5, "val/temperature": 1.2}, {"train/loss": 1.0, "val/loss": 1.5}])
+    {'train/loss': 1.0, 'val/loss': 1.5}
+    """
     found: dict[str, float] = {}
     for row in rows:
-        found |= {name: value for name, value in row.items() if "/" in name}
+        now = {name: value for name, value in row.items() if "/" in name}
+        if any(name.startswith("val/") for name in now):
+            found = {name: value for name, value in found.items() if not name.startswith("val/")}
+        found |= now
     return found
 
 
