@@ -29,7 +29,7 @@ def test_table(tmp_path):
     assert lines[2:5] == [
         "| 1 thread | 3 | 91.00 +- 2.48 | 90.00 | 70.00 +- 24.84 | 60.00 | ok |",
         "| cbam | 1 | 12.00 | 12.00 | - | - | 1 of 1 ill |",
-        "| all | 4 | 71.25 +- 62.87 | 12.00 | 70.00 +- 24.84 | 60.00 | 1 of 4 ill |",
+        "| all | 4 | 71.25 (8.38 to 100.00) | 12.00 | 70.00 +- 24.84 | 60.00 | 1 of 4 ill |",
     ]
     assert lines[-2:] == ["`the command`", "4 runs on A processor (AVX2), torch 2.13.0, commit 0123456."]
 

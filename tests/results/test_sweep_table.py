@@ -48,7 +48,7 @@ def test_seeds_are_one_row_with_mean_and_interval_and_what_is_the_same_has_no_co
 
 def test_the_best_has_a_star_in_the_direction_of_each_quantity():
     head, none, loupe, _ = lines(GRID, width=200)
-    assert loupe.split()[:7] == ["3-4", "loupe", "2", "94.00", "±", "12.71", "*"]
+    assert loupe.split()[:8] == ["3-4", "loupe", "2", "94.00", "(81.29", "to", "100.00)", "*"]
     at = head.index("nll")
     assert none[at - 12 :].count("*") == 1  # of a likelihood's negative the lower one
     assert none.split().count("*") == 1 and loupe.split().count("*") == 1

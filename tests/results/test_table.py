@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.axes import Axes
 from rich.console import Console
 
 from zoomexp.errors import InputError
@@ -257,7 +258,7 @@ def test_unknown_rows_and_repeated_seeds_are_refused(tmp_path):
 def nasty(tmp_path):
     data = plain()
     data["rows"][1] |= {"caveats": [NASTY], "name": "gated <b>|_", "reported": {"cost/params": 7}}
-    return fill(load(tmp_path, data), {"plain": runs([90.0, 92.0])}, "paper", "abc")
+    return fill(load(tmp_path, data), {"plain": runs([90.5, 91.5])}, "paper", "abc")
 
 
 def test_html_is_escaped_and_self_contained(nasty):
@@ -266,7 +267,7 @@ def test_html_is_escaped_and_self_contained(nasty):
     assert "<b>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b" in page
     assert "90.96" in page
-    assert "91.00 ± 12.71 (n=2)" in page
+    assert "91.00 ± 6.35 (n=2)" in page
     assert not any(text in page for text in ("http://", "https://", "src="))
 
 
@@ -277,13 +278,13 @@ def test_markdown_pipes_are_escaped(nasty):
     assert {line.replace("\\|", "").count("|") for line in rows} == {7}
     assert "a\\|b" in text
     assert "<script" not in text
-    assert "| plain | Top-1 (%) | 90.96 | 91.00 ± 12.71 (n=2) | - | reproduced |" in text
+    assert "| plain | Top-1 (%) | 90.96 | 91.00 ± 6.35 (n=2) | - | reproduced |" in text
 
 
 def test_latex_specials_are_escaped(nasty):
     text = rendering.latex(nasty)
     assert r"50\% \& x\_1 \#2 \$3 \{y\} \textasciitilde{}z\textasciicircum{}2" in text
-    assert r"91.00 $\pm$ 12.71" in text
+    assert r"91.00 $\pm$ 6.35" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
@@ -300,7 +301,7 @@ def test_the_terminal_shows_every_cell_and_no_markup(nasty):
     console = Console(record=True, width=200, file=io.StringIO())
     console.print(rendering.terminal(nasty))
     text = console.export_text()
-    assert all(part in text for part in ("90.96", "91.00 ± 12.71", "not run", "[red]", "reproduced"))
+    assert all(part in text for part in ("90.96", "91.00 ± 6.35", "not run", "[red]", "reproduced"))
 
 
 def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
@@ -329,6 +330,34 @@ def test_rows_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
 
 def with_figure() -> dict:
     return plain() | {"figure": {"x": "cost/params", "y": "test/acc1"}}
+
+
+def test_an_interval_ends_where_nothing_is_possible(tmp_path, monkeypatch):
+    drawn = {}
+
+    def noted(name: str):
+        draw = getattr(Axes, name)
+        return lambda *given, **options: drawn.setdefault(name, (given, options)) and draw(*given, **options)
+
+    for name in ("fill_between", "errorbar"):
+        monkeypatch.setattr(Axes, name, noted(name))
+    data = plain() | {"figure": {"over": "a", "y": "test/acc1"}}
+    data["rows"] = [{"name": name, "overrides": [f"a={name}"]} for name in "12"]
+    data["baseline"] = None
+    measured = {"1": runs([90.0, 92.0]), "2": runs([50.0, 51.0])}  # t(0.975, 1) / 2 = 6.3531 of the difference
+    filled = fill(load(tmp_path, data), measured, "small", "abc")
+    assert "| 91.00 (78.29 to 100.00) (n=2) |" in rendering.markdown(filled)
+    assert "| 50.50 ± 6.35 (n=2) |" in rendering.markdown(filled)
+    write_table(filled, tmp_path)
+    _, _, low, high = drawn["fill_between"][0]
+    assert (low, high) == (
+        pytest.approx((91 - 12.7062, 50.5 - 6.3531), abs=1e-4),
+        pytest.approx((100, 56.8531), abs=1e-4),
+    )
+    data["figure"] = {"x": "cost/params", "y": "test/acc1"}
+    write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
+    below, above = drawn["errorbar"][1]["yerr"]
+    assert (below[0], above[0]) == (pytest.approx(12.7062, abs=1e-4), pytest.approx(9))
 
 
 def test_a_figure_joins_the_rows_of_a_series_and_stays_the_same(tmp_path):

@@ -67,10 +67,8 @@ def axis_name(filled: FilledTable, key: str) -> str:
 
 def _draw(axes: Axes, name: str, points: dict[float, Cell], settings: list[float]) -> None:
     places, means = [settings.index(one) for one in points], [cast(float, cell.mean) for cell in points.values()]
-    reach = [cell.half_width or 0.0 for cell in points.values()]
     axes.plot(places, means, marker="o", markersize=4)
-    ends = zip(means, reach, strict=True)
-    low, high = zip(*((mean - half, mean + half) for mean, half in ends), strict=True)
+    low, high = zip(*(cell.interval.ends(cell.column.bounds) for cell in points.values()), strict=True)
     band = f"95 % over {next(iter(points.values())).n} seeds"
     axes.fill_between(places, low, high, alpha=0.2, label=f"{name}, {band}" if name else band)
 

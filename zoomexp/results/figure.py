@@ -73,9 +73,15 @@ def _names(filled: FilledTable) -> list[str]:
 
 def _draw_series(axes: Axes, name: str, points: list[tuple[Cell, Cell]], number: int) -> None:
     xs, ys = ([cast(float, point[i].mean) for point in points] for i in (0, 1))
-    x_spread, y_spread = ([point[i].half_width or 0.0 for point in points] for i in (0, 1))
+    x_spread, y_spread = (_reach([point[i] for point in points]) for i in (0, 1))
     look: dict[str, Any] = {"color": f"C{number % 10}", "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
     axes.errorbar(xs, ys, yerr=y_spread, xerr=x_spread, label=name, linewidth=1, elinewidth=0.7, **look)
+
+
+def _reach(cells: Sequence[Cell]) -> list[list[float]]:
+    """How far each interval reaches below its mean, and above."""
+    ends = [(cell.interval.mean, *cell.interval.ends(cell.column.bounds)) for cell in cells]
+    return [[mean - low for mean, low, _ in ends], [high - mean for mean, _, high in ends]]
 
 
 def _label(axes: Axes, filled: FilledTable, x: str) -> None:

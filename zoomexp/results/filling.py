@@ -14,7 +14,7 @@ from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
 from zoomexp.results.module_calibration import ModuleCalibration, calibration_of
 from zoomexp.results.predictions import Predictions
-from zoomexp.results.statistics import PairedTest, holm, mean_interval
+from zoomexp.results.statistics import Interval, PairedTest, holm, mean_interval
 from zoomexp.results.table import Column, Figure, Row, Table
 
 REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
@@ -71,6 +71,11 @@ class Cell:
     p_value: float | None = None
     test: PairedTest | None = None
     mark: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        """Of a cell that was measured: over its seeds."""
+        return Interval(cast(float, self.mean), self.half_width, self.n)
 
 
 @dataclass(frozen=True)

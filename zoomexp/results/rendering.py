@@ -157,8 +157,8 @@ def _against(cell: Cell) -> str:
 def _measured(cell: Cell, number: Callable[[float], str]) -> str:
     if cell.mean is None:
         return "-"
-    half = "" if cell.half_width is None else f" ± {number(cell.half_width)}"
-    return f"{number(cell.mean)}{half} (n={cell.n}{', no interval' if cell.n == 1 else ''})"
+    spread = cell.interval.text(number, cell.column.bounds)
+    return f"{spread} (n={cell.n}{', no interval' if cell.n == 1 else ''})"
 
 
 def _render(template: str, filled: FilledTable, escape: Callable[[str], str] | None) -> str:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from zoomexp.errors import InputError
 
+Bounds = tuple[float | None, float | None]  # the least and the largest value there can be
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -25,6 +27,32 @@ class Interval:
     def contains(self, value: float, tolerance: float = 0.0) -> bool:
         """Whether `value` lies inside, or nearer than `tolerance`; an interval that does not exist contains nothing."""
         return self.half_width is not None and abs(value - self.mean) <= self.half_width + tolerance + 1e-9
+
+    def ends(self, bounds: Bounds = (None, None)) -> tuple[float, float]:
+        """Its ends, cut to what is possible; the mean where one seed allows no interval.
+
+        >>> Interval(97.0, 12.0, 3).ends((0.0, 100.0))
+        (85.0, 100.0)
+        """
+        half = self.half_width or 0.0
+        low, high = self.mean - half, self.mean + half
+        least, largest = bounds
+        return low if least is None else max(low, least), high if largest is None else min(high, largest)
+
+    def text(self, number: Callable[[float], str], bounds: Bounds = (None, None), sign: str = "±") -> str:
+        """Mean and half width, or, where part of the interval is not possible, mean and ends.
+
+        >>> Interval(97.0, 2.0, 3).text("{:.1f}".format, (0.0, 100.0)), Interval(97.0, None, 1).text("{:.1f}".format)
+        ('97.0 ± 2.0', '97.0')
+        >>> Interval(97.0, 12.0, 3).text("{:.1f}".format, (0.0, 100.0))
+        '97.0 (85.0 to 100.0)'
+        """
+        if self.half_width is None:
+            return number(self.mean)
+        if self.ends(bounds) == self.ends():
+            return f"{number(self.mean)} {sign} {number(self.half_width)}"
+        low, high = self.ends(bounds)
+        return f"{number(self.mean)} ({number(low)} to {number(high)})"
 
 
 @dataclass(frozen=True)

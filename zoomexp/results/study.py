@@ -58,14 +58,12 @@ def row(group: Group) -> str:
 
 
 def spread(values: Sequence[float], score: Quantity) -> str:
-    """Mean and half width of its interval.
+    """Mean and its interval.
 
     >>> spread([90.0, 91.0, 92.0], SCORES["test/acc1"])
     '91.00 +- 2.48'
     """
-    interval = mean_interval(values)
-    mean, half_width = score.number(interval.mean), interval.half_width
-    return mean if half_width is None else f"{mean} +- {score.number(half_width)}"
+    return mean_interval(values).text(score.number, score.bounds, "+-")
 
 
 def measured_on(group: Group) -> list[str]:

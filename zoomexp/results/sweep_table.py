@@ -55,7 +55,7 @@ class Row:
         interval = mean_interval(values)
         if not interval.half_width:  # one seed, or seeds that cannot differ, as of parameters
             return quantity.number(interval.mean)
-        return f"{quantity.number(interval.mean)} ± {quantity.number(interval.half_width)}"
+        return interval.text(quantity.number, quantity.bounds)
 
     def _values(self, name: str) -> list[float]:
         values = [value_of(name, job.get("metrics", {}), job.get("cost", {})) for job in self.jobs]

@@ -19,6 +19,7 @@ from zoomexp.errors import InputError
 from zoomexp.metrics.quantity import capital
 from zoomexp.results.claims import Claim
 from zoomexp.results.derived import declared
+from zoomexp.results.statistics import Bounds
 from zoomexp.results.table_fields import check_texts, entries, mapping_of, reported_of, strings
 
 SCALES = ("smoke", "small", "paper")
@@ -45,6 +46,12 @@ class Column:
     def title(self) -> str:
         """Name with unit, as a heading."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def bounds(self) -> Bounds:
+        """Least and largest value there can be, as far as that is declared."""
+        quantity = declared(self.key)
+        return (None, None) if quantity is None else quantity.bounds
 
 
 @dataclass(frozen=True)

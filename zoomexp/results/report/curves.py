@@ -217,6 +217,5 @@ def _axis(quantity: Quantity) -> Axis:
 def _point(
     x: float | str, interval: Interval, series: str, system: str = "", number: int = 0, on_front: bool = False
 ) -> Point:
-    half = interval.half_width
-    low, high = (None, None) if half is None else (interval.mean - half, interval.mean + half)
+    low, high = (None, None) if interval.half_width is None else interval.ends()
     return Point(x, interval.mean, series, low, high, interval.n, system, number, on_front)

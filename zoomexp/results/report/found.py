@@ -115,7 +115,8 @@ def _mean(panel: Panel, group: SeedGroup) -> str:
     interval = group.measured(group.main)
     if interval.half_width is None:
         return f"{panel.main.text(interval.mean)} (one seed)"
-    return f"{panel.main.number(interval.mean)} ± {panel.main.text(interval.half_width)} ({interval.n} seeds)"
+    spread = interval.text(panel.main.number, panel.main.bounds)
+    return f"{f'{spread} {panel.main.unit}'.rstrip()} ({interval.n} seeds)"
 
 
 def _tested(panel: Panel, one: SeedGroup, other: SeedGroup) -> str:

@@ -73,8 +73,7 @@ def _mean_points(group: SeedGroup, key: str, label: str) -> list[Point]:
         values = [column[epoch] for column in columns if epoch < len(column) and math.isfinite(column[epoch])]
         if values:
             interval = mean_interval(values)
-            half = interval.half_width
-            low, high = (None, None) if half is None else (interval.mean - half, interval.mean + half)
+            low, high = (None, None) if interval.half_width is None else interval.ends()
             points.append(Point(epoch + 1, interval.mean, label, low, high, interval.n))
     return points
 
