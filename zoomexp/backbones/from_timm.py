@@ -8,6 +8,7 @@ from torch import nn
 
 from zoomexp.arguments import boolean
 from zoomexp.backbones.drop_path import level_drop_path
+from zoomexp.backbones.start_positions import start_positions
 from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.errors import InputError
 from zoomexp.upstream.timm_filter import create_with_filter
@@ -23,6 +24,7 @@ def from_timm(
     weights: str | None = None,
     checkpointing: bool = False,
     drop_path_ramp: bool = True,
+    position_start: str = "random",
     **kwargs: Any,
 ) -> nn.Module:
     """Build the timm model `name`; its attribute `start_weights` says which weights it starts from, if any.
@@ -37,6 +39,8 @@ def from_timm(
         checkpointing: Recompute activations in the backward pass instead of keeping them: less memory, more time.
         drop_path_ramp: Whether `drop_path_rate` is that of the last block and the others' rise to it from 0, as is
             usual; False: all blocks have it, as in DeiT III's code.
+        position_start: Where the learned positions of a vision transformer begin that starts from nothing: "random", as
+            timm has it, or "sinusoid_2d" (see `zoomexp.backbones.start_positions`).
         kwargs: `num_classes`, `in_chans`, and whatever else the model's timm constructor takes.
 
     Raises:
@@ -60,6 +64,7 @@ def from_timm(
     net = _created(name, pretrained and weights is None, weights, kwargs)
     if not drop_path_ramp:
         level_drop_path(net, kwargs.get("drop_path_rate", 0.0))
+    start_positions(net, position_start)
     if checkpointing:
         _checkpoint(net, name)
     return net
