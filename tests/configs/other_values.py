@@ -12,6 +12,7 @@ OTHER: dict[str, Any] = {
     "attention.name": "ela", "attention.window": 3, "attention.dropout": 0.5,
     "insertion.at": [0, 2],
     "backbone.name": "resnet18", "backbone.image_size": 96, "backbone.patch_size": 16, "backbone.embed_dim": 48,
+    "backbone.position_start": "sinusoid_2d",
     "backbone.blocks": 4, "backbone.global_pool": "token", "backbone.num_heads": 2, "backbone.depth": 2,
     "tokens.rates": {"prune_kept_num": [37, 30, 20, 10], "merge_kept_num": [37, 28, 18, 9]}, "tokens.order": "score",
     "tokens.locations": [2], "tokens.samples": 20, "tokens.package": "sum", "tokens.select": "rate",
