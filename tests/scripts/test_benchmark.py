@@ -230,6 +230,7 @@ def test_a_command_of_startup_that_fails_is_named(script, tmp_path, monkeypatch)
     [
         ("relevance backbone=vit_digits batch_size=1 rounds=1", "a random batch of 128 maps of 20000 is read in"),
         ("step dataset=digits attention=none dataset.batch_size=4 steps=3 rounds=1 logger=none", "ratio "),
+        ("step model=tiny steps=3 rounds=1 logger=none", " times the overhead of Lightning's empty loop, "),
         (
             "step experiment=zoomvit/digit_scenes backbone=vit_digits tokens=uniform dataset.train_images=60 "
             "backbone.depth=1 dataset.test_images=9 dataset.batch_size=4 steps=3 rounds=1 logger=none",

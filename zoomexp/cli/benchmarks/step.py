@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from zoomexp.cli.benchmarks.bare import bare_loss, matching_timed
+from zoomexp.cli.benchmarks.empty_loop import empty_loop
 from zoomexp.cli.benchmarks.machine import pick_device, where
 from zoomexp.cli.script_options import whole_numbers
 from zoomexp.errors import InputError
@@ -42,7 +43,8 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
 
     Both sides have the same network, data, batches, dtype, loss, clipping and optimizer. The bare loop runs between
     the epochs of the Lightning run, so that both meet the same machine. What an epoch's end costs is not counted. Of a
-    detector the share of the bare loop that matching takes is measured, too.
+    detector the share of the bare loop that matching takes is measured, too; with the tiny model what an empty loop of
+    Lightning takes (see `empty_loop`).
 
     Returns:
         One row of figures.
@@ -60,7 +62,8 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
         record = RunRecord(folder, one.config, one.choices, overrides)
         trainer, task, data = build(one.cfg, record.folder)
         trainer.loggers = made_loggers(one.config["logger"], record, labels_of(one))
-        callbacks_of(trainer).append(stretches := Stretches(task, str(one.cfg.trainer.precision), one.cfg.compile))
+        precision, empty = str(one.cfg.trainer.precision), options["model"] == "tiny"
+        callbacks_of(trainer).append(stretches := Stretches(task, precision, one.cfg.compile, empty))
         with (
             record.claimed(OmegaConf.to_yaml(one.cfg, resolve=True)),
             opened(trainer.loggers, record),
@@ -72,11 +75,12 @@ def run(options: dict[str, str], overrides: list[str]) -> list[dict[str, Any]]:
 class Stretches(NoBatchHooks, pl.Callback):
     """Times each epoch's steps, and after them the same number of a bare loop's."""
 
-    def __init__(self, task: TrainedModel, precision: str, compiled: bool | str) -> None:
+    def __init__(self, task: TrainedModel, precision: str, compiled: bool | str, empty: bool = False) -> None:
         self.ours: list[float] = []
         self.bare: list[float] = []
+        self.empty: list[float] = []
         self.matching: list[float] = []
-        self.precision = precision
+        self.precision, self.with_empty = precision, empty
         self.model = copy.deepcopy(task.model)
         compile_network(self.model, compiled)
         self.optimizer, self.loss = task._make_optimizer(self.model), bare_loss(task, self.model)
@@ -99,6 +103,9 @@ class Stretches(NoBatchHooks, pl.Callback):
             self.loop(trainer.train_dataloader, module.device, float(trainer.gradient_clip_val or 0))
         self.bare.append(clock(trainer.strategy.root_device) - started)
         self.matching.append(sum(matching))
+        if self.with_empty:
+            loader, steps = cast(Any, trainer.train_dataloader), cast(int, self.steps)
+            self.empty.append(empty_loop(self.model, self.loss, self.optimizer, loader, steps, trainer))
 
     def loop(self, loader: Any, device: torch.device, clip: float) -> None:
         """The same number of steps without anything around them."""
@@ -118,18 +125,23 @@ class Stretches(NoBatchHooks, pl.Callback):
         ours, bare = self.ours[1:], self.bare[1:]
         ratios = [b / o for o, b in zip(ours, bare, strict=True)]
         speeds = [self.steps * batch_size / median(side) for side in (ours, bare)]
+        overhead = 1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / self.steps
         row = {"name": "training step", "steps": self.steps, "batch": batch_size, "precision": self.precision,
                "img_per_s": speeds[0], "bare_img_per_s": speeds[1],
                "ratio": median(ratios), "least": min(ratios), "most": max(ratios),
-               "overhead_us": 1e6 * median(o - b for o, b in zip(ours, bare, strict=True)) / self.steps,
+               "overhead_us": overhead,
                "overhead_of_the_best_us": 1e6 * (min(ours) - min(bare)) / self.steps}  # fmt: skip
         here, bare_loop = map(SPEED.number, speeds)
         print(f"{here} img/s here, {bare_loop} img/s bare loop, {self.precision}, batch {batch_size}, "
               f"{where(pick_device())}")  # fmt: skip
         print(f"ratio {row['ratio']:.3f} (from {row['least']:.3f} to {row['most']:.3f}, {len(ours)} rounds of "
               f"{self.steps} steps)")  # fmt: skip
-        print(f"overhead {row['overhead_us']:.0f} us a step; least stretch against least stretch "
+        print(f"overhead {overhead:.0f} us a step; least stretch against least stretch "
               f"{row['overhead_of_the_best_us']:.0f}")  # fmt: skip
+        if self.empty:
+            empty = 1e6 * median(e - b for e, b in zip(self.empty[1:], bare, strict=True)) / self.steps
+            row |= {"lightning_us": empty, "of_lightning": overhead / empty}
+            print(f"{overhead / empty:.2f} times the overhead of Lightning's empty loop, {empty:.0f} us")
         if any(self.matching):
             shares = [matched / whole for matched, whole in zip(self.matching[1:], bare, strict=True)]
             row["matching"] = median(shares)
