@@ -51,6 +51,7 @@ from zoomexp.upstream.allocator import keep_memory
 SHARED = (
     "__init__",
     "bare",
+    "empty_loop",
     "footprint",
     "machine",
     "options",

@@ -36,6 +36,7 @@ SAID = (
     "confidence_t",
     "label_confidence",
     "probabilities",
+    "boxes",  # `found` has what they hit
 )  # what was said of an image, not whether it was right
 MADE = ("error1",)  # of other arrays, as they are read
 PLACES = {"output_dir": "outputs", "data_dir": "data"}  # what stands for them in a published config
