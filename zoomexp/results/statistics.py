@@ -4,6 +4,7 @@ Two sources of chance are kept apart. `mean_interval` speaks of other seeds. The
 images, for the networks at hand: they do not say that another seed would give the same difference.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,16 @@ from numpy.typing import ArrayLike
 from zoomexp.errors import InputError
 
 Bounds = tuple[float | None, float | None]  # the least and the largest value there can be
+
+
+def clipped(value: float, bounds: Bounds) -> float:
+    """The nearest value within the bounds.
+
+    >>> clipped(101.2, (0.0, 100.0)), clipped(-1.0, (None, 100.0))
+    (100.0, -1.0)
+    """
+    low, high = bounds
+    return min(math.inf if high is None else high, max(-math.inf if low is None else low, value))
 
 
 @dataclass(frozen=True)
@@ -35,9 +46,7 @@ class Interval:
         (85.0, 100.0)
         """
         half = self.half_width or 0.0
-        low, high = self.mean - half, self.mean + half
-        least, largest = bounds
-        return low if least is None else max(low, least), high if largest is None else min(high, largest)
+        return clipped(self.mean - half, bounds), clipped(self.mean + half, bounds)
 
     def text(self, number: Callable[[float], str], bounds: Bounds = (None, None), sign: str = "±") -> str:
         """Mean and half width, or, where part of the interval is not possible, mean and ends.

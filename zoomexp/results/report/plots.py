@@ -1,11 +1,11 @@
 """Plots as Vega-Lite specifications with their data in them; colours and sizes of letters are the page's script's."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Bounds = tuple[float | None, float | None]
+from zoomexp.results.statistics import Bounds, clipped
+
 FULL_LOG = 20  # ratio of largest to smallest from which an axis is logarithmic
 NUMBERED = 12  # points that have their numbers beside them; more would lie on one another
 HEIGHT = 260  # pixels
@@ -100,16 +100,8 @@ def scatter(title: str, x: Axis, y: Axis, points: Sequence[Point]) -> Plot:
     return _plot(title, x, y, points, columns, layers)
 
 
-def clipped(value: float | None, bounds: Bounds) -> float | None:
-    """The nearest value within the bounds.
-
-    >>> clipped(101.2, (0.0, 100.0)), clipped(-1.0, (None, 100.0)), clipped(None, (0.0, 100.0))
-    (100.0, -1.0, None)
-    """
-    if value is None:
-        return None
-    low, high = bounds
-    return min(math.inf if high is None else high, max(-math.inf if low is None else low, value))
+def _within(end: float | None, bounds: Bounds) -> float | None:
+    return None if end is None else clipped(end, bounds)
 
 
 def wide(values: Sequence[float]) -> bool:
@@ -164,7 +156,7 @@ def _columns(points: Sequence[Point], x: Axis, y: Axis) -> dict[str, str]:
 def _plot(
     title: str, x: Axis, y: Axis, points: Sequence[Point], columns: Mapping[str, str], layers: list[dict[str, Any]]
 ) -> Plot:
-    cut = [asdict(p) | {end: clipped(getattr(p, end), y.bounds) for end in ("low", "high")} for p in points]
+    cut = [asdict(p) | {end: _within(getattr(p, end), y.bounds) for end in ("low", "high")} for p in points]
     used = {*columns, "series", "front", "low", "high"}
     values = [{name: value for name, value in row.items() if name in used} for row in cut]
     several = len({point.series for point in points}) > 1
