@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from zoomexp.metrics.average_precision import HIT, IGNORED, MISSED, average_precision, hits, of_predictions, overlaps
+from zoomexp.metrics.average_precision import (
+    HIT,
+    IGNORED,
+    MISSED,
+    at_half,
+    average_precision,
+    hits,
+    of_predictions,
+    overlaps,
+)
+from zoomexp.metrics.declared import AP
+from zoomexp.results.comparison import compare
+from zoomexp.results.predictions import Predictions
 
 K = 3
 
@@ -90,3 +102,37 @@ def test_only_the_surest_hundred_of_a_class_count():
     said[0] = truth
     found = hits(said, np.arange(101.0), np.zeros(101, int), truth, np.zeros(1, int), np.zeros(1, bool))
     assert (found[0] == IGNORED).all() and (found[1:] == MISSED).all()
+
+
+def copied(run, images):
+    """AP by class and threshold of images that are there as often as they were drawn."""
+    found = run["found"][images].reshape(-1, 10)
+    return average_precision(
+        run["scores"][images].ravel(), run["labels"][images].ravel(), found, run["objects"][images].sum(0)
+    )
+
+
+def test_images_that_count_several_times_have_the_precision_of_their_copies():
+    run = kept(scenes(60, 7))
+    assert (run["found"] == IGNORED).any()
+    draw = np.random.default_rng(0)
+    for size in (60, 60, 3, 1):
+        images = draw.integers(60, size=size)
+        expected, counts = copied(run, images), np.bincount(images, minlength=60)
+        for measure, values in ((of_predictions, expected), (at_half, expected[:, :1])):
+            whole = 100 * np.nanmean(values) if not np.isnan(values).all() else np.nan
+            assert measure.counted(run)(counts) == pytest.approx(whole, abs=1e-9, nan_ok=True)
+
+
+def test_two_detectors_are_compared_on_images_drawn_anew():
+    runs = [kept(scenes(40, seed)) for seed in (0, 1)]
+    sides = [Predictions(run) for run in runs]
+    found, generator = compare("test/ap", AP, *([side] for side in sides)), np.random.default_rng(0)
+    drawn = [side.redrawn(of_predictions) for side in sides]
+    for place in range(1, 31):
+        images = generator.integers(40, size=40)
+        assert [values[place] for values in drawn] == pytest.approx(
+            [100 * np.nanmean(copied(run, images)) for run in runs]
+        )
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile((drawn[0] - drawn[1])[1:], [0.025, 0.975])))
+    assert found.difference == pytest.approx(of_predictions(runs[0]) - of_predictions(runs[1]))

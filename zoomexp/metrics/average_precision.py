@@ -9,7 +9,8 @@ and the mean over thresholds and the classes that have objects. `metrics.detecti
 for the bootstrap over images, and a test holds both equal. Boxes: x0, y0, x1, y1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -98,19 +99,70 @@ def average_precision(scores: np.ndarray, labels: np.ndarray, found: np.ndarray,
     return values
 
 
-def of_predictions(predictions: Mapping[str, np.ndarray]) -> float:
-    """AP in percent of what `predictions.npz` keeps of images: `scores`, `labels`, `found`, `objects`, a row each."""
-    return _mean(predictions, slice(None))
+@dataclass(frozen=True)
+class MeanPrecision:
+    """AP in percent of what `predictions.npz` keeps of images: `scores`, `labels`, `found`, `objects`, a row each.
+
+    Args:
+        thresholds: how many count, from 0.5 on.
+    """
+
+    thresholds: int
+
+    def __call__(self, predictions: Mapping[str, np.ndarray]) -> float:
+        """Of all images, each once."""
+        return self.counted(predictions)(np.ones(len(predictions["scores"]), int))
+
+    def counted(self, predictions: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], float]:
+        """The same of images that count several times or not at all.
+
+        The boxes are sorted once. Of a class only its hits are looked at: at a miss precision falls and recall stays.
+
+        Returns:
+            From how often each image counts, (N,), to AP in percent; NaN where they hold no object.
+        """
+        there, found = predictions["objects"], predictions["found"][..., : self.thresholds]
+        scores, labels = predictions["scores"].ravel(), predictions["labels"].ravel()
+        image = np.arange(len(there)).repeat(found.shape[1])
+        order = np.argsort(-scores, kind="stable")
+        classes = []
+        for label in range(there.shape[1]):
+            own = order[labels[order] == label]
+            codes = np.ascontiguousarray(found.reshape(len(scores), -1)[own].T)
+            hit = np.flatnonzero((codes == HIT).any(0))
+            counted = codes != IGNORED  # nearly always all of them, at each threshold
+            classes.append((image[own], counted[:1] if counted.all() else counted, hit, codes[:, hit] == HIT))
+
+        def value(counts: np.ndarray) -> float:
+            objects = counts @ there
+            known = [_class_precision(counts, *classes[label], objects[label]) for label in np.flatnonzero(objects)]
+            return 100 * float(np.mean(known)) if known else float("nan")
+
+        return value
 
 
-def at_half(predictions: Mapping[str, np.ndarray]) -> float:
-    """AP50 in percent, likewise."""
-    return _mean(predictions, slice(1))
+def _class_precision(
+    counts: np.ndarray, image: np.ndarray, counted: np.ndarray, hit: np.ndarray, right: np.ndarray, objects: int
+) -> float:
+    """AP of one class, its mean over thresholds.
+
+    Args:
+        counts: (N,) how often an image counts.
+        image: (D,) that of each box of the class, the surest first.
+        counted: (T or 1, D) whether the box counts at each threshold.
+        hit: (H,) the boxes that are right at any threshold.
+        right: (T, H) at which.
+        objects: how many there are.
+    """
+    weight = counts[image]
+    found = (weight[hit] * right).cumsum(1)
+    precision = found / np.maximum((weight * counted).cumsum(1)[:, hit], 1)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # How many of the 101 recalls are reached at a box, and not before it.
+    reached = np.searchsorted(RECALLS, np.arange(objects + 1) / objects, side="right")[found]
+    reached[:, 1:] -= reached[:, :-1].copy()
+    return float((precision * reached).sum() / len(RECALLS) / len(right))
 
 
-def _mean(predictions: Mapping[str, np.ndarray], thresholds: slice) -> float:
-    scores, labels, found = (predictions[name] for name in ("scores", "labels", "found"))
-    by_class = average_precision(
-        scores.ravel(), labels.ravel(), found.reshape(-1, len(THRESHOLDS)), predictions["objects"].sum(0)
-    )[:, thresholds]
-    return 100 * float(by_class[~np.isnan(by_class)].mean()) if not np.isnan(by_class).all() else float("nan")
+of_predictions = MeanPrecision(len(THRESHOLDS))
+at_half = MeanPrecision(1)  # AP50

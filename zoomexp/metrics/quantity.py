@@ -35,6 +35,7 @@ class Quantity:
             "bootstrap": no mean over images, the images are drawn anew and `measure` is taken of each draw. None: only
             over seeds.
         measure: of "bootstrap", the dotted name of a function: a run's `results.predictions.Predictions` to the value.
+            One with a method `counted` is drawn anew without copies (see `results.predictions.Counted`).
         short: heading where there is little room; the key unless given.
         shown: whether overviews (end and sweep table, report, dashboard) have it; the record and tables always may.
 

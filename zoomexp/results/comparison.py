@@ -52,12 +52,8 @@ def _of_measure(quantity: Quantity, one: Sequence[Predictions], other: Sequence[
     module, _, name = cast(str, quantity.measure).rpartition(".")
     try:
         measure = getattr(import_module(module), name)
-
-        def difference(images: np.ndarray) -> float:
-            a, b = (np.mean([measure(run.drawn(images)) for run in side]) for side in (one, other))
-            return float(a - b)
-
-        whole = np.arange(one[0].images)
-        return None if np.isnan(difference(whole)) else bootstrap_measure(difference, len(whole))
+        a, b = (np.mean([run.redrawn(measure) for run in side], axis=0) for side in (one, other))
     except (ImportError, AttributeError, KeyError):  # a record of a task that is not here, or from before it had them
         return None
+    whole, draws = float(a[0] - b[0]), a[1:] - b[1:]
+    return None if np.isnan(whole) else bootstrap_measure(whole, draws)

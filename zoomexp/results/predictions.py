@@ -6,16 +6,29 @@ the rows of all its objects one image after the other, and `<name>.lengths`, (N,
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from zoomexp.atomic_file import atomic_file
+from zoomexp.results.statistics import draws_of_images
 
 FILE, LENGTHS = "predictions.npz", ".lengths"
+Measure = Callable[["Predictions"], float]
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A measure that needs no copy of the images where they count several times, or not at all."""
+
+    def __call__(self, predictions: "Predictions", /) -> float:
+        """Of all images, each once."""
+
+    def counted(self, predictions: "Predictions", /) -> Callable[[np.ndarray], float]:
+        """From how often each image counts, (N,), to the measure."""
 
 
 class Predictions(Mapping[str, np.ndarray]):
@@ -31,6 +44,7 @@ class Predictions(Mapping[str, np.ndarray]):
 
     def __init__(self, arrays: Mapping[str, np.ndarray] | Path) -> None:
         self._given = arrays
+        self._redrawn: dict[Measure, np.ndarray] = {}
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -66,6 +80,20 @@ class Predictions(Mapping[str, np.ndarray]):
     def drawn(self, images: np.ndarray) -> "Predictions":
         """Those of chosen images, (M,) places in the order of the index; one may be chosen several times."""
         return Predictions({name: self._rows(name, images) for name in self})
+
+    def redrawn(self, measure: Measure) -> np.ndarray:
+        """A measure of all images, then of each draw of `draws_of_images`: (1 + D,). Found once, and kept."""
+        if measure not in self._redrawn:
+            values: Iterator[float]
+            if isinstance(measure, Counted):
+                of_counts = measure.counted(self)
+                values = (
+                    of_counts(np.bincount(images, minlength=self.images)) for images in draws_of_images(self.images)
+                )
+            else:
+                values = (measure(self.drawn(images)) for images in draws_of_images(self.images))
+            self._redrawn[measure] = np.array([measure(self), *values], dtype=float)
+        return self._redrawn[measure]
 
     def _rows(self, name: str, images: np.ndarray) -> np.ndarray:
         values, lengths = self[name], self.get(f"{name}{LENGTHS}")

@@ -5,7 +5,7 @@ images, for the networks at hand: they do not say that another seed would give t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,27 +178,23 @@ def paired_t(values_a: ArrayLike, values_b: ArrayLike, confidence: float = 0.95)
     return PairedTest("paired t", interval.mean, p_value, low, high)
 
 
-def bootstrap_measure(
-    difference: Callable[[np.ndarray], float],
-    images: int,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> PairedTest:
+def draws_of_images(images: int, draws: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+    """Images `(N,)` drawn anew, places in 0..N - 1, so many times: the same ones for every system."""
+    generator = np.random.default_rng(seed)
+    return (generator.integers(images, size=images) for _ in range(draws))
+
+
+def bootstrap_measure(whole: float, draws: np.ndarray, confidence: float = 0.95) -> PairedTest:
     """Percentile interval and two-sided p value of the difference of a measure that is no mean over images.
 
     Args:
-        difference: the measure of one system minus that of the other, of images `(M,)`, places in 0..N - 1; NaN for
-            images that it says nothing of (only one class was drawn), and such draws are left out.
-        images: N, at least 1.
-        resamples: number of draws of N images; the p value is at least 2 / (resamples + 1).
-        seed: seed of the draws; nothing global is touched.
+        whole: the measure of one system minus that of the other, of all images.
+        draws: `(D,)` the same of images drawn anew (see `draws_of_images`); NaN for those that it says nothing of
+            (only one class was drawn), which are left out. The p value is at least 2 / (D + 1).
         confidence: mass of the interval.
     """
-    generator = np.random.default_rng(seed)
-    draws = np.array([difference(generator.integers(images, size=images)) for _ in range(resamples)], dtype=float)
     low, high, p_value = _percentile(draws[~np.isnan(draws)], confidence)
-    return PairedTest("bootstrap over images", float(difference(np.arange(images))), p_value, low, high)
+    return PairedTest("bootstrap over images", whole, p_value, low, high)
 
 
 def p_text(value: float) -> str:
