@@ -1,5 +1,6 @@
 """COCO: annotations by hand, boxes that follow their pixels, batches of several sizes, and what cannot be right."""
 
+import gc
 import json
 import re
 
@@ -66,6 +67,19 @@ def test_the_annotations_are_those_of_the_file(tmp_path, monkeypatch):
     assert len(annotated(path)) == 4
     path.with_name(path.name + SUFFIX).write_bytes(b"torn")
     assert len(annotated(path)) == 4
+
+
+def test_a_large_file_says_what_it_takes_and_leaves_the_collector_as_it_was(tmp_path, monkeypatch, capsys):
+    path = layout(tmp_path) / "coco" / "annotations" / "instances_train2017.json"
+    monkeypatch.setattr("zoomexp.datasets.coco_annotations.LARGE", 0)
+    annotated(path)
+    annotated(path)
+    assert capsys.readouterr().out == "reads instances_train2017.json, 0 MB, and keeps its arrays: about 0 s\n"
+    assert gc.isenabled()
+    path.write_text("{")
+    with pytest.raises(InputError, match="no annotation file"):
+        annotated(path)
+    assert gc.isenabled()
 
 
 def test_boxes_without_area_are_left_out_and_counted(tmp_path):

@@ -7,9 +7,12 @@ The text of COCO's training split, 450 MB, takes many seconds and gigabytes; the
 the labels as they are (COCO: 1 to 90), so K is one more than the largest.
 """
 
+import gc
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +23,7 @@ from zoomexp.atomic_file import atomic_file
 from zoomexp.errors import InputError
 
 SUFFIX = ".arrays.npz"  # of the file that the arrays are kept in
+LARGE, PACE = 50_000_000, 20_000_000  # bytes of a file that takes seconds, and about how many a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,9 @@ def annotated(path: Path) -> Annotated:
     kept = path.with_name(path.name + SUFFIX)
     found = _kept(kept, mark)
     if found is None:
+        if stamp.st_size > LARGE:
+            size, seconds = (f"{stamp.st_size / one:,.0f}" for one in (1e6, PACE))
+            print(f"reads {path.name}, {size} MB, and keeps its arrays: about {seconds} s", flush=True)  # noqa: T201
         found = parsed(path)
         _keep(kept, found, mark)
     return found
@@ -85,15 +92,16 @@ def annotated(path: Path) -> Annotated:
 def parsed(path: Path) -> Annotated:
     """Parse the text; see `annotated`."""
     try:
-        text = json.loads(path.read_bytes())
-        images, annotations, categories = (text[name] for name in ("images", "annotations", "categories"))
-        names = {int(one["id"]): str(one["name"]) for one in categories}
-        places = {int(one["id"]): place for place, one in enumerate(images)}
-        files = np.array([os.fsencode(one["file_name"]) for one in images])
-        sizes = np.array([(int(one["height"]), int(one["width"])) for one in images], np.int64).reshape(-1, 2)
-        rows = [(one["image_id"], one["id"], one["category_id"], one.get("iscrowd", 0), one["area"], *one["bbox"])
-                for one in annotations]  # fmt: skip
-        values = np.array(rows, np.float64).reshape(-1, 9)
+        with _not_collected():
+            text = json.loads(path.read_bytes())
+            images, annotations, categories = (text[name] for name in ("images", "annotations", "categories"))
+            names = {int(one["id"]): str(one["name"]) for one in categories}
+            places = {int(one["id"]): place for place, one in enumerate(images)}
+            files = np.array([os.fsencode(one["file_name"]) for one in images])
+            sizes = np.array([(int(one["height"]), int(one["width"])) for one in images], np.int64).reshape(-1, 2)
+            rows = [(one["image_id"], one["id"], one["category_id"], one.get("iscrowd", 0), one["area"], *one["bbox"])
+                    for one in annotations]  # fmt: skip
+            values = np.array(rows, np.float64).reshape(-1, 9)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no annotation file of COCO's kind ({type(error).__name__}: {error})") from error
     if not len(images) or not names:
@@ -107,6 +115,18 @@ def parsed(path: Path) -> Annotated:
     if found.crowd.all():  # of none, too
         raise InputError(f"{path}: none of its {len(found):,} images has an object{_left_out(found)}")
     return found
+
+
+@contextmanager
+def _not_collected() -> Iterator[None]:
+    """No search for reference cycles: text has none, and looking through millions of objects takes half the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _left_out(found: Annotated) -> str:
