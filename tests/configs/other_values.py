@@ -59,6 +59,7 @@ OF_CHOICE: dict[tuple[str, str], Any] = {
     ("fixed_norms", "train.batch_norms"): "trained", ("last_blocks", "train.batch_norms"): "trained",
     ("multistep", "scheduler.epochs"): 6, ("digits", "dataset.crop_size"): 6,
     ("zoomvit_paper", "tokens.zfe"): "none", ("zoomvit_paper", "tokens.mode"): "padded",
+    ("zoomvit_fixed", "tokens.alpha"): 0.6, ("zoomvit_fixed", "tokens.prune_group"): "unzoomed",
 }  # fmt: skip
 # What stands in a config here: what its user must give, and what suits a host of 4 blocks on 36 patches, or 24 images.
 GIVEN: dict[str, dict[str, Any]] = {

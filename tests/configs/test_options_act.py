@@ -79,7 +79,7 @@ def composed(group: str, choice: str, changed: Mapping[str, Any]) -> Any:
     given = {**GIVEN.get(group, {}), **GIVEN.get(f"{group}={choice}", {})} if node else {}
     if group == "dataset":
         given = {**{name: value for name, value in SMALL.items() if name in node}, **given}
-    if choice in ("zoomvit", "zoomvit_paper", "fusion"):
+    if choice in ("zoomvit", "zoomvit_fixed", "zoomvit_paper", "fusion"):
         given["scorer"] = MAPS
     for name, value in {**{f"{path}.{name}": value for name, value in given.items()}, **changed}.items():
         OmegaConf.update(cfg, name, value, force_add=True, merge=False)

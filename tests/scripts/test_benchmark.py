@@ -95,7 +95,7 @@ def test_every_method_of_the_config_group_is_known(script):
     from zoomexp.cli.benchmarks.tokens import methods
 
     assert {"tome", "evit", "ats", "dynamicvit"} <= set(methods())
-    assert not {"uniform", "fusion", "zoomvit", "zoomvit_paper", "scorer"} & set(methods())
+    assert not {"uniform", "fusion", "zoomvit", "zoomvit_fixed", "zoomvit_paper", "scorer"} & set(methods())
 
 
 def test_zoomvit(run):
