@@ -1,4 +1,4 @@
-"""What every test needs: the torchvision repair before anything imports torchvision, one thread; data, processes."""
+"""What every test needs: the torchvision repair before anything imports torchvision, one thread unless told."""
 
 import os
 
@@ -20,7 +20,7 @@ from PIL import Image
 import zoomexp  # noqa: F401  prepares `import torchvision`, before any test imports timm or torchmetrics
 from zoomexp.datasets.arrays import ImageArrays, Splits, save_cache
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def parsed_once(load: Callable[..., Any]) -> Callable[..., Any]:

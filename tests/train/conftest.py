@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 
 def environment(**extra: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA", "WANDB", "PL_"))}
-    return kept | {"OMP_NUM_THREADS": "1"} | extra
+    return kept | extra  # one thread each, unless the tests are told otherwise
 
 
 def run_script(name: str, words: tuple[str, ...], monkeypatch, capfd) -> Ended:

