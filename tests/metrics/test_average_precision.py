@@ -1,18 +1,11 @@
 """AP against COCO's own evaluation, and by hand."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from zoomexp.metrics.average_precision import (
-    HIT,
-    IGNORED,
-    MISSED,
-    at_half,
-    average_precision,
-    hits,
-    of_predictions,
-    overlaps,
-)
+from zoomexp.metrics.average_precision import HIT, IGNORED, MISSED, RECALLS, at_half, hits, of_predictions, overlaps
 from zoomexp.metrics.declared import AP
 from zoomexp.results.comparison import compare
 from zoomexp.results.predictions import Predictions
@@ -37,10 +30,30 @@ def scenes(images, seed, boxes=12):
         yield said, scores, labels, truth, classes, crowd
 
 
+def average_precision(scores, labels, found, objects):
+    """The equation written out, box by box: scores (D,), labels (D,), found (D, 10), objects (K,) to (K, 10)."""
+    values = np.full((len(objects), 10), np.nan)
+    for label, threshold in product(np.flatnonzero(objects), range(10)):
+        hit = counted = 0
+        curve = []  # recall and precision after each box
+        for box in np.argsort(-scores, kind="stable"):
+            if labels[box] == label and found[box, threshold] != IGNORED:
+                hit, counted = hit + (found[box, threshold] == HIT), counted + 1
+                curve.append((hit / objects[label], hit / counted))
+        at = [max((precision for recall, precision in curve if recall >= least), default=0) for least in RECALLS]
+        values[label, threshold] = np.mean(at)
+    return values
+
+
 def kept(images):
     rows = [(*one[:3], hits(*one), np.bincount(one[4][~one[5]], minlength=K)) for one in images]
     names = ("boxes", "scores", "labels", "found", "objects")
     return {name: np.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def as_one(scores, labels, found, objects):
+    """All boxes of all images as those of one."""
+    return {"scores": scores[None], "labels": labels[None], "found": found[None], "objects": objects[None]}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -76,9 +89,11 @@ def test_the_truth_itself_has_all_of_it_and_nothing_has_none():
               for *_, truth, classes, crowd in scenes(20, 0) if len(truth)]  # fmt: skip
     found = np.concatenate([hits(*one) for one in images])
     labels = np.concatenate([one[2] for one in images])
-    values = average_precision(np.ones(len(labels)), labels, found, np.bincount(labels, minlength=K + 1))
-    assert (values[:K] == 1).all() and np.isnan(values[K]).all()
-    assert (average_precision(np.ones(2), np.array([0, 0]), np.zeros((2, 10), np.uint8), np.array([1])) == 0).all()
+    whole = as_one(np.ones(len(labels)), labels, found, np.bincount(labels, minlength=K + 1))
+    assert of_predictions(whole) == at_half(whole) == pytest.approx(100)
+    nothing = as_one(np.ones(2), np.array([0, 0]), np.zeros((2, 10), np.uint8), np.array([1]))
+    assert of_predictions(nothing) == 0
+    assert np.isnan(of_predictions(nothing | {"objects": np.array([[0]])}))
 
 
 def test_by_hand():
@@ -91,10 +106,10 @@ def test_by_hand():
     # at 0.5 to 0.6 the first box takes the first object, which the second then finds taken; above, the second has it
     np.testing.assert_array_equal(found[:, 0], [HIT, MISSED, HIT, IGNORED, MISSED])
     np.testing.assert_array_equal(found[:, 5], [MISSED, HIT, HIT, IGNORED, MISSED])
-    values = average_precision(scores, np.zeros(5, int), found, np.array([2]))
+    whole = as_one(scores, np.zeros(5, int), found, np.array([2]))
     # precision 1 up to recall 1/2, then 2/3: 51 and 50 of the 101 recalls; above 0.6 it is 2/3 at all of them
-    assert values[0, 0] == pytest.approx((51 + 50 * 2 / 3) / 101)
-    assert values[0, 5] == pytest.approx(2 / 3)
+    assert at_half(whole) == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
+    assert of_predictions(whole) == pytest.approx(0.3 * at_half(whole) + 0.7 * 200 / 3)
 
 
 def test_only_the_surest_hundred_of_a_class_count():
@@ -129,7 +144,7 @@ def test_two_detectors_are_compared_on_images_drawn_anew():
     sides = [Predictions(run) for run in runs]
     found, generator = compare("test/ap", AP, *([side] for side in sides)), np.random.default_rng(0)
     drawn = [side.redrawn(of_predictions) for side in sides]
-    for place in range(1, 31):
+    for place in range(1, 9):
         images = generator.integers(40, size=40)
         assert [values[place] for values in drawn] == pytest.approx(
             [100 * np.nanmean(copied(run, images)) for run in runs]

@@ -75,30 +75,6 @@ def _taken(overlap: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     return found
 
 
-def average_precision(scores: np.ndarray, labels: np.ndarray, found: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """AP by class and threshold, in 0..1, (K, 10); NaN for a class without objects.
-
-    Args:
-        scores: (D,), of all boxes of all images.
-        labels: (D,).
-        found: (D, 10), see `hits`.
-        objects: (K,) how many there are of each class, crowds left out.
-    """
-    order = np.argsort(-scores, kind="stable")
-    labels, found = labels[order], found[order]
-    values = np.full((len(objects), len(THRESHOLDS)), np.nan)
-    for label in np.flatnonzero(objects):
-        own = found[labels == label]
-        right = np.cumsum(own == HIT, axis=0, dtype=np.float64)
-        counted = right + np.cumsum(own == MISSED, axis=0)
-        precision = right / np.maximum(counted, np.finfo(np.float64).eps)
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        for i in range(len(THRESHOLDS)):
-            places = np.searchsorted(right[:, i] / objects[label], RECALLS, side="left")
-            values[label, i] = precision[places[places < len(own)], i].sum() / len(RECALLS)
-    return values
-
-
 @dataclass(frozen=True)
 class MeanPrecision:
     """AP in percent of what `predictions.npz` keeps of images: `scores`, `labels`, `found`, `objects`, a row each.
