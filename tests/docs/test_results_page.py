@@ -25,6 +25,7 @@ def command() -> list[str]:
     return re.search(r"^    python (scripts/reproduce\.py --report.*)$", (ROOT / PAGE).read_text(), re.M)[1].split()
 
 
+@pytest.mark.timeout(900)  # every published run is read and compared
 def test_the_page_is_made_of_published_records(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no runs but theirs
     monkeypatch.setattr(reproduce, "CHECKOUT", tmp_path)
@@ -36,6 +37,7 @@ def test_the_page_is_made_of_published_records(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_a_clone_makes_the_same_page(tmp_path):
     for name in PARTS:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -44,7 +46,7 @@ def test_a_clone_makes_the_same_page(tmp_path):
     shutil.rmtree(tmp_path / "docs" / "figures")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     words = [sys.executable, *command()]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / PAGE).read_text() == (ROOT / PAGE).read_text()
     assert drawn(tmp_path) == drawn(ROOT)
