@@ -236,6 +236,20 @@ def test_p_values_are_corrected_over_the_rows(tmp_path):
     assert cell.p_value == pytest.approx(2 * cell.test.p_value)
 
 
+def test_a_row_that_repeats_another_one_is_said_so_and_not_tested_twice(tmp_path):
+    data = plain()
+    data["rows"] += [{"name": "third"}, {"name": "fourth"}]
+    at = {"plain": "runs/a", "gated": "runs/b", "third": "runs/b", "fourth": "runs/c"}
+    results = {name: [replace(run, folder=at[name]) for run in runs([88.0])] for name in at}
+    results["plain"] = [replace(run, folder=at["plain"]) for run in runs([91.0])]
+    filled = fill(load(tmp_path, data), results, "paper", "abc")
+    gated, third, fourth = (row.cells[0] for row in filled.rows[1:])
+    assert third.mean == gated.mean == 88.0 and third.test is third.p_value is None
+    assert gated.p_value == fourth.p_value == pytest.approx(2 * gated.test.p_value)  # of two rows, not of three
+    told = "At this scale the same runs as 'gated', not tested a second time."
+    assert [told in row.caveats for row in filled.rows] == [False, False, True, False]
+
+
 def test_a_quantity_that_was_not_recorded_is_said_so(tmp_path):
     data = plain()
     data["columns"][0]["key"] = "val/epochs_to_error10"

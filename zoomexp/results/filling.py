@@ -1,6 +1,6 @@
 """Puts measured runs into a paper's table: mean and interval per cell, a paired test per row, a verdict per cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import cast
@@ -174,7 +174,8 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         table.row(name)
         if len({result.seed for result in results}) != len(results):
             raise InputError(f"{table.name}, row {name!r}: two runs have the same seed")
-    found = [_tests(table, column, runs) for column in table.columns]
+    repeats = _repeats(table, runs)
+    found = [_tests(table, column, runs, repeats) for column in table.columns]
     rows = []
     for i, row in enumerate(table.rows):
         results = runs.get(row.name, ())
@@ -185,12 +186,13 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
         baseline = table.baseline_of(row)
         drawn = (table.figure.setting(row), table.figure.curve(row)) if table.figure else (None, "")
         tested = baseline.name if baseline else None
-        rows.append(FilledRow(row.name, cells, _caveats(row, results), tested, *drawn, runs=not row.unavailable))
+        caveats = _caveats(row, results, repeats.get(row.name))
+        rows.append(FilledRow(row.name, cells, caveats, tested, *drawn, runs=not row.unavailable))
     judgements = tuple(judged(claim, runs, reported) for claim, reported in claims_of(table))
     caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(
         table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure, judgements,
-        calibration_of(table, runs),
+        calibration_of(table, runs, repeats),
     )  # fmt: skip
 
 
@@ -229,16 +231,30 @@ def _mark(results: Sequence[RunResult]) -> str:
     return ""
 
 
+def _repeats(table: Table, runs: Mapping[str, Sequence[RunResult]]) -> dict[str, str]:
+    """Rows whose runs are those of a row before them, as where a scale makes them the same network, and that row."""
+    first: dict[frozenset[str], str] = {}
+    repeats = {}
+    for row in table.rows:
+        folders = frozenset(run.folder for run in runs.get(row.name, ()))
+        if all(folders) and folders and first.setdefault(folders, row.name) != row.name:
+            repeats[row.name] = first[folders]
+    return repeats
+
+
 def _tests(
-    table: Table, column: Column, runs: Mapping[str, Sequence[RunResult]]
+    table: Table, column: Column, runs: Mapping[str, Sequence[RunResult]], repeats: Container[str]
 ) -> list[tuple[float | None, PairedTest | None]]:
-    """Each row against its baseline in one column, with the p value corrected over the rows; None where none can be."""
+    """Each row against its baseline in one column, with the p value corrected over the rows; None where none can be.
+
+    A row that repeats one before it is not tested a second time: it would count twice in the correction.
+    """
     known = [quantity for results in runs.values() for run in results for quantity in run.quantities]
     meant, tests = declared(column.key, known), []
     for row in table.rows:
         baseline = table.baseline_of(row)
         sides = [[run.predictions for run in runs.get(one.name, ())] for one in (row, baseline) if one is not None]
-        tests.append(compare(column.key, meant, *sides) if baseline else None)
+        tests.append(compare(column.key, meant, *sides) if baseline and row.name not in repeats else None)
     return list(zip(holm([test.p_value if test else None for test in tests]), tests, strict=True))
 
 
@@ -252,11 +268,12 @@ def _made_by(runs: Mapping[str, Sequence[RunResult]]) -> list[str]:
     return [f"{n} runs on {device}, commit {sha}." for (device, sha), n in sorted(places.items())]
 
 
-def _caveats(row: Row, results: Sequence[RunResult]) -> tuple[str, ...]:
-    """The table's own, and what the monitor found in the row's runs."""
+def _caveats(row: Row, results: Sequence[RunResult], repeated: str | None) -> tuple[str, ...]:
+    """The table's own, which row it repeats, and what the monitor found in the row's runs."""
     unavailable = [f"Not available: {row.unavailable}"] if row.unavailable else []
     health = [f"Seed {result.seed} of {row.name}: {result.health}." for result in results if result.health]
     changed = [
         f"Seed {run.seed} of {row.name} is stale: {run.changed} changed since." for run in results if run.changed
     ]
-    return (*row.caveats, *unavailable, *health, *changed)
+    same = [f"At this scale the same runs as {repeated!r}, not tested a second time."] if repeated else []
+    return (*row.caveats, *unavailable, *same, *health, *changed)

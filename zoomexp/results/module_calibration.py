@@ -10,7 +10,7 @@ interval; p values are corrected over the table's rows (Holm), as all of a table
 and a row changes calibration if it changes any measure, and does not if it changes none of those that were measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -97,14 +97,17 @@ class ModuleCalibration:
         return f"{head}: does not change calibration; what there may be is less than seed noise."
 
 
-def calibration_of(table: "Table", runs: Mapping[str, Sequence["RunResult"]]) -> tuple[ModuleCalibration, ...]:
+def calibration_of(
+    table: "Table", runs: Mapping[str, Sequence["RunResult"]], repeats: Container[str] = ()
+) -> tuple[ModuleCalibration, ...]:
     """What each row of a table does to its baseline's calibration; none of rows with fewer than SEEDS common seeds.
 
     Args:
         table: The table.
         runs: Row -> its finished runs, one per seed.
+        repeats: Rows that are not tested, for their runs are those of another row.
     """
-    tests = {quantity.key: _tests(table, quantity, runs) for quantity in MEASURES}
+    tests = {quantity.key: _tests(table, quantity, runs, repeats) for quantity in MEASURES}
     found = []
     for i, row in enumerate(table.rows):
         moved = tuple(tests[quantity.key][i] for quantity in MEASURES)
@@ -116,13 +119,15 @@ def calibration_of(table: "Table", runs: Mapping[str, Sequence["RunResult"]]) ->
     return tuple(found)
 
 
-def _tests(table: "Table", quantity: Quantity, runs: Mapping[str, Sequence["RunResult"]]) -> list[Moved | None]:
+def _tests(
+    table: "Table", quantity: Quantity, runs: Mapping[str, Sequence["RunResult"]], repeats: Container[str]
+) -> list[Moved | None]:
     """Each row against its baseline by one measure; None where the seeds are too few."""
     tests: list[tuple[PairedTest, float] | None] = []
     for row in table.rows:
         baseline = table.baseline_of(row)
         pairs = _common(row, baseline, quantity, runs) if baseline is not None else []
-        enough = len(pairs) >= SEEDS
+        enough = len(pairs) >= SEEDS and row.name not in repeats
         before = [pair[1] for pair in pairs]
         noise = mean_interval(before).half_width if enough else None
         tests.append(None if noise is None else (paired_t([pair[0] for pair in pairs], before), noise))
