@@ -13,7 +13,7 @@ from rich.console import Console
 
 from zoomexp.errors import InputError
 from zoomexp.results import figure, rendering
-from zoomexp.results.curve import curves
+from zoomexp.results.curve import MARKED, curves
 from zoomexp.results.filling import RunResult, fill, verdict
 from zoomexp.results.outputs import write_document, write_table
 from zoomexp.results.predictions import Predictions
@@ -427,6 +427,21 @@ def test_a_figure_over_a_setting_has_its_numbers_in_order_and_the_others_as_line
     svg = (tmp_path / "paper" / "one-small.svg").read_text()
     assert [svg.count(f">{text}<") for text in ("loss.sparsity", "0.05", "5", "none", "95 % over 3 seeds")] == [2] * 5
     assert ">Top-1 (%)<" in svg and ">Parameters<" in svg
+
+
+@pytest.mark.parametrize("keys", [{"over": "a"}, {"x": "cost/params"}])
+def test_the_marker_of_a_row_whose_module_is_shut_is_empty(tmp_path, monkeypatch, keys):
+    drawn, scatter = [], Axes.scatter
+    monkeypatch.setattr(Axes, "scatter", lambda axes, *at, **look: drawn.append(at) or scatter(axes, *at, **look))
+    data = plain() | {"baseline": None, "figure": {"y": "test/acc1"} | keys}
+    data["rows"] = [{"name": f"Ours, {a}", "overrides": [f"a={a}"]} for a in "123"]
+    measured = {f"Ours, {a}": runs([60 + a, 60 + a], params=a) for a in (1, 2, 3)}
+    write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
+    assert not drawn
+    measured["Ours, 2"][1] = replace(measured["Ours, 2"][1], health="module shut: the mask is shut")
+    write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
+    assert drawn == [((1 if "over" in keys else 2,), (62,))]
+    assert f">{MARKED}<" in (tmp_path / "paper" / "one-small.svg").read_text()
 
 
 def two_curves() -> dict:

@@ -1,5 +1,6 @@
 """A table's figure over a setting: columns with their bands over seeds, and the rows without the setting as lines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from zoomexp.results.table import Figure as TableFigure
 # Text stays text, and the same numbers give the same file.
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "zoomexp", "font.size": 9}
 LINES = ("--", ":", "-.")
+MARKED = "open: a run not learned, its module shut or idle"
 
 
 def draw_curve(filled: FilledTable, path: Path) -> Path | None:
@@ -36,6 +38,7 @@ def draw_curve(filled: FilledTable, path: Path) -> Path | None:
             for name, points in measured.items():
                 _draw(axes, name, points, settings)
             axes.set_xticks(range(len(settings)), [f"{value:g}" for value in settings])
+            hollow(axes, [(settings.index(x), cell) for points in measured.values() for x, cell in points.items()])
             _draw_others(axes, filled, key)
             axes.set(xlabel=keys.over, ylabel=axis_name(filled, key))
             axes.grid(alpha=0.3)
@@ -63,6 +66,14 @@ def axis_name(filled: FilledTable, key: str) -> str:
     """A column's name with its unit."""
     column = next(cell.column for cell in filled.rows[0].cells if cell.column.key == key)
     return f"{column.name} ({column.unit})" if column.unit else column.name
+
+
+def hollow(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
+    """Empty the markers of cells, each with its place on the x axis, whose runs are not what their row says."""
+    marked = [(x, cast(float, cell.mean)) for x, cell in points if cell.mark]
+    if marked:
+        xs, ys = zip(*marked, strict=True)
+        axes.scatter(xs, ys, s=9, color="white", zorder=3, label=MARKED)
 
 
 def _draw(axes: Axes, name: str, points: dict[float, Cell], settings: list[float]) -> None:

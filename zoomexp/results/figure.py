@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from zoomexp.results.curve import STYLE, axis_name, draw_curve
+from zoomexp.results.curve import MARKED, STYLE, axis_name, draw_curve, hollow
 from zoomexp.results.filling import Cell, FilledTable
 from zoomexp.results.table import Figure as TableFigure
 
@@ -43,6 +43,7 @@ def draw(filled: FilledTable, path: Path) -> Path | None:
         for axes, (x, measured) in zip(every, panels.items(), strict=True):
             for name, points in measured.items():
                 _draw_series(axes, name, points, _names(filled).index(name))
+            hollow(axes, [(cast(float, x.mean), y) for points in measured.values() for x, y in points])
             _label(axes, filled, x)
             _scale(axes, [cast(float, one.mean) for points in measured.values() for one, _ in points])
         _name(canvas, every, filled)
@@ -95,7 +96,7 @@ def _name(canvas: Canvas, every: Sequence[Axes], filled: FilledTable) -> None:
     """The title, and one legend of all panels at their right."""
     canvas.suptitle(f"{filled.title} [scale={filled.scale}]", wrap=True, fontsize="large")
     shown = {name: line for axes in every for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    wanted = [name for name in _names(filled) if name in shown]
+    wanted = [name for name in (*_names(filled), MARKED) if name in shown]
     every[-1].legend(
         [shown[name] for name in wanted], wanted, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
     )
