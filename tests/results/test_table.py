@@ -440,8 +440,17 @@ def test_the_marker_of_a_row_whose_module_is_shut_is_empty(tmp_path, monkeypatch
     assert not drawn
     measured["Ours, 2"][1] = replace(measured["Ours, 2"][1], health="module shut: the mask is shut")
     write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
-    assert drawn == [((1 if "over" in keys else 2,), (62,))]
+    assert drawn[0] == ((1 if "over" in keys else 2,), (62,))
     assert f">{MARKED}<" in (tmp_path / "paper" / "one-small.svg").read_text()
+
+
+@pytest.mark.parametrize(("small", "told"), [(["dataset=digits"], "scale=small, another data set"),
+                                             (["trainer.max_epochs=2"], "scale=small")])  # fmt: skip
+def test_a_figure_says_that_a_scale_has_other_data(tmp_path, small, told):
+    data = with_figure() | {"baseline": None, "scale": {"small": small}}
+    measured = {name: runs([60, 61], params=count) for name, count in (("plain", 1), ("gated", 2))}
+    write_table(fill(load(tmp_path, data), measured, "small", "abc"), tmp_path)
+    assert f">A table [{told}]<" in (tmp_path / "paper" / "one-small.svg").read_text()
 
 
 def two_curves() -> dict:

@@ -43,7 +43,7 @@ def draw_curve(filled: FilledTable, path: Path) -> Path | None:
             axes.set(xlabel=keys.over, ylabel=axis_name(filled, key))
             axes.grid(alpha=0.3)
             axes.legend(frameon=False)
-        canvas.suptitle(f"{filled.title} [scale={filled.scale}]", wrap=True, fontsize="large")
+        canvas.suptitle(f"{filled.title} [{filled.measured_at}]", wrap=True, fontsize="large")
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, metadata={"Date": None})
     return path
@@ -73,7 +73,8 @@ def hollow(axes: Axes, points: Sequence[tuple[float, Cell]]) -> None:
     marked = [(x, cast(float, cell.mean)) for x, cell in points if cell.mark]
     if marked:
         xs, ys = zip(*marked, strict=True)
-        axes.scatter(xs, ys, s=9, color="white", zorder=3, label=MARKED)
+        axes.scatter(xs, ys, s=9, color="white", zorder=3)
+        axes.scatter([], [], s=16, color="white", edgecolors="0.3", label=MARKED)  # in the legend
 
 
 def _draw(axes: Axes, name: str, points: dict[float, Cell], settings: list[float]) -> None:

@@ -94,7 +94,7 @@ def _label(axes: Axes, filled: FilledTable, x: str) -> None:
 
 def _name(canvas: Canvas, every: Sequence[Axes], filled: FilledTable) -> None:
     """The title, and one legend of all panels at their right."""
-    canvas.suptitle(f"{filled.title} [scale={filled.scale}]", wrap=True, fontsize="large")
+    canvas.suptitle(f"{filled.title} [{filled.measured_at}]", wrap=True, fontsize="large")
     shown = {name: line for axes in every for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     wanted = [name for name in (*_names(filled), MARKED) if name in shown]
     every[-1].legend(

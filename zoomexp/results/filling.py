@@ -97,7 +97,7 @@ class FilledTable:
 
     `caveats` begin with what became of its claims and end with what the runs were made by. `judgements` are of the
     claims, or of the orders that the paper reports, see `claims.claims_of`; `calibration` says what its rows do to how
-    sure their baselines are.
+    sure their baselines are; `other_data`, that the scale has other data than the paper.
     """
 
     name: str
@@ -110,6 +110,12 @@ class FilledTable:
     figure: Figure | None = None
     judgements: tuple[Judgement, ...] = ()
     calibration: tuple[ModuleCalibration, ...] = ()
+    other_data: bool = False
+
+    @property
+    def measured_at(self) -> str:
+        """The scale, and whether its data are others than the paper's, of which title and source speak."""
+        return f"scale={self.scale}{', another data set' if self.other_data else ''}"
 
     def counts(self) -> dict[str, int]:
         """How many cells there are, and how many are reported, measured and reproduced."""
@@ -192,7 +198,7 @@ def fill(table: Table, runs: Mapping[str, Sequence[RunResult]], scale: str, git_
     caveats = (*(str(one) for one in judgements if one.claim in table.claims), *table.caveats, *_made_by(runs))
     return FilledTable(
         table.name, table.title, table.source, scale, tuple(rows), caveats, git_sha, table.figure, judgements,
-        calibration_of(table, runs, repeats),
+        calibration_of(table, runs, repeats), table.other_data(scale),
     )  # fmt: skip
 
 

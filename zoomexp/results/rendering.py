@@ -88,7 +88,7 @@ def frame(filled: FilledTable) -> pd.DataFrame:
 
 def heading(filled: FilledTable) -> str:
     """Title with scale."""
-    return f"{filled.title} [{filled.name}, scale={filled.scale}]"
+    return f"{filled.title} [{filled.name}, {filled.measured_at}]"
 
 
 def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object]:

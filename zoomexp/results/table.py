@@ -135,11 +135,14 @@ class Table:
         name = row.baseline or self.baseline
         return None if name in (None, row.name) else self.row(name)
 
+    def other_data(self, scale: str) -> bool:
+        """Whether a scale has other data than the paper's, which title and source speak of."""
+        return any(override.startswith(("experiment=", "dataset=")) for override in self.scale.get(scale, ()))
+
     def incomparable(self, row: Row, column: Column, scale: str) -> str | None:
         """Why a cell must not be compared with the reported value, or None where it may be."""
         if scale != "paper":
-            other = any(override.startswith(("experiment=", "dataset=")) for override in self.scale.get(scale, ()))
-            return f"{'another data set' if other else 'shortened schedule'} (scale={scale})"
+            return f"{'another data set' if self.other_data(scale) else 'shortened schedule'} (scale={scale})"
         return row.not_comparable or column.not_comparable or self.not_comparable
 
 
