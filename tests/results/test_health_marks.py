@@ -47,6 +47,11 @@ def test_the_table_at_the_end_of_a_run(tmp_path):
     assert "health" not in shown(run_table(facts(), tmp_path))
 
 
+def test_a_run_that_goes_on_from_another_names_no_module_of_its_own(tmp_path):
+    text = shown(run_table(facts() | {"choices": {"attention": "none"}}, tmp_path))
+    assert "modules after layer2" in text and "none after" not in text
+
+
 def test_the_table_of_a_sweep():
     jobs = [
         {"job": n, "overrides": [f"a={n}"], **facts(*one)} for n, one in enumerate(((CHANCE,), (SHUT,), (OPEN,), ()))

@@ -34,7 +34,8 @@ def run_table(facts: Mapping[str, Any], folder: Path) -> Table:
     table.add_column(overflow="fold")
     cost, metrics, choices = facts["cost"], facts["metrics"], facts["choices"]
     places = ", ".join(cost["insertion_sites"])
-    table.add_row("model", f"{choices['attention']} after {places}" if places else "no module")
+    module = "modules" if choices["attention"] == "none" else choices["attention"]  # of the network gone on from
+    table.add_row("model", f"{module} after {places}" if places else "no module")
     if health := told(facts):
         table.add_row("health", escape(health), style="red")
     if changed := facts.get("changed"):

@@ -41,6 +41,7 @@ def say_opening(
     choices = record.facts["choices"]
     sites = ", ".join(cast(HasInsertions, task.model).insertion_sites)
     backbone, module = (chosen_name(group, record.config, choices) for group in ("backbone", "attention"))
+    module = "modules" if module == "none" else module  # those of the finished run whose network this is
     host = f"{module} after {sites} in {backbone}" if sites else backbone
     part = data.part if lists_images(data) else data.masked if lists_masks(data) else None
     parts = {name: part(name) for name in SPLITS} if part else {}
