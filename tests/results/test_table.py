@@ -326,7 +326,36 @@ def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
 def test_unknown_is_a_dash_not_a_number(tmp_path):
     filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
     assert "| plain | Top-1 (%) | 90.96 | - | - | not run |" in rendering.markdown(filled)
-    assert "|  | Parameters | - | - | - | not run |" in rendering.markdown(filled)
+    seen = fill(load(tmp_path, plain()), {"gated": runs([90.0])}, "paper", "abc")
+    assert "|  | Parameters | - | - | - | not run |" in rendering.markdown(seen)  # for the other row has some
+
+
+def test_quantities_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
+    """As the size classes of boxes that a data set has none of; unless there are no others."""
+    data = plain()
+    data["columns"] += [{"key": "test/ap_large", "name": "AP large"}]
+    filled = fill(load(tmp_path, data), {"gated": runs([90.0])}, "paper", "abc")
+    text = rendering.markdown(filled)
+    assert "\n- No values of: AP large (%).\n" in text and text.count("AP large") == 1
+    assert [line.count("|") for line in text.splitlines() if line.startswith("|")] == [7] * 6
+    assert rendering.html(filled).count('rowspan="2"') == 2 and len(rendering.frame(filled)) == 6
+    data["rows"], data["baseline"] = data["rows"][1:], None
+    text = rendering.markdown(fill(load(tmp_path, data), {}, "paper", "abc"))
+    assert "|  | AP large (%) | - | - | - | not run |" in text and "No values" not in text
+
+
+def test_rows_that_went_stale_alike_have_one_note(tmp_path):
+    old = {name: [replace(run, changed="code: a.b") for run in runs([90.0, 92.0, 91.0])] for name in ("plain", "gated")}
+    old["gated"][1] = replace(old["gated"][1], changed="data")
+    old["gated"][2] = replace(old["gated"][2], changed="")
+    lines = rendering.markdown(fill(load(tmp_path, plain()), old, "paper", "abc")).splitlines()
+    assert "- (1) Stale: code: a.b changed since." in lines and any("| plain (1) |" in line for line in lines)
+    assert (
+        "- (3) Stale, seed 0: code: a.b changed since." in lines and "- (4) Stale, seed 1: data changed since." in lines
+    )
+    both = old | {"gated": old["plain"]}
+    text = rendering.markdown(fill(load(tmp_path, plain()), both, "paper", "abc"))
+    assert text.count("code: a.b changed since.") == 1 and "| gated (2, 1) |" in text
 
 
 def test_rows_of_which_nothing_is_known_are_named_in_a_note(tmp_path):

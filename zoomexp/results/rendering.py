@@ -7,6 +7,7 @@ measured stand side by side at any number of columns. Caveats are numbered notes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.markup import escape as escape_rich
 from rich.table import Table as RichTable
 
-from zoomexp.results.filling import NOT_RUN, Cell, FilledRow, FilledTable
+from zoomexp.results.filling import Cell, FilledRow, FilledTable
 from zoomexp.results.statistics import p_text
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -119,29 +120,36 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
 def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
     """The lines and the numbered notes; a caveat that several rows share is written once.
 
-    Rows that could be run, of which nothing is reported and nothing measured, are named in a note if there are others.
+    Rows that could be run, and quantities, of which nothing is reported or measured are named in a note, if there are
+    others.
     """
-    shown = [row for row in filled.rows if _known(row)] or list(filled.rows)
+    shown = [row for row in filled.rows if not row.runs or any(map(_known, row.cells))] or list(filled.rows)
     others = [row.name for row in filled.rows if row not in shown]
+    wanted = [any(map(_known, cells)) for cells in zip(*(row.cells for row in shown), strict=True)]
+    wanted = wanted if any(wanted) else [True] * len(wanted)
+    without = [cell.column.title for cell, known in zip(shown[0].cells, wanted, strict=True) if not known]
     notes = list(dict.fromkeys([caveat for row in shown for caveat in row.caveats]))
     lines, all_stale = [], _all_stale(filled)
     for row in shown:
         numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
-        for i, cell in enumerate(row.cells):
-            first, mark = i == 0, cell.stale and not all_stale
-            lines.append(_line(cell, row.name if first else "", f"({numbers})" if numbers and first else "", row, mark))
+        name, span = (row.name, f"({numbers})" if numbers else ""), sum(wanted)
+        for cell in compress(row.cells, wanted):
+            lines.append(_line(cell, *name, span, cell.stale and not all_stale))
+            name, span = ("", ""), 0
     numbered = [f"({number}) {text}" for number, text in enumerate(notes, start=1)]
-    return lines, [*numbered, *filled.caveats, *([f"Not run: {'; '.join(others)}."] if others else [])]
+    left_out = [
+        f"{what}: {'; '.join(names)}." for what, names in (("Not run", others), ("No values of", without)) if names
+    ]
+    return lines, [*numbered, *filled.caveats, *left_out]
 
 
-def _known(row: FilledRow) -> bool:
-    return not row.runs or any(cell.reported is not None or cell.verdict != NOT_RUN for cell in row.cells)
+def _known(cell: Cell) -> bool:
+    return cell.reported is not None or cell.mean is not None
 
 
-def _line(cell: Cell, system: str, notes: str, row: FilledRow, mark: bool) -> Line:
+def _line(cell: Cell, system: str, notes: str, span: int, mark: bool) -> Line:
     number = f"{{:,.{cell.column.decimals}f}}".format
     reported = "-" if cell.reported is None else number(cell.reported)
-    span = len(row.cells) if system else 0
     kind = cell.verdict.partition(":")[0].replace(" ", "-")
     measured = _measured(cell, number) + f" [{cell.mark}]" * bool(cell.mark) + " stale" * mark
     return Line(system, notes, cell.column.title, reported, measured, _against(cell), cell.verdict, kind, span)
