@@ -66,7 +66,7 @@ docs: .venv/docs  ## the documentation as a site, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: .venv/installed  ## requirements.lock: every version that is tested here, with its hashes; docs/licences.md: their licences
-	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[corruptions,dashboard,data,detection,dev,docs,notebook,onnx,robustness,sweep]'
+	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[corruptions,dashboard,data,detection,dev,docs,notebook,onnx,robustness,segmentation,sweep]'
 	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > requirements.lock  # uv keeps to it where all Pythons can
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --all-extras --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
