@@ -118,16 +118,8 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
 
 
 def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
-    """The lines and the numbered notes; a caveat that several rows share is written once.
-
-    Rows that could be run, and quantities, of which nothing is reported or measured are named in a note, if there are
-    others.
-    """
-    shown = [row for row in filled.rows if not row.runs or any(map(_known, row.cells))] or list(filled.rows)
-    others = [row.name for row in filled.rows if row not in shown]
-    wanted = [any(map(_known, cells)) for cells in zip(*(row.cells for row in shown), strict=True)]
-    wanted = wanted if any(wanted) else [True] * len(wanted)
-    without = [cell.column.title for cell, known in zip(shown[0].cells, wanted, strict=True) if not known]
+    """The lines and the numbered notes; a caveat that several rows share is written once."""
+    shown, wanted, left_out = _shown(filled)
     notes = list(dict.fromkeys([caveat for row in shown for caveat in row.caveats]))
     lines, all_stale = [], _all_stale(filled)
     for row in shown:
@@ -137,10 +129,22 @@ def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
             lines.append(_line(cell, *name, span, cell.stale and not all_stale))
             name, span = ("", ""), 0
     numbered = [f"({number}) {text}" for number, text in enumerate(notes, start=1)]
-    left_out = [
-        f"{what}: {'; '.join(names)}." for what, names in (("Not run", others), ("No values of", without)) if names
-    ]
     return lines, [*numbered, *filled.caveats, *left_out]
+
+
+def _shown(filled: FilledTable) -> tuple[list[FilledRow], list[bool], list[str]]:
+    """The rows that are shown, which of their cells are, and notes that name the others.
+
+    The others are rows that could be run, and quantities, of which nothing is reported or measured; unless all are so.
+    """
+    rows = [row for row in filled.rows if not row.runs or any(map(_known, row.cells))] or list(filled.rows)
+    wanted = [any(map(_known, cells)) for cells in zip(*(row.cells for row in rows), strict=True)]
+    wanted = wanted if any(wanted) else [True] * len(wanted)
+    others = {
+        "Not run": [row.name for row in filled.rows if row not in rows],
+        "No values of": [cell.column.title for cell, known in zip(rows[0].cells, wanted, strict=True) if not known],
+    }
+    return rows, wanted, [f"{what}: {'; '.join(names)}." for what, names in others.items() if names]
 
 
 def _known(cell: Cell) -> bool:
