@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def test_killed_and_started_again(data, forked, tmp_path):
     again = start(data, tmp_path / "killed", *arguments)
     text = again.communicate(timeout=120)[0]
     assert again.returncode == 0, text
+    assert "cnntention/mnist: 0 of 1 runs done" in text
     assert done.items() <= finished(tmp_path / "killed").items()  # not written again
     assert do(tmp_path / "whole") == 0
     tables = [pd.read_csv(tmp_path / name / "tables/cnntention/mnist-smoke.csv") for name in ("killed", "whole")]
@@ -116,6 +118,27 @@ def test_folders_are_those_of_train_py(script, monkeypatch, tmp_path):
     GlobalHydra.instance().clear()
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert (expected.folder / "metrics.json").exists()
+
+
+def test_what_a_table_waits_for_is_counted_once_with_all_that_its_rows_need(script, monkeypatch, tmp_path):
+    counted, levels = [], []
+
+    @contextmanager
+    def watched(name, folders):
+        counted.extend(folders)
+        yield
+
+    monkeypatch.setattr(script, "watched", watched)
+    monkeypatch.setattr(script, "launch", lambda name, runs, *_: levels.append([run.folder for run in runs]))
+    table = load_table(ROOT / "configs/table", "zoomvit/digits_alpha")
+    assert not script.reproduce(table, table.rows[:2], 1, "smoke", [f"output_dir={tmp_path}", "logger=none"], "false")
+    assert [len(level) for level in levels] == [
+        1,
+        2,
+        1,
+        1,
+    ]  # network; plain row, Zoomer; their tokens; alpha
+    assert sorted(counted) == sorted(folder for level in levels for folder in level)
 
 
 def test_tables_by_name_and_pattern(script):

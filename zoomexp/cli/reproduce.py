@@ -21,7 +21,7 @@ import fnmatch
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,13 +127,12 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     runnable = [row for row in rows if not row.unavailable]
     wanted = {run.folder: run for row in runnable for run in row_runs(table, row, seeds, scale, overrides)}
     every = {one.folder: one for run in wanted.values() for one in run.chain()}
-    for depth in sorted({run.depth for run in every.values()}):  # first what others need
-        level = [run for run in every.values() if run.depth == depth]
-        again = [run for run in level if _is_again(run, rerun, run.folder in wanted)]
-        missing = [run for run in level if run not in again and not finished_runs([run.folder])]
-        for runs, options in ((again, ["rerun=true", "stale=show"]), (missing, ["stale=show"])):
-            if runs:
-                launch(table.name, runs, launcher, options)
+    with watched(table.name, [run.folder for runs in _due(every.values(), rerun, wanted) for run in runs]):
+        for depth in sorted({run.depth for run in every.values()}):  # first what others need
+            again, missing = _due([run for run in every.values() if run.depth == depth], rerun, wanted)
+            for runs, options in ((again, ["rerun=true", "stale=show"]), (missing, ["stale=show"])):
+                if runs:
+                    launch(table.name, runs, launcher, options)
     done = filled(table, KnownRuns(folder_of(overrides), seeds, scale, overrides))
     console.print(terminal(done))
     output_dir = folder_of(overrides)
@@ -144,6 +143,12 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
     return not failed
+
+
+def _due(runs: Collection[Run], rerun: str, in_rows: Container[Path]) -> tuple[list[Run], list[Run]]:
+    """Those that are to be done again, and those that are not finished."""
+    again = [run for run in runs if _is_again(run, rerun, run.folder in in_rows)]
+    return again, [run for run in runs if run not in again and not finished_runs([run.folder])]
 
 
 def _is_again(run: Run, rerun: str, in_a_row: bool) -> bool:
@@ -159,7 +164,7 @@ def folder_of(overrides: Sequence[str]) -> Path:
 
 
 def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Sequence[str]) -> None:
-    """Start runs through the chosen Hydra launcher and say how far they are."""
+    """Start runs through the chosen Hydra launcher."""
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
@@ -181,8 +186,7 @@ def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Seq
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         starter = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
         repair_submitit(config.hydra.launcher._target_)
-        with watched(name, [run.folder for run in runs]):
-            returns = starter.launch([[*run.overrides, *options] for run in runs], initial_job_idx=0)
+        returns = starter.launch([[*run.overrides, *options] for run in runs], initial_job_idx=0)
         for returned in returns:
             returned.return_value  # noqa: B018  raises what kept a job from starting
     finally:
@@ -192,7 +196,10 @@ def launch(name: str, runs: Sequence[Run], launcher: Sequence[str], options: Seq
 
 @contextmanager
 def watched(name: str, folders: Sequence[Path]) -> Iterator[None]:
-    """Print a line with the time left whenever another run has finished, whichever process ran it."""
+    """Print a line with the time left whenever another of these runs has finished, whichever process ran it."""
+    if not folders:
+        yield
+        return
     started, stop = time.time(), threading.Event()
 
     def finished() -> int:
