@@ -18,11 +18,11 @@ pytestmark = [
 ]
 
 
-def rows(count, **more):
+def rows(count, green=0, **more):
     from datasets import ClassLabel, Dataset, Features, Value
     from datasets import Image as ImageFeature
 
-    pictures = [Image.new("RGB", (10, 8), (10 * i, 0, 0)) for i in range(count)]
+    pictures = [Image.new("RGB", (10, 8), (10 * i, green, 0)) for i in range(count)]
     values = {"image": pictures, "label": [i % 2 for i in range(count)], **more}
     kinds = {"image": ImageFeature(), "label": ClassLabel(names=["cat", "dog"])}
     kinds |= {name: Value("string") for name in more if name == "group"}
@@ -58,7 +58,7 @@ def test_splits_that_were_saved_and_groups(tmp_path):
     from datasets import DatasetDict
 
     DatasetDict({"train": rows(12, group=[f"g{i // 3}" for i in range(12)]),
-                 "validation": rows(4, group=["h"] * 4)}).save_to_disk(str(tmp_path / "saved"))  # fmt: skip
+                 "validation": rows(4, green=50, group=["h"] * 4)}).save_to_disk(str(tmp_path / "saved"))  # fmt: skip
     data = ready(tmp_path, "saved", val_fraction=0.25)
     assert [len(data.part(p)) for p in ("train", "val", "test")] == [9, 3, 4]
     assert data.notes == ("tested on the split val, there is no test; validation is held out of train",)

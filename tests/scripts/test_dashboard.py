@@ -179,6 +179,8 @@ def test_the_specification_holds_every_view(script, tmp_path, monkeypatch):
             "nll",
             "ece",
             "pointing_game",
+            "mask_hits",
+            "part_hits",
         )
     ]
     chosen = content["runSets"][0]["filters"]["filters"]
