@@ -132,12 +132,8 @@ def test_what_a_table_waits_for_is_counted_once_with_all_that_its_rows_need(scri
     monkeypatch.setattr(script, "launch", lambda name, runs, *_: levels.append([run.folder for run in runs]))
     table = load_table(ROOT / "configs/table", "zoomvit/digits_alpha")
     assert not script.reproduce(table, table.rows[:2], 1, "smoke", [f"output_dir={tmp_path}", "logger=none"], "false")
-    assert [len(level) for level in levels] == [
-        1,
-        2,
-        1,
-        1,
-    ]  # network; plain row, Zoomer; their tokens; alpha
+    # The network; the plain row and the Zoomer; the transformer with its tokens; that one at the row's threshold.
+    assert [len(level) for level in levels] == [1, 2, 1, 1]
     assert sorted(counted) == sorted(folder for level in levels for folder in level)
 
 

@@ -80,8 +80,8 @@ def runs_of(table: Table, scale: str, seeds: int, outputs: Path) -> Iterator[Pat
         if row.unavailable or not may_be_among(table.overrides_of(row, scale), CONFIGS, there):
             continue
         for run in row_runs(table, row, seeds, scale, overrides):
-            if finished_runs([run.folder]):
-                yield from (one.folder for one in run.chain() if finished_runs([one.folder]))
+            if finished_runs([run.folder], compare=False):
+                yield from (one.folder for one in run.chain() if finished_runs([one.folder], compare=False))
 
 
 def tested(table: Table) -> set[str] | None:

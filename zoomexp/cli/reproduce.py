@@ -139,7 +139,7 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
     files = write_table(done, output_dir / "tables")
     log_to_wandb(done, output_dir, [override for override in overrides if override.startswith("logger")])
     console.print("written: " + "  ".join(str(file) for file in files), soft_wrap=True)
-    failed = [folder for folder in wanted if not finished_runs([folder])]
+    failed = [folder for folder in wanted if not finished_runs([folder], compare=False)]
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(wanted)} runs did not finish; give the command again to go on\n")
     return not failed
@@ -148,7 +148,7 @@ def reproduce(table: Table, rows: Sequence[Row], seeds: int, scale: str, overrid
 def _due(runs: Collection[Run], rerun: str, in_rows: Container[Path]) -> tuple[list[Run], list[Run]]:
     """Those that are to be done again, and those that are not finished."""
     again = [run for run in runs if _is_again(run, rerun, run.folder in in_rows)]
-    return again, [run for run in runs if run not in again and not finished_runs([run.folder])]
+    return again, [run for run in runs if run not in again and not finished_runs([run.folder], compare=False)]
 
 
 def _is_again(run: Run, rerun: str, in_a_row: bool) -> bool:

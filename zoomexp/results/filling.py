@@ -278,16 +278,17 @@ def _caveats(row: Row, results: Sequence[RunResult], repeated: str | None) -> tu
     """The table's own, which row it repeats, and what the monitor found in the row's runs."""
     unavailable = [f"Not available: {row.unavailable}"] if row.unavailable else []
     health = [f"Seed {result.seed} of {row.name}: {result.health}." for result in results if result.health]
-    changed = [f"{seeds}: {text} changed since." for text, seeds in _stale(results).items()]
     same = [f"At this scale the same runs as {repeated!r}, not tested a second time."] if repeated else []
-    return (*row.caveats, *unavailable, *same, *health, *changed)
+    return (*row.caveats, *unavailable, *same, *health, *_stale(results))
 
 
-def _stale(results: Sequence[RunResult]) -> dict[str, str]:
-    """What changed since runs were finished -> which of them are stale by it: one note serves rows that wholly are."""
-    changes = dict.fromkeys(run.changed for run in results if run.changed)
-    seeds = {text: [str(run.seed) for run in results if run.changed == text] for text in changes if text}
-    return {
-        text: "Stale" if len(found) == len(results) else f"Stale, seed {', '.join(found)}"
+def _stale(results: Sequence[RunResult]) -> list[str]:
+    """What changed since runs were finished, one note for runs that went stale alike: rows that wholly did share it."""
+    seeds: dict[str, list[str]] = {}
+    for run in results:
+        if run.changed:
+            seeds.setdefault(run.changed, []).append(str(run.seed))
+    return [
+        f"Stale{'' if len(found) == len(results) else ', seed ' + ', '.join(found)}: {text} changed since."
         for text, found in seeds.items()
-    }
+    ]
