@@ -288,7 +288,7 @@ def test_html_is_escaped_and_self_contained(nasty):
 def test_markdown_pipes_are_escaped(nasty):
     text = rendering.markdown(nasty)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 4
+    assert len(rows) == 2 + 3
     assert {line.replace("\\|", "").count("|") for line in rows} == {7}
     assert "a\\|b" in text
     assert "<script" not in text
@@ -326,8 +326,16 @@ def test_the_difference_to_the_baseline_is_shown_with_its_p_value(tmp_path):
 def test_unknown_is_a_dash_not_a_number(tmp_path):
     filled = fill(load(tmp_path, plain()), {}, "paper", "abc")
     assert "| plain | Top-1 (%) | 90.96 | - | - | not run |" in rendering.markdown(filled)
-    seen = fill(load(tmp_path, plain()), {"gated": runs([90.0])}, "paper", "abc")
-    assert "|  | Parameters | - | - | - | not run |" in rendering.markdown(seen)  # for the other row has some
+
+
+def test_a_quantity_that_a_row_has_no_value_of_has_no_line_there_and_a_note_says_so(tmp_path):
+    filled = fill(load(tmp_path, plain()), {"gated": runs([90.0])}, "paper", "abc")
+    text = rendering.markdown(filled)
+    assert text.count("| Parameters |") == 1 and text.count(rendering.MISSING) == 1  # the plain row has none
+    assert rendering.html(filled).count("rowspan") == 2 and 'rowspan="1"' in rendering.html(filled)
+    assert len(rendering.frame(filled)) == 4, "the CSV has a line for every cell"
+    both = fill(load(tmp_path, plain()), {"gated": runs([90.0]), "plain": runs([90.0])}, "paper", "abc")
+    assert rendering.MISSING not in rendering.markdown(both)
 
 
 def test_quantities_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
@@ -337,8 +345,8 @@ def test_quantities_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
     filled = fill(load(tmp_path, data), {"gated": runs([90.0])}, "paper", "abc")
     text = rendering.markdown(filled)
     assert "\n- No values of: AP large (%).\n" in text and text.count("AP large") == 1
-    assert [line.count("|") for line in text.splitlines() if line.startswith("|")] == [7] * 6
-    assert rendering.html(filled).count('rowspan="2"') == 2 and len(rendering.frame(filled)) == 6
+    assert [line.count("|") for line in text.splitlines() if line.startswith("|")] == [7] * 5
+    assert rendering.html(filled).count("rowspan") == 2 and len(rendering.frame(filled)) == 6
     data["rows"], data["baseline"] = data["rows"][1:], None
     text = rendering.markdown(fill(load(tmp_path, data), {}, "paper", "abc"))
     assert "|  | AP large (%) | - | - | - | not run |" in text and "No values" not in text

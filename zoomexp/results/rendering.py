@@ -20,6 +20,7 @@ from zoomexp.results.filling import Cell, FilledRow, FilledTable
 from zoomexp.results.statistics import p_text
 
 TEMPLATES = Path(__file__).with_name("templates")
+MISSING = "A quantity that a row does not show has no value in it, reported or measured."
 HEADINGS = ("System", "Quantity", "Reported", "Measured, 95 % CI over seeds", "Against baseline", "Verdict")
 TEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -124,8 +125,11 @@ def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
     lines, all_stale = [], _all_stale(filled)
     for row in shown:
         numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
-        name, span = (row.name, f"({numbers})" if numbers else ""), sum(wanted)
-        for cell in compress(row.cells, wanted):
+        asked = list(compress(row.cells, wanted))
+        cells = [cell for cell in asked if _known(cell)] or asked
+        name, span = (row.name, f"({numbers})" if numbers else ""), len(cells)
+        left_out += [MISSING] * (len(cells) < len(asked) and MISSING not in left_out)
+        for cell in cells:
             lines.append(_line(cell, *name, span, cell.stale and not all_stale))
             name, span = ("", ""), 0
     numbered = [f"({number}) {text}" for number, text in enumerate(notes, start=1)]
