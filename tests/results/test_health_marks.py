@@ -1,11 +1,13 @@
 """A run that does not learn is marked wherever it is shown."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 from zoomexp.health.findings import Finding, recorded, told
+from zoomexp.results.collect import finished_run
 from zoomexp.results.filling import RunResult, fill
 from zoomexp.results.rendering import csv, html, latex, markdown, terminal
 from zoomexp.results.summary import run_table
@@ -106,3 +108,18 @@ def six_runs_page(tmp_path):
         return index_page([], runs, [], [], Facts("small", 3, "c" * 40, "today", "command"))
 
     return made
+
+
+def test_a_network_that_is_tested_alone_has_the_mark_of_its_training(tmp_path):
+    """Nobody watches a test; the record of the training beside it says that the module is shut."""
+    runs = tmp_path / "runs" / "digits"
+    needed = {"git": {}, "seed": 0}
+    trained, tested = runs / "resnet20-loupe-default" / "seed0-1", runs / "trained-none-default" / "seed0-2"
+    alone = {"cost": COST | {"train_s": 0}, "health": None, "start_weights": "elsewhere/runs/digits/" + "/".join(
+        trained.parts[-2:])}  # fmt: skip
+    for folder, own in ((trained, {}), (tested, alone)):
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(facts(SHUT) | needed | own))
+    assert finished_run(tested, compare=False).health.startswith("module shut: the mask of Loupe")
+    (tested / "metrics.json").write_text(json.dumps(facts() | needed | alone | {"cost": COST}))  # trained itself
+    assert finished_run(tested, compare=False).health == ""

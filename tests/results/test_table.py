@@ -352,6 +352,19 @@ def test_quantities_of_which_nothing_is_known_are_named_in_a_note(tmp_path):
     assert "|  | AP large (%) | - | - | - | not run |" in text and "No values" not in text
 
 
+def test_the_row_that_was_compared_with_is_named(tmp_path):
+    """The usual one in one note, another in a note of its row."""
+    measured = {name: runs([90.0, 91.0]) for name in ("plain", "gated")}
+    text = rendering.markdown(fill(load(tmp_path, plain()), measured, "paper", "abc"))
+    assert "\n- Against baseline: 'plain'.\n" in text
+    data = plain()
+    data["rows"] += [{"name": "last", "overrides": ["a=3"], "baseline": "gated"}]
+    text = rendering.markdown(fill(load(tmp_path, data), measured | {"last": runs([90.0])}, "paper", "abc"))
+    notes = [line for line in text.splitlines() if line.startswith("- ") and "gainst" in line]
+    assert notes == ["- (2) Against 'gated'.", "- Against baseline: 'plain', where no note names another."]
+    assert "| last (2) |" in text
+
+
 def test_rows_that_went_stale_alike_have_one_note(tmp_path):
     old = {name: [replace(run, changed="code: a.b") for run in runs([90.0, 92.0, 91.0])] for name in ("plain", "gated")}
     old["gated"][1] = replace(old["gated"][1], changed="data")

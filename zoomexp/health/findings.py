@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 OK = "ok"
-NOT_LEARNED, CUT_OFF, IDLE = "not learned", "module shut", "module idle"  # the marks, the worst first
+NOT_LEARNED, CUT_OFF, IDLE = "not learned", "module shut", "module idle"
+WORST_FIRST = (NOT_LEARNED, CUT_OFF, IDLE)
 
 # Kind -> what it says.
 WORDS = {
@@ -80,7 +81,7 @@ def mark(facts: Mapping[str, Any]) -> str:
     ('', '', 'not learned')
     """
     marks = {finding.mark for finding in standing(facts)}
-    return next((mark for mark in (NOT_LEARNED, CUT_OFF, IDLE) if mark in marks), "")
+    return next((mark for mark in WORST_FIRST if mark in marks), "")
 
 
 def told(facts: Mapping[str, Any]) -> str:
@@ -91,3 +92,19 @@ def told(facts: Mapping[str, Any]) -> str:
     """
     reasons = "; ".join(f"{finding} since epoch {finding.epoch}" for finding in standing(facts))
     return f"{mark(facts)}: {reasons}" if reasons else ""
+
+
+def worst_mark(told: Sequence[str], marks: Sequence[str] = WORST_FIRST) -> str:
+    """How many of several runs have the worst of the marks that any has; empty where none has one.
+
+    Args:
+        told: what is told of each run (see `told`).
+        marks: those that are looked for, the worst first.
+
+    >>> worst_mark(["module shut: ...", "", "module idle: ..."])
+    'module shut: 1 of 3 runs'
+    """
+    for name in marks:
+        if count := sum(text.startswith(name) for text in told):
+            return f"{name}: {count} of {len(told)} runs"
+    return ""

@@ -4,21 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import scipy  # scipy.stats, slow to import, is loaded when first asked for
 
+from zoomexp.health.findings import CUT_OFF, NOT_LEARNED, worst_mark
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.comparison import compare
 from zoomexp.results.derived import declared, value_of
-from zoomexp.results.statistics import mean_interval, p_text, size_needed
+from zoomexp.results.statistics import PairedTest, mean_interval, p_text, size_needed
 
 if TYPE_CHECKING:
     from zoomexp.results.filling import RunResult
     from zoomexp.results.table import Row, Table
 
 HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED = "holds", "the opposite holds", "undecided", "not measured"
+NO_EVIDENCE = "no evidence"
+EVIDENCE_ENDS = (NOT_LEARNED, CUT_OFF)  # the marks of networks that nothing follows from
 MOST = 1_000_000  # images or seeds that are counted
 NO_PAIR = "not measured with two seeds of both"
+ONE_SEED = "one seed each says nothing of others"
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,52 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The 95 % interval of a difference over what it is counted in.
+
+    Args:
+        low: its lower end; None where the test has no interval.
+        high: its upper end.
+        count: how many there are.
+        what: "test images" or "seeds".
+        significant: whether they tell the difference from nothing.
+        quantile: half of the interval in standard errors.
+    """
+
+    low: float | None
+    high: float | None
+    count: int
+    what: str
+    significant: bool
+    quantile: float
+
+    def __str__(self) -> str:
+        """The interval in words."""
+        over = f"{self.count} {self.what}" if self.what == "seeds" else self.what
+        return f"{self.low:+.2f} to {self.high:+.2f} over {over}"
+
+    def needed(self, difference: float) -> str:
+        """How many of them would tell a difference as measured from nothing; empty where these do."""
+        if self.significant or self.low is None or self.high is None or not difference:
+            return ""
+        deviation = (self.high - self.low) / 2 / self.quantile * self.count**0.5
+        count = max(self.count + 1, size_needed(difference, deviation))
+        return f"{count:,} {self.what}" if count <= MOST else f"more than {MOST:,} {self.what}"
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What became of a claim.
 
     Args:
         claim: what the paper says.
-        verdict: HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED or NO_PAIR.
+        verdict: HOLDS, OPPOSITE, UNDECIDED, NO_EVIDENCE, NOT_MEASURED or NO_PAIR.
         quantity: of the column; None where nobody declares it.
         reported: how far apart the paper's values are, better minus than; None where it gives none.
         difference: the same as measured; None where it was not.
-        low: lower end of its 95 % interval, of other test images or of other seeds.
-        high: upper end.
         p_value: of the paired test on images.
-        seeds: how many seeds decide; 0 where the test images do.
-        needed: where it is undecided, what a difference of the measured size would take, in words.
+        spreads: over test images, over seeds, whichever there are.
+        reason: why it is undecided or no evidence, in words.
     """
 
     claim: Claim
@@ -52,11 +89,9 @@ class Judgement:
     quantity: Quantity | None = None
     reported: float | None = None
     difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     p_value: float | None = None
-    seeds: int = 0
-    needed: str = ""
+    spreads: tuple[Spread, ...] = ()
+    reason: str = ""
 
     @property
     def unit(self) -> str:
@@ -71,29 +106,27 @@ class Judgement:
 
     @property
     def measured(self) -> str:
-        """The difference with its interval; empty where there is none."""
+        """The difference with its intervals; empty where there is none."""
         if self.difference is None:
             return ""
-        if self.low is None:
-            return f"{self.difference:+.2f} {self.unit}".rstrip()
-        return f"{self.difference:+.2f} (95 % {self.low:+.2f} to {self.high:+.2f})"
+        intervals = ", ".join(str(spread) for spread in self.spreads if spread.low is not None)
+        return f"{self.difference:+.2f}" + (f" (95 % {intervals})" if intervals else f" {self.unit}".rstrip())
 
     def __str__(self) -> str:
         """The claim, the difference measured, and whether it holds, in one sentence."""
         claim = self.claim
         said = f"Claimed order: {claim.better!r} {self.order} {claim.than!r} in {claim.column}: "
-        over = f" over {self.seeds} seeds" if self.seeds else ""
-        test = f" ({p_text(self.p_value)})" if self.low is None and self.p_value is not None else ""
-        measured = f"{self.measured}{over}, " if self.measured else ""
-        needed = f"; {self.needed}" if self.needed else ""
-        return f"{said}{measured}{self.verdict}{test}{needed}."
+        test = f" ({p_text(self.p_value)})" if self.p_value is not None and self.spreads[0].low is None else ""
+        measured = f"{self.measured}, " if self.measured else ""
+        return f"{said}{measured}{self.verdict}{test}{f'; {self.reason}' if self.reason else ''}."
 
 
 def judged(claim: Claim, runs: Mapping[str, Sequence["RunResult"]], reported: float | None = None) -> Judgement:
     """What the runs say of a claim.
 
-    Where the quantity declares a test on images, the same test images decide (see `comparison`); else the seeds that
-    both rows have.
+    A claim is of methods, not of the networks at hand: it is decided where both other test images, if the quantity
+    declares a test on them (see `comparison`), and other seeds would give the same order, and no run of either row is
+    marked as not learned or its module as shut.
 
     Args:
         claim: what the paper says.
@@ -106,13 +139,22 @@ def judged(claim: Claim, runs: Mapping[str, Sequence["RunResult"]], reported: fl
     if not one or not other:
         return unknown
     test = compare(claim.column, column, *([run.predictions for run in side] for side in (one, other)))
-    if test is None:
-        return _by_seeds(unknown, one, other)
-    verdict = _verdict(unknown, test.difference, test.p_value < 0.05)
-    found = replace(
-        unknown, verdict=verdict, difference=test.difference, low=test.low, high=test.high, p_value=test.p_value
-    )
-    return replace(found, needed=_needed(found, one[0].predictions.images, scipy.stats.norm.ppf(0.975), "test images"))
+    apart = _by_seed(claim.column, one, other)
+    if test is None and len(apart) < 2:
+        return replace(unknown, verdict=NO_PAIR)
+    spreads = (*([_over_images(test, one[0].predictions.images)] if test else []),
+               *([_over_seeds(apart)] if len(apart) > 1 else []))  # fmt: skip
+    difference = test.difference if test else float(np.mean(apart))
+    found = replace(unknown, difference=difference, p_value=test.p_value if test else None, spreads=spreads)
+    if marks := _marks(claim, runs):
+        return replace(found, verdict=NO_EVIDENCE, reason=marks)
+    if len(apart) < 2:
+        return replace(found, verdict=UNDECIDED, reason=ONE_SEED)
+    if all(spread.significant and cast(float, spread.low) * difference > 0 for spread in spreads):
+        return replace(found, verdict=HOLDS if (difference > 0) is (found.order == "above") else OPPOSITE)
+    needed = " and ".join(filter(None, (spread.needed(difference) for spread in spreads)))
+    told = f"at a power of 80 % so small a difference takes {needed}" if needed else ""
+    return replace(found, verdict=UNDECIDED, reason=told)
 
 
 def claims_of(table: "Table") -> list[tuple[Claim, float | None]]:
@@ -143,39 +185,25 @@ def _reported_order(table: "Table", row: "Row") -> tuple[Claim, float] | None:
     return None
 
 
-def _by_seeds(unknown: Judgement, one: Sequence["RunResult"], other: Sequence["RunResult"]) -> Judgement:
-    column = unknown.claim.column
-    values = [{run.seed: value_of(column, run.metrics, run.cost) for run in side} for side in (one, other)]
-    pairs = [(values[0][seed], values[1][seed]) for seed in values[0] if seed in values[1]]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    if len(differences) < 2:
-        return replace(unknown, verdict=NO_PAIR)
-    interval = mean_interval(differences)
+def _marks(claim: Claim, runs: Mapping[str, Sequence["RunResult"]]) -> str:
+    """Which of the two rows have runs that nothing follows from, and how many."""
+    found = {name: worst_mark([run.health for run in runs[name]], EVIDENCE_ENDS) for name in (claim.better, claim.than)}
+    return "; ".join(f"{name!r}: {mark}" for name, mark in found.items() if mark)
+
+
+def _by_seed(column: str, one: Sequence["RunResult"], other: Sequence["RunResult"]) -> list[float]:
+    """How far apart the two are with each seed that both have."""
+    first, second = ({run.seed: value_of(column, run.metrics, run.cost) for run in side} for side in (one, other))
+    pairs = [(first[seed], second[seed]) for seed in first if seed in second]
+    return [a - b for a, b in pairs if a is not None and b is not None]
+
+
+def _over_images(test: PairedTest, images: int) -> Spread:
+    return Spread(test.low, test.high, images, "test images", test.p_value < 0.05, scipy.stats.norm.ppf(0.975))
+
+
+def _over_seeds(apart: Sequence[float]) -> Spread:
+    interval = mean_interval(apart)
     half = cast(float, interval.half_width)
     low, high = interval.mean - half, interval.mean + half
-    verdict = _verdict(unknown, interval.mean, low * high > 0)
-    found = replace(unknown, verdict=verdict, difference=interval.mean, low=low, high=high, seeds=len(differences))
-    return replace(found, needed=_needed(found, found.seeds, scipy.stats.t.ppf(0.975, found.seeds - 1), "seeds"))
-
-
-def _needed(found: Judgement, now: int, quantile: float, what: str) -> str:
-    """What it would take to decide: the interval says how much one image, or one seed, varies.
-
-    Args:
-        found: what became of the claim.
-        now: how many images or seeds its interval is made of.
-        quantile: half of the interval in standard errors.
-        what: that is counted.
-    """
-    if found.verdict != UNDECIDED or found.low is None or not found.difference:
-        return ""
-    deviation = (cast(float, found.high) - found.low) / 2 / quantile * now**0.5
-    count = max(now + 1, size_needed(found.difference, deviation))
-    told = f"{count:,}" if count <= MOST else f"more than {MOST:,}"
-    return f"at a power of 80 % so small a difference takes {told} {what}"
-
-
-def _verdict(unknown: Judgement, difference: float, significant: bool) -> str:
-    if not significant:
-        return UNDECIDED
-    return HOLDS if (difference > 0) is (unknown.order == "above") else OPPOSITE
+    return Spread(low, high, len(apart), "seeds", low * high > 0, scipy.stats.t.ppf(0.975, len(apart) - 1))

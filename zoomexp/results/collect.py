@@ -10,6 +10,7 @@ from zoomexp.health.findings import told
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.derived import along_training, declared, from_history
 from zoomexp.results.filling import RunResult
+from zoomexp.results.identity import run_folder
 from zoomexp.results.origin import changes, has_origin
 from zoomexp.results.predictions import FILE, Predictions
 from zoomexp.results.recorded_quantities import main_of, quantities_of
@@ -34,11 +35,20 @@ def finished_run(folder: Path, compare: bool = True) -> RunResult | None:
         predictions=Predictions(folder / FILE),
         git_sha=facts["git"].get("sha") or "",
         folder=str(folder),
-        health=told(facts),
+        health=_health(folder, facts),
         changed=_changed(folder, facts) if compare else "",
         main=main_of(facts),
         quantities=own,
     )
+
+
+def _health(folder: Path, facts: dict[str, Any]) -> str:
+    """What was found wrong with a run; with the network that it tests, if it trains none."""
+    start = facts.get("start_weights")
+    if facts.get("health") is not None or facts["cost"].get("train_s") or not isinstance(start, str):
+        return told(facts)
+    name = start.replace("\\", "/").rpartition("runs/")[2]
+    return told(facts_if_finished(run_folder(folder.parents[3], Path(name))) or facts)
 
 
 def _changed(folder: Path, facts: dict[str, Any]) -> str | None:

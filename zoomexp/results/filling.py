@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import cast
 
 from zoomexp.errors import InputError
-from zoomexp.health.findings import CUT_OFF, IDLE, NOT_LEARNED
+from zoomexp.health.findings import CUT_OFF, NOT_LEARNED, worst_mark
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.claims import Judgement, claims_of, judged
@@ -219,7 +219,7 @@ def _cell(
     values = cast(list[float], measured)
     interval = mean_interval(values)
     stale = any(is_stale(result, git_sha) for result in results)
-    mark = _mark(results)
+    mark = worst_mark([result.health for result in results])
     text = mark if mark.startswith((NOT_LEARNED, CUT_OFF)) else verdict(reported, values, reason)
     return Cell(column, reported, text, interval.mean, interval.half_width, interval.n, stale, *found, mark)
 
@@ -227,14 +227,6 @@ def _cell(
 def is_stale(result: RunResult, git_sha: str) -> bool:
     """Whether a run was made from other data or code; of one that does not say, whether by another commit."""
     return result.git_sha != git_sha if result.changed is None else bool(result.changed)
-
-
-def _mark(results: Sequence[RunResult]) -> str:
-    """How many of a row's runs have the worst of the marks that any has."""
-    for name in (NOT_LEARNED, CUT_OFF, IDLE):
-        if count := sum(result.health.startswith(name) for result in results):
-            return f"{name}: {count} of {len(results)} runs"
-    return ""
 
 
 def _repeats(table: Table, runs: Mapping[str, Sequence[RunResult]]) -> dict[str, str]:

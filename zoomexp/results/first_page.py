@@ -4,28 +4,31 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoomexp.results.claims import HOLDS, NO_PAIR, NOT_MEASURED, OPPOSITE, UNDECIDED, Judgement
+from zoomexp.results.claims import HOLDS, NO_EVIDENCE, NO_PAIR, NOT_MEASURED, OPPOSITE, UNDECIDED, Judgement
 from zoomexp.results.filling import FilledTable
 from zoomexp.results.rendering import MARKDOWN, escaped
 
-VERDICTS = (HOLDS, OPPOSITE, UNDECIDED, NOT_MEASURED)
+VERDICTS = (HOLDS, OPPOSITE, UNDECIDED, NO_EVIDENCE, NOT_MEASURED)
 ABOUT = (
-    "A claim is an order: one system ahead of another. At another scale than paper the order may be judged, and the "
-    "size of the difference may not. Where a paper's tables state no order in words, it is that of its values."
+    "A claim is an order: one system ahead of another. A paper's gives both values; where its tables state no order in "
+    "words, it is that of its values. The others are of controls and open questions that no paper measured. A claim is "
+    "decided where neither other test images nor other seeds would leave it open at 5 %; networks that have not "
+    "learned, or whose module is shut, are no evidence. At another scale than paper the order may be judged, and the "
+    "size of the difference may not."
 )
-HEADINGS = ("Claim", "Reported", "Measured", "Decided by", "Scale", "Verdict")
+HEADINGS = ("Claim", "Reported", "Measured", "Scale", "Verdict")
+REPORTED, OURS = "reported", "not reported"
 
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim as texts; `table` is the name of the one it stands in."""
+    """A claim as texts; `table` is the one it stands in, `reported` is empty where the paper does not give both."""
 
     table: str
     title: str
     claim: str
     reported: str
     measured: str
-    over: str
     scale: str
     verdict: str
 
@@ -34,17 +37,30 @@ class ClaimLine:
         """The folder of the paper's tables."""
         return self.table.partition("/")[0]
 
+    @property
+    def origin(self) -> str:
+        """Whether the paper reports both values."""
+        return REPORTED if self.reported else OURS
+
 
 def claim_lines(tables: Sequence[FilledTable]) -> list[ClaimLine]:
     """Every claim of the tables, in their order."""
     return [_line(table, one) for table in tables for one in table.judgements]
 
 
-def counts(lines: Sequence[ClaimLine]) -> dict[str, Counter[str]]:
-    """Paper -> how many of its claims have which verdict."""
-    found: dict[str, Counter[str]] = {}
+def counts(lines: Sequence[ClaimLine]) -> dict[tuple[str, str], Counter[str]]:
+    """Paper, and whether it reports both values, -> how many of the claims have which verdict."""
+    found: dict[tuple[str, str], Counter[str]] = {}
     for line in lines:
-        found.setdefault(line.paper, Counter())[line.verdict] += 1
+        found.setdefault((line.paper, line.origin), Counter())[line.verdict] += 1
+    return dict(sorted(found.items()))
+
+
+def by_origin(lines: Sequence[ClaimLine]) -> dict[str, Counter[str]]:
+    """The same over all papers."""
+    found: dict[str, Counter[str]] = {REPORTED: Counter(), OURS: Counter()}
+    for line in lines:
+        found[line.origin][line.verdict] += 1
     return found
 
 
@@ -52,12 +68,11 @@ def summary(tables: Sequence[FilledTable]) -> str:
     """Markdown: per paper how many claims have which verdict, then every one that was measured."""
     lines = claim_lines(tables)
     found = counts(lines)
-    parts = ["## What of the papers holds", ABOUT, _table(("Paper", *VERDICTS), [
-        (paper, *(str(by_verdict[name]) for name in VERDICTS)) for paper, by_verdict in found.items()
+    parts = ["## What of the papers holds", ABOUT, _table(("Paper", "Claims", *VERDICTS), [
+        (*whose, *(str(by_verdict[name]) for name in VERDICTS)) for whose, by_verdict in found.items()
     ])]  # fmt: skip
     if decided := [line for line in lines if line.verdict != NOT_MEASURED]:
-        rows = [(line.paper, line.claim, line.reported, line.measured, line.over, line.scale, line.verdict)
-                for line in decided]  # fmt: skip
+        rows = [(line.paper, line.claim, line.reported, line.measured, line.scale, line.verdict) for line in decided]
         parts.append(_table(("Paper", *HEADINGS), rows))
     return "\n\n".join(parts)
 
@@ -77,10 +92,8 @@ def _line(table: FilledTable, one: Judgement) -> ClaimLine:
     claim = f"{one.claim.better} {one.order} {one.claim.than} in {names.get(one.claim.column, one.claim.column)}"
     reported = "" if one.reported is None else f"{one.reported:+.2f} {one.unit}".rstrip()
     verdict = NOT_MEASURED if one.verdict == NO_PAIR else one.verdict
-    return ClaimLine(table.name, table.title, claim, reported, one.measured, _over(one), table.scale, verdict)
+    return ClaimLine(table.name, table.title, claim, reported, _measured(one), table.scale, verdict)
 
 
-def _over(one: Judgement) -> str:
-    if one.difference is None:
-        return "too few seeds" if one.verdict == NO_PAIR else ""
-    return f"{one.seeds} seeds" if one.seeds else "the same test images"
+def _measured(one: Judgement) -> str:
+    return "too few seeds" if one.verdict == NO_PAIR else one.measured

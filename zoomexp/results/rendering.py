@@ -4,7 +4,8 @@ Every form has one line per cell (row, column, reported, measured, against the b
 measured stand side by side at any number of columns. Caveats are numbered notes below the table.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -121,10 +122,12 @@ def _record(filled: FilledTable, row: FilledRow, cell: Cell) -> dict[str, object
 def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
     """The lines and the numbered notes; a caveat that several rows share is written once."""
     shown, wanted, left_out = _shown(filled)
-    notes = list(dict.fromkeys([caveat for row in shown for caveat in row.caveats]))
+    usual, against = _baselines(shown)
+    caveats = [(*row.caveats, *against.get(row.name, ())) for row in shown]
+    notes = list(dict.fromkeys(caveat for of_row in caveats for caveat in of_row))
     lines, all_stale = [], _all_stale(filled)
-    for row in shown:
-        numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in row.caveats)
+    for row, of_row in zip(shown, caveats, strict=True):
+        numbers = ", ".join(str(1 + notes.index(caveat)) for caveat in of_row)
         asked = list(compress(row.cells, wanted))
         cells = [cell for cell in asked if _known(cell)] or asked
         name, span = (row.name, f"({numbers})" if numbers else ""), len(cells)
@@ -133,7 +136,17 @@ def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
             lines.append(_line(cell, *name, span, cell.stale and not all_stale))
             name, span = ("", ""), 0
     numbered = [f"({number}) {text}" for number, text in enumerate(notes, start=1)]
-    return lines, [*numbered, *filled.caveats, *left_out]
+    return lines, [*numbered, *usual, *filled.caveats, *left_out]
+
+
+def _baselines(rows: Sequence[FilledRow]) -> tuple[list[str], dict[str, list[str]]]:
+    """A note on the row that most are tested against, and one for each row that was tested against another."""
+    tested = {row.name: row.baseline for row in rows if row.baseline and any(cell.test for cell in row.cells)}
+    if not tested:
+        return [], {}
+    (usual, _), *others = Counter(tested.values()).most_common()
+    note = f"Against baseline: {usual!r}{', where no note names another' if others else ''}."
+    return [note], {name: [f"Against {baseline!r}."] for name, baseline in tested.items() if baseline != usual}
 
 
 def _shown(filled: FilledTable) -> tuple[list[FilledRow], list[bool], list[str]]:

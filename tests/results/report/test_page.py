@@ -82,12 +82,12 @@ def test_a_claim_has_reported_measured_scale_and_verdict(six, parse):
     assert claim in [text for _, text in shown.all("th")]
     cells = [text for _, text in shown.all("td")]
     at = cells.index("A <table>")
-    interval = f"{test.difference:+.2f} (95 % {test.low:+.2f} to {test.high:+.2f})"
-    assert cells[at - 1 : at + 6] == [
-        "paper", "A <table>", "+3.60 points", interval, "the same test images", "paper", "holds",
+    over = f"{test.low:+.2f} to {test.high:+.2f} over test images, -10.00 to -10.00 over 3 seeds"
+    assert cells[at - 1 : at + 5] == [
+        "paper", "A <table>", "+3.60 points", f"{test.difference:+.2f} (95 % {over})", "paper", "undecided",
     ]  # fmt: skip
-    counted = [text for _, text in shown.all("td", class_="num")][:4]
-    assert counted == ["1", "0", "0", "0"]
+    counted = [text for _, text in shown.all("td", class_="num")][:5]
+    assert counted == ["0", "0", "1", "0", "0"] and "reported" in cells[:at]
 
 
 def test_the_summaries_count(six, record, parse):

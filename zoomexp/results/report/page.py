@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from zoomexp.health.findings import mark, told
 from zoomexp.metrics.quantity import Quantity, capital
 from zoomexp.results.filling import DIFFERS, NOT_COMPARABLE, REPRODUCED, FilledTable
-from zoomexp.results.first_page import HEADINGS, VERDICTS, claim_lines, counts
+from zoomexp.results.first_page import ABOUT, HEADINGS, VERDICTS, by_origin, claim_lines, counts
 from zoomexp.results.recorded_quantities import meaning, overview
 from zoomexp.results.rendering import TEX
 from zoomexp.results.report.curves import common_axes, cost_panels
@@ -64,7 +64,7 @@ def index_page(
     return _environment("").get_template("index.html.j2").render(
         runs=runs,
         states=Counter(run.state for run in runs),
-        verdicts=Counter(line.verdict for line in claim_lines(tables)),
+        verdicts=by_origin(claim_lines(tables)),
         newest=last,
         story=story(last) if last else [],
         alone=last is not None and any(len(group.runs) == 1 and last in group.runs for group in groups),
@@ -88,6 +88,7 @@ def papers_page(tables: Sequence[FilledTable], facts: Facts) -> str:
         cells=Counter(cell.verdict for table in tables for row in table.rows for cell in row.cells),
         lines=lines,
         counts=counts(lines),
+        about=ABOUT,
         facts=facts,
     )  # fmt: skip
 
