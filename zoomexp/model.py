@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from timm.models import VisionTransformer
 from torch import nn
 
 from zoomexp import protocols, training_protocols
@@ -36,7 +37,8 @@ def build_model(
         image_size: Side of the square images in pixels, or height and width.
         attention: Builds a module from a number of channels; None for the plain host.
         at: Where (see `zoomexp.insertion`); None puts the module where its paper does (`default_at`).
-        tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is.
+        tokens: Builds the network from the host, mostly a vision transformer, and the images' side; None: as it is. Of
+            a host that chooses tokens itself, as a trained ZoomViT, the transformer is taken; for a detector, too.
         detector: Builds a detector from the host, `num_classes` and `tokens`; None: the network classifies.
         decoder: Builds a segmenter from the host, `num_classes` and an `example`, images (1, C, H, W); None: likewise.
         head: Builds a classifier from the host, `num_classes` and `example`; None: the host's own last layer.
@@ -55,6 +57,8 @@ def build_model(
     net: Any = backbone(num_classes=num_classes, in_chans=in_chans)
     if tokens is None and detector is None:  # else the images are cut into patches by what makes the tokens
         _check_size(net, image_size)
+    else:
+        net = _without_tokens(net)
     example = torch.zeros(1, in_chans, *sides(image_size))
     if training_protocols.mixes_tokens(net) and not (tokens is None and detector is None):
         raise InputError("backbone.mix_token=true: single patches are swapped back, which takes all; tokens=uniform")
@@ -84,6 +88,15 @@ def build_model(
 def default_place(attention: Callable[[int], nn.Module]) -> str:
     """The place that a module's class names as its paper's; "last" for a module that names none."""
     return protocols.own_place(getattr(attention, "func", attention))
+
+
+def _without_tokens(net: Any) -> Any:
+    """The transformer of a trained network that chose its tokens, for others; any other network as it is."""
+    inner = getattr(net, "vit", None)
+    if not isinstance(inner, VisionTransformer):
+        return net
+    inner.start_weights = getattr(net, "start_weights", None)
+    return inner
 
 
 def _check_builders(**builders: object) -> None:
