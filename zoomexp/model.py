@@ -95,8 +95,9 @@ def _without_tokens(net: Any) -> Any:
     inner = getattr(net, "vit", None)
     if not isinstance(inner, VisionTransformer):
         return net
-    inner.start_weights = getattr(net, "start_weights", None)
-    return inner
+    taken: Any = inner
+    taken.start_weights = getattr(net, "start_weights", None)
+    return taken
 
 
 def _check_builders(**builders: object) -> None:
