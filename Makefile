@@ -28,10 +28,10 @@ demo: .venv/installed  ## install, train on the embedded data (two to four minut
 	@echo "Every run keeps its record under outputs/runs: metrics.json, history.csv, config.yaml, checkpoints."
 	@echo "Next: $(BIN)/python train.py -m attention=none,loupe,cbam seed=0,1   or   $(BIN)/python scripts/reproduce.py --list"
 
-test: lint  ## install, run every check: formatting, lint, tests
+test: lint .venv/extras  ## install, run every check: formatting, lint, tests
 	$(PYTEST) -m "not slow and not gpu and not slurm"
 
-test-slow: .venv/notebook  ## the tests that take longer, the notebook among them
+test-slow: .venv/notebook .venv/extras  ## the tests that take longer, the notebook among them
 	$(PYTEST) -m "slow and not gpu and not slurm"
 
 test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DATA_DIR=...
@@ -53,6 +53,11 @@ types: .venv/installed  ## every annotation of the package, checked strictly by 
 format: .venv/installed  ## format and mend what can be mended
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
+
+# What the tests of attacks and of segmentation need; without it they skip.
+.venv/extras: pyproject.toml | .venv/installed
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[robustness,segmentation]'
+	@touch $@
 
 .venv/notebook: pyproject.toml | .venv/installed
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[notebook]'

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 case "${1:-}" in
-  oldest) uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --extra dev --extra sweep pyproject.toml ;;
+  oldest) uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --extra dev --extra sweep --extra robustness --extra segmentation pyproject.toml ;;
   tested) sed -nE 's/^([A-Za-z0-9_.-]+==[^\\]*[^ \\]) *\\?$/\1/p' requirements.lock ;;
   newest) ;;
   *) echo "error: name oldest, tested or newest" >&2; exit 2 ;;
