@@ -108,6 +108,19 @@ def test_a_record_of_another_config_is_found(tmp_path):
     assert any(clause.startswith("its config has the digits") for clause in problems(moved))
 
 
+def test_what_another_machine_published_stays(tmp_path):
+    """One machine has seed 0, the next seed 1: the archive has both, and an export of nothing new is the same bytes."""
+    archive = tmp_path / "records" / "studies" / "mine.tar.xz"
+    for seed in (0, 1):
+        outputs = tmp_path / f"machine{seed}"
+        made = record(outputs / "studies" / "mine" / "row", seed)
+        records(["export", f"records={tmp_path / 'records'}", f"output_dir={outputs}"])
+    both = archive.read_bytes()
+    assert restore(archive, tmp_path / "away") == (2, 0) and made.exists()
+    records(["export", f"records={tmp_path / 'records'}", f"output_dir={tmp_path / 'machine0'}"])
+    assert archive.read_bytes() == both
+
+
 def test_the_command_verifies(tmp_path, capsys):
     publish([record(tmp_path / "a"), record(tmp_path / "a", 1, status="running")], tmp_path / "a",
             tmp_path / "records" / "set.tar.xz")  # fmt: skip

@@ -1,6 +1,7 @@
 """Published run records: those that the numbers of docs/ are made of, a few KB a run.
 
-    python scripts/records.py export                     the finished runs of tables and studies, into docs/records
+    python scripts/records.py export                     the finished runs of tables and studies, into docs/records;
+                                                         what is published already stays
     python scripts/records.py import                     what is published, into outputs/; runs that are there stay
     python scripts/records.py verify                     whether each published record is evidence
 
@@ -58,6 +59,9 @@ def export(records: Path, outputs: Path, pattern: str, scale: str, seeds: int) -
     if not tables:
         raise InputError(f"table={pattern}: fits no table; scripts/reproduce.py --list shows them")
     found = {records / f"{table.name}-{scale}.tar.xz": table for table in progress(tables)}
+    for archive in archives(records) if records.exists() else ():
+        if archive in found or pattern == "*":  # what is published is published again, be it of another machine
+            restore(archive, outputs)
     written = 0
     for archive, table in found.items():
         folders = list(runs_of(table, scale, seeds, outputs))

@@ -169,7 +169,7 @@ def _packed(predictions: Predictions, outcomes: Collection[str] | None) -> bytes
         elif array == "index" or (array not in SAID if outcomes is None else array in outcomes or array != name):
             kept[name] = values
     content = io.BytesIO()
-    np.savez(content, **cast(dict[str, Any], kept))
+    np.savez(content, **cast(dict[str, Any], dict(sorted(kept.items()))))  # of one order, however often it is published
     return content.getvalue()
 
 
