@@ -29,8 +29,8 @@ from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.detection_tokens import add_detection_tokens
 from zoomexp.tokens.layer_positions import Adding, LayerPositions
 from zoomexp.tokens.ragged import Ragged
-from zoomexp.tokens.reduced import ReducedViT
-from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes
+from zoomexp.tokens.reduced import Recorded, ReducedViT
+from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes, values_in_order
 from zoomexp.tokens.zoomed_scenes import Look, check_any_size, zoomed_tokens
 from zoomexp.tokens.zoomvit import ZoomViT
 
@@ -52,6 +52,7 @@ class YOLOS(nn.Module):
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
     After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block;
+    with a method that drops or merges tokens `tokens_per_block`, those that every block's attention sees, (B,) each;
     with ZoomViT's tokens `looks`, of each size of images the rows of the batch and what was chosen (else empty).
     Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it;
     `multiple`, of the images' sides, in pixels.
@@ -122,12 +123,20 @@ class YOLOS(nn.Module):
     ) -> list[Ragged]:
         """The tokens after the last norm, of the images of each size."""
         cut = [images[rows, :, :height, :width] for (height, width), rows in batches]
-        if isinstance(self.host, ReducedViT):  # these know sequences of one length only
-            return [host.encode(self.transformer, host.whole(self.transformer, one), reduce=self.host.method())
-                    for one in cut]  # fmt: skip
+        if isinstance(self.host, ReducedViT):
+            return self._reduced(self.host, cut, [rows for _, rows in batches])
         parts = self.tokenized(cut, [rows for _, rows in batches], truth)
         tokens, adding = joined([tokens for tokens, _ in parts]), self._adding([rows for _, rows in parts], cut)
         return parted(host.encode(self.transformer, tokens, reduce=adding), [len(one) for one in cut])
+
+    def _reduced(self, net: ReducedViT, cut: Sequence[Tensor], rows: Sequence[Rows]) -> list[Ragged]:
+        """The same by a method that drops or merges tokens, which knows sequences of one length only."""
+        reducers = [Recorded(net.method()) for _ in cut]
+        encoded = [host.encode(net.vit, host.whole(net.vit, images), reduce=reducer)
+                   for images, reducer in zip(cut, reducers, strict=True)]  # fmt: skip
+        blocks = zip(*(reducer.lengths for reducer in reducers), strict=True)
+        self.tokens_per_block = [values_in_order(lengths, rows) for lengths in blocks]
+        return encoded
 
     def tokenized(
         self, cut: Sequence[Tensor], rows: Sequence[Rows] = (slice(None),), truth: Tensor | None = None
