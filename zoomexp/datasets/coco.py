@@ -49,7 +49,7 @@ class COCO(DataModule):
         InputError: a value out of its range.
     """
 
-    name, channels = "coco", 3
+    name, channels, sizes_vary = "coco", 3, True
 
     def __init__(
         self,

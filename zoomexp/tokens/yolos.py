@@ -88,8 +88,7 @@ class YOLOS(nn.Module):
         boolean("detector.detached", detached)
         add_detection_tokens(vit, boxes, start, detached)
         self.host = vit if tokens is None else checked(tokens(vit, image_size=side), layers is not None)
-        oracle = isinstance(self.host, ZoomViT) and needs_boxes(self.host.scorer)
-        self.inputs = ("image", "size", "truth") if oracle else ("image", "size")
+        self.inputs = ("image", "size", "truth") if needs_boxes(self.scorer) else ("image", "size")
         vit.reset_classifier(0)
         self.boxes, width, count = boxes, vit.embed_dim, vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
@@ -111,6 +110,11 @@ class YOLOS(nn.Module):
         inner: Any = self.host
         vit: VisionTransformer = inner if isinstance(inner, VisionTransformer) else inner.vit
         return vit
+
+    @property
+    def scorer(self) -> nn.Module | None:
+        """What chooses ZoomViT's tokens; None with others."""
+        return self.host.scorer if isinstance(self.host, ZoomViT) else None
 
     @property
     def multiple(self) -> int:
