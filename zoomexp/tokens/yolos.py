@@ -7,8 +7,9 @@ arXiv 2106.00666), and the released code's choices:
     logits = MLP(y): D -> D -> D -> K + 1;   boxes = sigmoid(MLP'(y)): D -> D -> D -> 4
 
 Images may differ in size: each is embedded at its own, and the encoder gets no padding, so what is said of an image
-does not depend on its batch mates. (The released code pads them, does not mask the padding, and gives boxes relative to
-the size before it.) Positions are resampled wherever the grid differs, where the released code looks at its area only.
+does not depend on its batch mates, unless a scorer draws at random (`Random`, `Shuffled`). (The released code pads
+them, does not mask the padding, and gives boxes relative to the size before it.) Positions are resampled wherever the
+grid differs, where the released code looks at its area only.
 """
 
 import math
