@@ -1,4 +1,4 @@
-"""YOLOS: its sizes, its equations written out, the transformers library's where that is installed."""
+"""YOLOS: its sizes, its equations written out, the transformers library's where the extra `oracles` is installed."""
 
 import importlib
 from functools import partial
@@ -147,7 +147,7 @@ def test_positions_of_a_host_without_any_for_its_class_token():
 
 
 def test_against_the_transformers_library():
-    library = pytest.importorskip("transformers")
+    library = pytest.importorskip("transformers", reason="needs transformers (pip install -e '.[oracles]')")
     config = library.YolosConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192,
                                  image_size=[32, 48], patch_size=8, num_detection_tokens=N, num_labels=K,
                                  use_mid_position_embeddings=True, layer_norm_eps=1e-6)  # fmt: skip
