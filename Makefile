@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-data test-slurm test-gpu lint types format docs lock clean
+.PHONY: help demo test test-slow test-data test-oracles test-slurm test-gpu lint types format docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-slow: .venv/notebook .venv/extras  ## the tests that take longer, the noteb
 test-data: .venv/installed  ## the tests on real data: make test-data ZOOMEXP_DATA_DIR=...
 	$(PYTEST) -m data
 
+test-oracles: .venv/oracles  ## the tests that compare with the transformers library
+	$(PYTEST) -rs -k transformers_library tests/losses tests/tokens
+
 test-slurm: .venv/installed  ## sweeps on a real SLURM, started here (Debian: apt-get install slurmctld slurmd munge)
 	$(BIN)/python -m pytest -m slurm -rs tests/slurm
 
@@ -63,6 +66,10 @@ format: .venv/installed  ## format and mend what can be mended
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[notebook]'
 	@touch $@
 
+.venv/oracles: pyproject.toml | .venv/installed
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[oracles]'
+	@touch $@
+
 .venv/docs: pyproject.toml | .venv/installed
 	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[docs]'
 	@touch $@
@@ -71,7 +78,7 @@ docs: .venv/docs  ## the documentation as a site, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: .venv/installed  ## requirements.lock: every version that is tested here, with its hashes; docs/licences.md: their licences
-	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[corruptions,dashboard,data,detection,dev,docs,notebook,onnx,robustness,segmentation,sweep]'
+	$(BIN)/pip install --quiet $(PIP_ARGS) uv==0.13.9 pip-licenses==5.5.5 -e '.[corruptions,dashboard,data,detection,dev,docs,notebook,onnx,oracles,robustness,segmentation,sweep]'
 	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > requirements.lock  # uv keeps to it where all Pythons can
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --all-extras --custom-compile-command 'make lock' pyproject.toml -o requirements.lock

@@ -31,7 +31,7 @@ BY_NAME = {  # what is used without an import: where it is named
     "hydra-joblib-launcher": ("docs/cluster.md", "hydra/launcher=joblib"),
 }
 BESIDE = {"imagecorruptions"}  # installed by hand, without what it names: opencv-python, beside the headless one
-TOOLS = {"dev", "docs", "notebook"}  # extras of programs, not of modules
+TOOLS = {"dev", "docs", "notebook", "oracles"}  # extras of programs and tests, not of modules
 
 
 def name_of(requirement: str) -> str:

@@ -106,6 +106,17 @@ class ListsScenes(RunData, Protocol):
         """Batches of the images at `positions` (N,) in the split, in that order, seen as test images are."""
 
 
+class VariesInSize(Protocol):
+    """A data module whose images have several sizes, and so each its own work: `sizes_vary` is true."""
+
+    sizes_vary: bool
+
+
+def sizes_vary(data: object) -> bool:
+    """Whether a data module's images have several sizes; they do not unless it says so."""
+    return getattr(data, "sizes_vary", False)
+
+
 class ListsMasks(RunData, Protocol):
     """A data module of images whose every pixel has a class, `pixel_label` (B, H, W) in its batches; 255: ignored."""
 

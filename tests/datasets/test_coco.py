@@ -3,13 +3,14 @@
 import gc
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from zoomexp.datasets import scene_views
+from zoomexp.datasets import scene_checks, scene_views
 from zoomexp.datasets.coco import COCO
 from zoomexp.datasets.coco_annotations import SUFFIX, annotated
 from zoomexp.datasets.scene_inventory import scene_inventory_of
@@ -65,8 +66,21 @@ def test_the_annotations_are_those_of_the_file(tmp_path, monkeypatch):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     layout(tmp_path, images=4)  # and another file is
     assert len(annotated(path)) == 4
-    path.with_name(path.name + SUFFIX).write_bytes(b"torn")
-    assert len(annotated(path)) == 4
+
+
+@pytest.mark.parametrize("damage", [
+    lambda whole: b"", lambda whole: b"torn", lambda whole: whole[: len(whole) // 2],
+    lambda whole: whole[: len(whole) // 3] + bytes(40) + whole[len(whole) // 3 + 40 :],
+    lambda whole: bytes(64) + whole[64:], lambda whole: whole[:-30], lambda whole: whole.replace(b"NUMPY", b"RUMPY"),
+    lambda whole: whole.replace(b"descr", b"desc("),
+], ids=["empty", "text", "truncated", "crc", "begins", "ends", "magic", "header"])  # fmt: skip
+def test_arrays_that_cannot_be_read_are_made_anew(tmp_path, damage):
+    path = layout(tmp_path) / "coco" / "annotations" / "instances_train2017.json"
+    counts, kept = annotated(path).counts.tolist(), path.with_name(path.name + SUFFIX)
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    assert annotated(path).counts.tolist() == counts
+    assert kept.read_bytes() == whole
 
 
 def test_a_large_file_says_what_it_takes_and_leaves_the_collector_as_it_was(tmp_path, monkeypatch, capsys):
@@ -88,7 +102,7 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
 
     data = made(layout(tmp_path, change=change))
     held = scene_inventory_of(data)
-    assert held.notes == ("1 boxes without area left out of train2017",)
+    assert held.notes == ("train2017: 1 boxes without area left out",)
     assert held.summary() == {
         "classes": 2, "images": {"train": 5, "val": 2, "test": 7},
         "objects": {name: int(sum(held.splits[name].objects)) for name in ("train", "val", "test")},
@@ -96,10 +110,59 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
     }  # fmt: skip
     assert held.summary()["objects"]["test"] == 6 and held.splits["test"].crowds == 2
     assert held.splits["test"].empty == 3  # images 0, 3 and 6
-    assert re.fullmatch(r"data: 2 classes; train 5 images \(\d objects: red \d, green 0, .*; 1 boxes without area left "
-                        r"out of train2017", held.line())  # fmt: skip
+    assert re.fullmatch(r"data: 2 classes; train 5 images \(\d objects: red \d, green 0, .*; train2017: 1 boxes "
+                        r"without area left out", held.line())  # fmt: skip
     found = annotated(layout(tmp_path, change=change) / "coco" / "annotations" / "instances_train2017.json")
     assert found.skipped.tolist() == [1] and found.counts.tolist() == [0, 1, 2, 0, 1, 3, 0]
+
+
+def test_boxes_that_reach_beyond_their_image_are_cut_and_counted(tmp_path):
+    """Image 10 has 40 x 72 pixels; within a pixel a box stays as it is given."""
+
+    def change(text):
+        text["annotations"][0].update(bbox=[-1000, 8, 5000, 5000])
+        text["annotations"][1].update(bbox=[-0.75, 30, 41.5, 42.5])
+        text["annotations"][2].update(bbox=[76, 70, 5.5, 10])
+
+    root = layout(tmp_path, change=change)
+    shutil.copy(root / "coco/annotations/instances_train2017.json", root / "coco/annotations/instances_val2017.json")
+    data = made(root)
+    found = data.scenes("train").annotated
+    assert found.boxes[:3].tolist() == [[0, 8, 40, 72], [-0.75, 30, 40.75, 72.5], [76, 70, 80, 80]]
+    assert data.notes == tuple(f"{name}2017: 2 boxes cut at their images' edges" for name in ("train", "val"))
+    assert "2 boxes cut at their images' edges" in scene_inventory_of(data).line()
+    batch = next(iter(data.test_dataloader()))
+    assert batch["boxes"][0].tolist() == [0, 8, 40, 72] and batch["area"][0] == 120  # what is said of the object stays
+
+
+def test_areas_that_are_not_said_are_those_of_the_boxes(tmp_path):
+    def change(text):
+        text["annotations"][0].pop("area")
+        text["annotations"][1].update(area=None)
+        text["annotations"][2].update(bbox=[70, 70, 20, 5], area=None)
+
+    data = made(layout(tmp_path, change=change))
+    assert data.scenes("train").annotated.area[:4].tolist() == [240, 200, 50, 126]
+    assert data.notes == ("train2017: 1 boxes cut at their images' edges",
+                          "train2017: 3 areas not said, taken of the boxes")  # fmt: skip
+
+
+def test_images_in_folders_of_their_own(tmp_path):
+    def change(text):
+        for i, folder in ((1, "one"), (2, "one/two"), (5, "three")):
+            text["images"][i]["file_name"] = f"{folder}/{i:03d}.png"
+
+    root = layout(tmp_path, change=change)
+    for i, folder in ((1, "one"), (2, "one/two")):
+        (root / "coco" / "train2017" / folder).mkdir(parents=True, exist_ok=True)
+        shutil.move(root / "coco" / "train2017" / f"{i:03d}.png", root / "coco" / "train2017" / folder)
+    with pytest.raises(InputError, match=r"train2017: 1 of 7 annotated images are not there, three/005\.png the first"):
+        made(root)
+    (root / "coco" / "train2017" / "three").mkdir()
+    shutil.move(root / "coco" / "train2017" / "005.png", root / "coco" / "train2017" / "three")
+    data = made(root, val_fraction=0)
+    assert {data.scenes("train").name(i) for i in (1, 2, 5)} == {"one/001.png", "one/two/002.png", "three/005.png"}
+    assert len(list(data.train_dataloader())) == 3
 
 
 @pytest.mark.parametrize(
@@ -109,7 +172,27 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
         (lambda text: text["annotations"][1].update(image_id=9), "annotation 101 is of an image that the"),
         (lambda text: text["annotations"][1].update(bbox=[90, 0, 5, 5]), "annotation 101 has a box outside of"),
         (lambda text: text["annotations"][1].update(bbox=[0, 0, -5, 5]), "annotation 101 has a box that is no box"),
-        (lambda text: text["annotations"][1].update(bbox=[0, 0, 5]), "is no annotation file of COCO's kind"),
+        (lambda text: text["annotations"][1].update(bbox=[0, 0, 5]),
+         r"train2017\.json: annotation 101 has bbox=\[0, 0, 5\], no four numbers$"),
+        (lambda text: text["annotations"][1].update(bbox=None), "annotation 101 has bbox=None, no four numbers"),
+        (lambda text: text["annotations"][1].update(area="x"), "annotation 101 has area='x', no number of pixels"),
+        (lambda text: text["annotations"][1].update(area=-4), "annotation 101 has area=-4, no number of pixels"),
+        (lambda text: text["annotations"][1].update(image_id="abc"), "annotation 101 has image_id='abc', no whole nu"),
+        (lambda text: text["annotations"][1].update(image_id=None), "annotation 101 has image_id=None, no whole numb"),
+        (lambda text: text["annotations"][1].update(image_id=10.5), "annotation 101 has image_id=10.5, no whole numb"),
+        (lambda text: text["annotations"][1].update(image_id=2**60), "annotation 101 has image_id=1.*, no whole numb"),
+        (lambda text: text["annotations"][1].update(iscrowd=None), "annotation 101 has iscrowd=None, no whole number"),
+        (lambda text: text["annotations"][1].pop("bbox"), "annotation 101 has no bbox$"),
+        (lambda text: text["annotations"][1].pop("id"), "annotation without an id, number 2 of the list, has no id$"),
+        (lambda text: text["images"][1].pop("file_name"), r"train2017\.json: image 10 has no file_name$"),
+        (lambda text: text["images"][1].update(file_name=3), "image 10 has file_name=3, no name"),
+        (lambda text: text["images"][1].update(width=0), "image 10 has 0 x 72 pixels"),
+        (lambda text: text["images"][1].update(height=None), "image 10 has height=None, no whole number"),
+        (lambda text: text["categories"][1].pop("name"), "category 3 has no name"),
+        (lambda text: text["categories"].append({"id": 2, "name": "blue"}),
+         r"train2017\.json and instances_val2017\.json differ in category 2: 'blue' and not there$"),
+        (lambda text: text["categories"][1].update(name="grey"), "differ in category 3: 'grey' and 'green'$"),
+        (lambda text: text["annotations"].__setitem__(1, "x"), r"is no annotation file of COCO's kind \(TypeError"),
         (lambda text: text.pop("categories"), r"is no annotation file of COCO's kind \(KeyError"),
         (lambda text: text.update(images=[]), "lists no images"),
         (lambda text: text.update(annotations=[]), r"instances_train2017\.json: none of its 7 images has an object$"),
@@ -119,7 +202,7 @@ def test_boxes_without_area_are_left_out_and_counted(tmp_path):
          r"none of its 7 images has an object; 8 boxes without area are none$"),
         (lambda text: text["images"][1].update(id=0), r"instances_train2017\.json: image 0 is listed twice$"),
         (lambda text: text["annotations"][1].update(bbox=[0, 0, float("nan"), 5]), "annotation 101 has a box that is"),
-        (lambda text: text["annotations"][1].update(category_id="red"), "is no annotation file of COCO's kind"),
+        (lambda text: text["annotations"][1].update(category_id="red"), "annotation 101 has category_id='red', no who"),
         (lambda text: text["images"][3].update(file_name="x.png"), "1 of 7 annotated images are not there, x.png"),
         (lambda text: text["categories"].pop(), "has a category that the file does not list"),
     ],
@@ -144,10 +227,36 @@ def test_refusals(tmp_path, options, message):
         made(layout(tmp_path), **options)
 
 
-def test_an_image_of_another_size_than_is_said(tmp_path):
-    data = made(layout(tmp_path, change=lambda text: [one.update(width=200) for one in text["images"]]))
-    with pytest.raises(InputError, match=r"\.png has \d+ x \d+ pixels, and its annotations say 200 x "):
-        list(data.train_dataloader())
+def test_an_image_of_another_size_than_is_said(tmp_path, monkeypatch):
+    root = layout(tmp_path, change=lambda text: text["images"][3].update(width=200))
+    message = r"train2017.003\.png \(image 30\) has 64 x 48 pixels, and its annotations say 200 x 48$"
+    with pytest.raises(InputError, match=message):
+        made(root)
+    monkeypatch.setattr(scene_checks, "LOOKED_AT", 2)  # of more files the others, when they are seen
+    with pytest.raises(InputError, match=message):
+        list(made(root, val_fraction=0).train_dataloader())
+
+
+def test_a_file_that_its_exif_turns(tmp_path):
+    """What lies on its side is seen upright: annotations of the upright image fit, those of what is stored do not."""
+    root, exif = layout(tmp_path), Image.Exif()
+    exif[0x0112] = 6
+    file = root / "coco" / "train2017" / "001.png"
+    with Image.open(file) as image:
+        image.save(file, exif=exif)
+    with pytest.raises(InputError) as caught:
+        made(root)
+    assert str(caught.value) == (
+        f"{file} (image 10) has 72 x 40 pixels, and its annotations say 40 x 72: its EXIF orientation turns it; if its "
+        "boxes are of the image as it is stored, take the tag out of the file (exiftool -Orientation= FILE), else "
+        "exchange height and width"
+    )
+    path = root / "coco" / "annotations" / "instances_train2017.json"
+    text = json.loads(path.read_text())
+    text["images"][1].update(width=72, height=40)
+    text["annotations"] = [one for one in text["annotations"] if one["image_id"] != 10]
+    path.write_text(json.dumps(text))
+    assert len(made(root).scenes("train")) == 5
 
 
 def extent(pixels, colour):

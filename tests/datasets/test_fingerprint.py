@@ -101,9 +101,9 @@ def test_scenes_in_files(tmp_path):
     def made():
         arrays = {name: np.zeros(3, np.float32) for name in ("boxes", "labels", "crowd", "area")}
         of_images = {"ids": np.arange(2), "sizes": np.ones((2, 2)), "counts": np.array([1, 2])}
-        classes, skipped = np.array(["a"]), np.zeros(1)
+        changes = {name: np.zeros(1, np.int64) for name in ("skipped", "cut", "unmeasured")}
         names = np.array([b"0.jpg", b"1.jpg"])
-        return SceneFiles(tmp_path, Annotated(names, **of_images, **arrays, classes=classes, skipped=skipped),
+        return SceneFiles(tmp_path, Annotated(names, **of_images, **arrays, classes=np.array(["a"]), **changes),
                           np.array([0, 1]))  # fmt: skip
 
     for name in ("0.jpg", "1.jpg"):

@@ -38,7 +38,7 @@ def test_every_push_is_linted_typed_tested_documented_and_packed():
 
 
 def test_the_nightly_job_runs_the_slow_tests_and_what_they_need():
-    assert {"docs", "test-slow"} <= made("nightly")
+    assert {"docs", "test-slow", "test-oracles"} <= made("nightly")
 
 
 def test_all_pythons_and_both_ends_of_the_bounds_are_tested():

@@ -104,7 +104,8 @@ def test_what_diverged_gives_nan_and_no_error_of_scipy():
 
 
 def test_against_the_transformers_library():
-    losses = pytest.importorskip("transformers.loss.loss_for_object_detection")
+    reason = "needs transformers (pip install -e '.[oracles]')"
+    losses = pytest.importorskip("transformers.loss.loss_for_object_detection", reason=reason)
     for seed in range(3):
         said, there = scene([2, 0, 5], seed)
         matcher = losses.HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2)

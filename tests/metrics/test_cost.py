@@ -1,5 +1,7 @@
 """Parameters and multiply-accumulates against published and hand-computed counts."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -14,7 +16,11 @@ from zoomexp.attention.self_attention import SelfAttention
 from zoomexp.backbones.resnet20 import ResNet20
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.model import build_model
+from zoomexp.tokens.scorers.boxes import Boxes
+from zoomexp.tokens.scorers.shuffled import Shuffled
 from zoomexp.tokens.scorers.teacher import TeacherMaps
+from zoomexp.tokens.scorers.zoomer import ZoomerScores
+from zoomexp.tokens.yolos import YOLOS
 from zoomexp.tokens.zoomvit import ZoomViT
 
 
@@ -182,6 +188,31 @@ def test_ragged_tokens_cost_what_each_image_brings():
     assert macs(net, images, maps) == sum(counts)
     found = macs_over(net, [(images[:1], maps[:1]), (images[1:], maps[1:])])
     assert found == {"macs": sum(counts) / 2, "macs_spread": (counts[0] - counts[1]) / 2, "macs_scorer": 0}
+
+
+@pytest.mark.parametrize("scorer", [ZoomerScores, partial(Shuffled, ZoomerScores)])
+def test_the_scorers_part_is_that_of_its_own_images(scorer):
+    """A classifier's scorer sees the image, a detector's the image at the square that the host was made for."""
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 5}
+    tokens = partial(ZoomViT, scorer=scorer, image_size=32, eta=2, alpha=0.5)
+    plain = tokens(VisionTransformer(**sizes))
+    alone = macs(plain.scorer, torch.zeros(1, 3, 32, 32), None)
+    assert macs_over(plain, [(torch.zeros(1, 3, 32, 32),)])["macs_scorer"] == alone > 0
+    net = YOLOS(VisionTransformer(**sizes), num_classes=5, boxes=3, tokens=partial(ZoomViT, scorer=scorer, eta=2))
+    assert parameters(net)["scorer_params"] == parameters(plain)["scorer_params"] > 0
+    found = macs_over(net, [(torch.zeros(1, 3, 48, 80), None), (torch.zeros(1, 3, 32, 32), None)])
+    assert found["macs_scorer"] == alone < found["macs"] and not plain.scorer._forward_hooks
+
+
+def test_detectors_without_a_scorer_have_no_part_of_one():
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 5}
+    net, images = YOLOS(VisionTransformer(**sizes), num_classes=5, boxes=3), torch.zeros(1, 3, 32, 32)
+    assert net.scorer is None and "scorer_params" not in parameters(net)
+    assert macs_over(net, [(images,)]) == {"macs": macs(net, images), "macs_spread": 0}
+    oracle = YOLOS(VisionTransformer(**sizes), num_classes=5, boxes=3, tokens=partial(ZoomViT, scorer=Boxes))
+    truth = torch.tensor([[[0.0, 0, 20, 20]]])
+    found = macs_over(oracle, [(images, torch.tensor([[32, 32]]), truth)])
+    assert found["macs_scorer"] == 0 == parameters(oracle)["scorer_params"]
 
 
 def test_the_mode_is_left_as_it_was():

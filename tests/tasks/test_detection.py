@@ -15,8 +15,10 @@ from torch import nn
 pytest.importorskip("faster_coco_eval")
 
 from tests.datasets.test_coco import layout
+from tests.datasets.test_cub200 import CLASSES, lay_out
 from zoomexp.boxes import Detections
 from zoomexp.cli.main import main
+from zoomexp.datasets.cub200 import LAYOUT
 from zoomexp.errors import InputError
 from zoomexp.losses.cross_entropy import CrossEntropy
 from zoomexp.losses.set_prediction import SetPrediction
@@ -224,6 +226,32 @@ def test_a_run_on_cocos_layout(tmp_path):
     assert kept["objects"].sum(0).tolist() == [0, 3, 0, 0]  # the crowd is none
     assert facts["metrics"]["test/tokens"] == pytest.approx(9 + np.mean([12, 8, 9, 12]) + 6)
     assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+
+
+def test_a_run_on_cocos_layout_with_a_zoomer(tmp_path):
+    """Its work is counted over all images, whatever the batch; the Zoomer's own part is the same for each."""
+    layout(tmp_path)
+    sizes = ["dataset.scales=[32,48]", "dataset.test_scale=48", "dataset.multiple=16", "dataset.val_fraction=0.3"]
+    zoom = ["tokens=zoomvit", "tokens/scorer=zoomer", "tokens.scorer.checkpoint=null", "tokens.test_alpha=0.5"]
+    data = ["dataset=coco", f"data_dir={tmp_path}", "dataset.batch_size=2", "dataset.eval_batch_size=2"]
+    facts, kept = trained(tmp_path, *data, *sizes, *zoom)
+    assert kept["image_id"].tolist() == [0, 10, 20, 30] and 9 + 8 <= facts["metrics"]["test/tokens"] <= 9 + 48
+    held = facts["cost"]
+    assert 0 < held["macs_scorer"] < held["macs"] and held["macs_spread"] > 0
+    assert 0 < held["scorer_params"] < held["params"] - held["trainable_params"] + 1
+    assert of_predictions(kept) == pytest.approx(facts["metrics"]["test/ap"], abs=1e-3)
+
+
+def test_a_run_on_birds(tmp_path):
+    """CUB's own box is the one object of an image; its photographs are seen as for classification."""
+    lay_out(tmp_path / "data" / LAYOUT)
+    look = ["dataset.image_size=48", "dataset.batch_size=2", "dataset.eval_batch_size=3", "dataset.num_workers=0"]
+    facts, kept = trained(tmp_path, "dataset=cub200", f"data_dir={tmp_path / 'data'}", *look)
+    assert facts["metrics"]["test/ap"] >= 0 and kept["objects"].sum(1).tolist() == [1] * 4
+    assert kept["objects"].shape == (4, 2) and facts["classes"] == list(CLASSES.values())
+    assert kept["boxes"].shape == (4, 8, 4) and of_predictions(kept) == pytest.approx(
+        facts["metrics"]["test/ap"], abs=1e-3
+    )
 
 
 def test_an_oracle_is_told_the_boxes_and_only_a_detector_can_be(tmp_path):

@@ -1,4 +1,4 @@
-"""YOLOS: its sizes, its equations written out, the transformers library's where that is installed."""
+"""YOLOS: its sizes, its equations written out, the transformers library's where the extra `oracles` is installed."""
 
 import importlib
 from functools import partial
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tests.tokens.hosts import TINY, close, randomised
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs
+from zoomexp.protocols import mean_tokens
 from zoomexp.tokens.yolos import YOLOS
 
 K, N = 4, 6
@@ -146,7 +147,7 @@ def test_positions_of_a_host_without_any_for_its_class_token():
 
 
 def test_against_the_transformers_library():
-    library = pytest.importorskip("transformers")
+    library = pytest.importorskip("transformers", reason="needs transformers (pip install -e '.[oracles]')")
     config = library.YolosConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192,
                                  image_size=[32, 48], patch_size=8, num_detection_tokens=N, num_labels=K,
                                  use_mid_position_embeddings=True, layer_norm_eps=1e-6)  # fmt: skip
@@ -213,6 +214,44 @@ def test_methods_that_keep_the_first_tokens_leave_every_detection_token_where_it
     own = net.transformer.norm(net.transformer.reg_token[0] + net.transformer.pos_embed[0, 1 : 1 + N])
     close(net(images).logits, net.class_head(own).expand(2, -1, -1))
     assert (net.lengths < 1 + N + 15).all() and (net.lengths > 1 + N).all()
+
+
+@pytest.mark.parametrize("name", [*METHODS, "pitome"])
+def test_tokens_per_block_are_those_of_the_classifier_at_every_size(name):
+    """All told: the detection tokens on top of what the classifier has."""
+    net, images = detector(tokens=method(name)), torch.randn(4, 3, 40, 48)
+    sizes = torch.tensor([[32, 32], [24, 16], [32, 32], [40, 8]])
+    net.eval()(images, sizes)
+    together = torch.stack(net.tokens_per_block)
+    assert together.shape == (TINY["depth"], 4) and together[0].tolist() == [1 + N + n for n in (16, 6, 16, 5)]
+    assert torch.equal(mean_tokens(net, torch.device("cpu")), together.float().mean(0))
+    for i, (height, width) in enumerate(sizes.tolist()):
+        net(images[i : i + 1, :, :height, :width])
+        assert torch.stack(net.tokens_per_block)[:, 0].tolist() == together[:, i].tolist()
+    torch.manual_seed(0)
+    plain = randomised(method(name)(VisionTransformer(**TINY, reg_tokens=N), image_size=32)).eval()
+    if name != "ats":  # which samples by what it sees
+        plain(images[:1, :, :32, :32])
+        assert [int(lengths) for lengths in plain.tokens_per_block] == together[:, 0].tolist()
+
+
+@pytest.mark.parametrize("name", [*METHODS, "pitome"])
+def test_with_fewer_tokens_too_an_image_does_not_depend_on_its_batch_mates(name):
+    net, sizes = detector(tokens=method(name)).eval(), torch.tensor([[32, 48], [24, 16], [32, 48], [40, 8]])
+    images = torch.randn(4, 3, 40, 48)
+    together, lengths = net(images, sizes), net.lengths.tolist()
+    for i, (height, width) in enumerate(sizes.tolist()):
+        alone = net(images[i : i + 1, :, :height, :width])
+        close(together.logits[i], alone.logits[0])
+        close(together.boxes[i], alone.boxes[0])
+        assert net.lengths.tolist() == [lengths[i]]
+
+
+def test_all_tokens_are_counted_once():
+    """Plain ones have the same number in every block, and so do ZoomViT's: `lengths` says it."""
+    net = detector()
+    net(torch.randn(2, 3, 32, 48))
+    assert not hasattr(net, "tokens_per_block") and mean_tokens(net, torch.device("cpu")).tolist() == [1 + N + 24] * 2
 
 
 @pytest.mark.parametrize("name", ["dynamicvit", "spvit", "ia_red2", "a_vit", "evo_vit", "cf_vit"])

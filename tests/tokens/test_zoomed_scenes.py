@@ -1,6 +1,7 @@
 """ZoomViT's tokens in a detector: every token written out on images that are not square, and what must not change."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,14 @@ from tests.tokens.hosts import TINY, close, randomised
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores
 from zoomexp.tokens.positions import Positions, sinusoid_1d, sinusoid_2d
+from zoomexp.tokens.scorers.centre import Centre
+from zoomexp.tokens.scorers.cls_attention import ClsAttention
+from zoomexp.tokens.scorers.entropy import Entropy
+from zoomexp.tokens.scorers.gradient_magnitude import GradientMagnitude
 from zoomexp.tokens.scorers.hpm import HPM
+from zoomexp.tokens.scorers.inverted import Inverted
 from zoomexp.tokens.scorers.random import Random
+from zoomexp.tokens.scorers.shuffled import Shuffled
 from zoomexp.tokens.scorers.teacher import TeacherMaps
 from zoomexp.tokens.scorers.uniform import Uniform
 from zoomexp.tokens.scorers.zoomer import ZoomerScores
@@ -22,6 +29,7 @@ from zoomexp.tokens.zoomed_scenes import scores_of
 from zoomexp.tokens.zoomvit import ZoomViT
 
 K, N = 4, 3
+SCORERS = Path(__file__).parents[2] / "configs" / "tokens" / "scorer"
 
 
 class Bright(nn.Module):
@@ -111,6 +119,41 @@ def test_an_image_does_not_depend_on_its_batch_mates(options):
         close(together.logits[i], alone.logits[0])
         close(together.boxes[i], alone.boxes[0])
         assert net.lengths.tolist() == [lengths[i]]
+
+
+LOOKING = {
+    "centre": Centre, "cls_attention": partial(ClsAttention, vit=VisionTransformer(**TINY), layers="last"),
+    "entropy": partial(Entropy, bins=32), "gradient_magnitude": GradientMagnitude,
+    "inverted": partial(Inverted, ZoomerScores), "uniform": Uniform, "zoomer": ZoomerScores,
+}  # fmt: skip
+DRAWING = {"random": Random, "shuffled": partial(Shuffled, Bright)}
+ELSEWHERE = {"boxes", "dqvae", "hpm", "teacher"}  # tests/tokens/test_control_scorers.py, and refused
+
+
+def test_every_scorer_looks_or_draws_or_is_elsewhere():
+    there = {path.stem for path in SCORERS.glob("*.yaml")}
+    assert there == {*LOOKING, *DRAWING, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_what_a_scorer_that_looks_sees_does_not_depend_on_batch_mates(name):
+    net, sizes = detector(LOOKING[name], budget=2).eval(), torch.tensor([[32, 48], [16, 32], [32, 48], [48, 16]])
+    images = torch.randn(4, 3, 48, 48)
+    together = net(images, sizes)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        alone = net(images[i : i + 1, :, :height, :width])
+        close(together.logits[i], alone.logits[0])
+        close(together.boxes[i], alone.boxes[0])
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_scores_that_are_drawn_depend_on_when_an_image_comes_and_can_be_drawn_again(name):
+    net, images = detector(DRAWING[name], budget=2).eval(), torch.randn(4, 3, 48, 48)
+    first = net(images).logits
+    assert not torch.allclose(net(images).logits, first)  # the next batch
+    assert torch.equal(net.eval()(images).logits, first)  # the test, repeated
+    turned = net.eval()(images[[1, 0, 2, 3]]).logits[[1, 0, 2, 3]]
+    assert not torch.allclose(turned[:2], first[:2]) and torch.equal(net.eval()(images[:2]).logits, first[:2])
 
 
 def test_a_budget_is_kept_at_every_size():

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,31 @@ def test_a_run_on_cocos_layout(train, folders, script, tmp_path):
     assert "file" in (run / "predictions.csv").read_text().splitlines()[0]
     truth.unlink()
     assert "not read back" in script("export", f"run={run}", "format=coco").out
+
+
+def test_a_run_on_cocos_layout_whose_boxes_were_read_otherwise_than_they_stand_there(train, folders, script, tmp_path):
+    """One is cut, one is left out, one has no area: the file that is written has what was scored."""
+
+    def change(text):
+        text["annotations"][0].update(bbox=[-30, 8, 50, 90])
+        text["annotations"][2].update(bbox=[4, 8, 0, 20])
+        text["annotations"][3].pop("area")
+
+    layout(tmp_path, change=change)
+    kept = tmp_path / "coco" / "annotations"
+    shutil.copy(kept / "instances_train2017.json", kept / "instances_val2017.json")
+    ended = train(*SCENES, *ON_COCO, f"data_dir={tmp_path}", base=())
+    assert ended.code == 0, ended.err
+    (run,) = folders()
+    ap = nearly_right(run, 1)
+    code, out, err = script("export", f"run={run}", "format=coco")
+    truth = run / "export" / "annotations.json"
+    assert (code, err) == (0, "") and f"against {truth}; AP read back {ap:.2f}" in out
+    text = json.loads(truth.read_text())
+    assert [one["id"] for one in text["images"]] == list(range(0, 70, 10)) and len(text["annotations"]) == 7
+    assert text["images"][1] == {"id": 10, "file_name": "001.png", "width": 40, "height": 72}
+    assert [(one["image_id"], one["bbox"], one["area"], one["iscrowd"]) for one in text["annotations"][:3]] == [
+        (10, [0, 8, 20, 64], 120, 0), (10, [10, 30, 20, 10], 100, 1), (20, [20, 8, 12, 21], 252, 0)]  # fmt: skip
 
 
 def test_mistakes(run, tmp_path, script):

@@ -7,7 +7,6 @@ The second split is the test. Nothing is downloaded. `coco_annotations` reads th
 seen of an image.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 
 from zoomexp.arguments import boolean, integer, list_of, number
 from zoomexp.datasets.batches import ShardedBatches
-from zoomexp.datasets.coco_annotations import Annotated, annotated
+from zoomexp.datasets.coco_annotations import annotated
 from zoomexp.datasets.data_module import DataModule, check_whole
+from zoomexp.datasets.scene_checks import check_categories, check_files, check_sizes
 from zoomexp.datasets.scene_files import SceneFiles, SceneSet
 from zoomexp.datasets.scene_views import RandomScene, WholeScene, fitted
 from zoomexp.datasets.stream_loader import StreamLoader
@@ -49,7 +49,7 @@ class COCO(DataModule):
         InputError: a value out of its range.
     """
 
-    name, channels = "coco", 3
+    name, channels, sizes_vary = "coco", 3, True
 
     def __init__(
         self,
@@ -82,9 +82,8 @@ class COCO(DataModule):
     def make_parts(self) -> dict[str, SceneFiles | None]:
         """Read the annotations and look for the images."""
         train, test = (self._read(name) for name in ("train", "test"))
-        if train.annotated.classes.tolist() != test.annotated.classes.tolist():
-            raise InputError(f"{self.root}: the annotations of {self.splits['train']} and {self.splits['test']} differ "
-                             "in their categories")  # fmt: skip
+        check_categories(*((self.annotation_file(name), one.annotated) for name, one in
+                           (("train", train), ("test", test))))  # fmt: skip
         train, held = _shortened(train, self.train_size, self.split_seed), None
         test = _shortened(test, self.test_size, self.split_seed)
         if self.validate_on == "heldout" and self.val_fraction:
@@ -117,9 +116,9 @@ class COCO(DataModule):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many boxes have no area and are left out, by annotation file."""
-        skipped = {self.splits[part]: int(self._parts[part].annotated.skipped[0]) for part in self.splits}
-        return tuple(f"{count:,} boxes without area left out of {name}" for name, count in skipped.items() if count)
+        """How many boxes were left out, cut or measured, by annotation file."""
+        changes = {name: self._parts[part].annotated.changes for part, name in self.splits.items()}
+        return tuple(f"{name}: {change}" for name, own in changes.items() for change in own)
 
     def scene_batches(self, name: str, positions: np.ndarray, batch_size: int) -> StreamLoader:
         """Batches of the images at `positions` of a part, in that order, seen whole; `index` counts them anew."""
@@ -147,8 +146,10 @@ class COCO(DataModule):
         if not folder.is_dir():
             raise InputError(f"{folder} is missing: unpack COCO's images there (dataset.{part}={name})")
         found = annotated(self.annotation_file(part))
-        _check_files(folder, found)
-        return SceneFiles(folder, found, np.arange(len(found)))
+        files = SceneFiles(folder, found, np.arange(len(found)))
+        check_files(files)
+        check_sizes(files)
+        return files
 
     def _check(self) -> None:
         check_whole({field: getattr(self, field) for field in LEAST}, LEAST)
@@ -160,17 +161,6 @@ class COCO(DataModule):
             raise InputError("dataset.scales=[] must be a list of short sides in pixels, at least one")
         for side in (*self.scales, self.test_scale):
             integer("dataset.scales", side, self.multiple)
-
-
-def _check_files(folder: Path, found: Annotated) -> None:
-    """Refuse annotations of images that are not there, such as those of another split."""
-    there = {os.fsencode(entry.name) for entry in os.scandir(folder)}
-    missing = [name for name in found.names.tolist() if name not in there]
-    if missing:
-        named, count = missing[0].decode(errors="backslashreplace"), f"{len(missing):,} of {len(found):,}"
-        raise InputError(
-            f"{folder}: {count} annotated images are not there, {named} the first; are the annotations another split's?"
-        )
 
 
 def _shortened(files: SceneFiles, size: int | None, seed: int) -> SceneFiles:

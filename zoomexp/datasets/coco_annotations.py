@@ -4,12 +4,12 @@
     categories{id, name}
 
 The text of COCO's training split, 450 MB, takes many seconds and gigabytes; the arrays are some 30 MB. Category ids are
-the labels as they are (COCO: 1 to 90), so K is one more than the largest.
+the labels as they are (COCO: 1 to 90), so K is one more than the largest. A box that reaches more than a pixel beyond
+its image is cut at its edges; within a pixel, as some of COCO's own, it stays as given: so COCO's measure scores it.
 """
 
 import gc
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from zoomexp.atomic_file import atomic_file
+from zoomexp.datasets.coco_entries import each, read_annotation, read_category, read_image
 from zoomexp.errors import InputError
 
 SUFFIX = ".arrays.npz"  # of the file that the arrays are kept in
+ROUNDING = 1  # pixels that a box may reach beyond its image
 LARGE, PACE = 50_000_000, 20_000_000  # bytes of a file that takes seconds, and about how many a second
 
 
@@ -35,12 +37,14 @@ class Annotated:
         ids: (N,) int64.
         sizes: (N, 2) int64, height and width in pixels.
         counts: (N,) int64, objects of each image.
-        boxes: (T, 4) float32, x0, y0, x1, y1 in pixel edges, as they are given.
+        boxes: (T, 4) float32, x0, y0, x1, y1 in pixel edges, within `ROUNDING` of the image.
         labels: (T,) int64.
         crowd: (T,) bool, regions of many objects.
         area: (T,) float32, pixels of the object itself, which sorts it among small, medium and large.
         classes: (K,) str, names by label; "" where no category has that id.
-        skipped: (1,) int64, boxes without area, which are left out.
+        skipped: (1,) int64, boxes without width or height, which are left out.
+        cut: (1,) int64, boxes that reached further beyond their image, cut at its edges.
+        unmeasured: (1,) int64, objects whose area is not said: that of the box is taken.
     """
 
     names: np.ndarray
@@ -53,6 +57,8 @@ class Annotated:
     area: np.ndarray
     classes: np.ndarray
     skipped: np.ndarray
+    cut: np.ndarray
+    unmeasured: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,6 +66,13 @@ class Annotated:
     def objects(self, position: int) -> slice:
         """The rows of an image's objects."""
         return slice(int(self._first[position]), int(self._first[position] + self.counts[position]))
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """How these objects differ from the file's, a few words each."""
+        told = {"boxes without area left out": self.skipped, "boxes cut at their images' edges": self.cut,
+                "areas not said, taken of the boxes": self.unmeasured}  # fmt: skip
+        return tuple(f"{int(count[0]):,} {what}" for what, count in told.items() if count[0])
 
     @cached_property
     def _first(self) -> np.ndarray:
@@ -95,23 +108,24 @@ def parsed(path: Path) -> Annotated:
         with _not_collected():
             text = json.loads(path.read_bytes())
             images, annotations, categories = (text[name] for name in ("images", "annotations", "categories"))
-            names = {int(one["id"]): str(one["name"]) for one in categories}
-            places = {int(one["id"]): place for place, one in enumerate(images)}
-            files = np.array([os.fsencode(one["file_name"]) for one in images])
-            sizes = np.array([(int(one["height"]), int(one["width"])) for one in images], np.int64).reshape(-1, 2)
-            rows = [(one["image_id"], one["id"], one["category_id"], one.get("iscrowd", 0), one["area"], *one["bbox"])
-                    for one in annotations]  # fmt: skip
-            values = np.array(rows, np.float64).reshape(-1, 9)
+            names = dict(each(path, "category", categories, read_category))
+            listed = each(path, "image", images, read_image)
+            rows = each(path, "annotation", annotations, read_annotation)
+    except InputError:  # an entry's own
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no annotation file of COCO's kind ({type(error).__name__}: {error})") from error
-    if not len(images) or not names:
+    if not listed or not names:
         raise InputError(f"{path} lists no {'images' if names else 'categories'}")
+    ids, sizes = np.array([one[0] for one in listed], np.int64), np.array([one[2:] for one in listed], np.int64)
+    places = {number: place for place, number in enumerate(ids.tolist())}
     if len(places) < len(images):
-        twice = next(one for one, times in Counter(int(one["id"]) for one in images).items() if times > 1)
+        twice = next(number for number, times in Counter(ids.tolist()).items() if times > 1)
         raise InputError(f"{path}: image {twice} is listed twice")
+    values = np.array(rows, np.float64).reshape(-1, 9)
     image = np.array([places.get(int(one), -1) for one in values[:, 0]], np.int64)
     _check(path, values, image, sizes, names)
-    found = _arrays(values, image, files, np.array(list(places), np.int64), sizes, names)
+    found = _arrays(values, image, np.array([one[1] for one in listed]), ids, sizes, names)
     if found.crowd.all():  # of none, too
         raise InputError(f"{path}: none of its {len(found):,} images has an object{_left_out(found)}")
     return found
@@ -140,7 +154,7 @@ def _check(path: Path, values: np.ndarray, image: np.ndarray, sizes: np.ndarray,
     x, y, width, height = values[:, 5:].T
     own = sizes[image] if len(image) else np.zeros((0, 2))
     outside = (x >= own[:, 1]) | (y >= own[:, 0]) | (x + width <= 0) | (y + height <= 0)
-    finite = np.isfinite(values).all(1)
+    finite = np.isfinite(values[:, 5:]).all(1)
     unknown = ~np.isin(values[:, 2], list(names))
     for bad, why in (
         (image < 0, "is of an image that the file does not list"),
@@ -167,22 +181,28 @@ def _arrays(
     values, image = values[has_area][order], image[has_area][order]
     boxes = values[:, 5:].copy()
     boxes[:, 2:] += boxes[:, :2]
+    edges = np.tile(sizes[image][:, ::-1], 2)
+    inside = boxes.clip(0, edges)
+    beyond = (abs(boxes - inside) > ROUNDING).any(1)
+    boxes[beyond] = inside[beyond]
+    area, unmeasured = values[:, 4].copy(), np.isnan(values[:, 4])
+    area[unmeasured] = (boxes[:, 2:] - boxes[:, :2]).prod(1)[unmeasured]
     classes = np.array([names.get(label, "") for label in range(max(names) + 1)])
     return Annotated(
         files, ids, sizes, np.bincount(image, minlength=len(ids)), boxes.astype(np.float32),
-        values[:, 2].astype(np.int64), values[:, 3] > 0, values[:, 4].astype(np.float32), classes,
-        np.array([int((~has_area).sum())]),
+        values[:, 2].astype(np.int64), values[:, 3] > 0, area.astype(np.float32), classes,
+        *(np.array([int(which.sum())]) for which in (~has_area, beyond, unmeasured)),
     )  # fmt: skip
 
 
 def _kept(path: Path, mark: np.ndarray) -> Annotated | None:
-    """What was kept of a file of this size and time; None where there is nothing, or of another."""
+    """What was kept of a file of this size and time; None where there is nothing that can be read, or of another."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if not np.array_equal(stored["mark"], mark):
                 return None
             return Annotated(**{field.name: stored[field.name] for field in fields(Annotated)})
-    except (OSError, ValueError, KeyError, EOFError):
+    except Exception:  # zipfile, zlib and NumPy have many errors for a damaged file; it is made anew whatever it is
         return None
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from zoomexp.datasets.batches import Key
 from zoomexp.datasets.coco_annotations import Annotated
-from zoomexp.datasets.picture import open_picture
+from zoomexp.datasets.picture import Picture, open_picture
 from zoomexp.datasets.scene_views import RandomScene, WholeScene
 from zoomexp.datasets.stream_loader import Batch, randomness
 from zoomexp.errors import InputError
@@ -47,6 +47,11 @@ class SceneFiles:
         """Its file, below the folder."""
         name: bytes = self.annotated.names[self.positions[place]]
         return name.decode(errors="surrogateescape")
+
+    def size(self, place: int) -> tuple[int, int]:
+        """Its width and height in pixels, as it is annotated."""
+        height, width = self.annotated.sizes[self.positions[place]].tolist()
+        return width, height
 
     def held(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How many objects each image has, (M,), and the objects' labels and whether they are crowds, (T,) each."""
@@ -98,12 +103,9 @@ class SceneSet(Dataset[Batch]):
         every, position = self.files.annotated, int(self.files.positions[place])
         rows = every.objects(position)
         boxes, training = torch.from_numpy(every.boxes[rows]), isinstance(self.view, RandomScene)
-        path = self.files.path(place)
-        with open_picture(path) as picture:
+        with open_picture(self.files.path(place)) as picture:
+            check_size(self.files, place, picture)
             image = picture.rgb()
-        if image.size != tuple(every.sizes[position].tolist()[::-1]):
-            told = " x ".join(map(str, every.sizes[position].tolist()[::-1]))
-            raise InputError(f"{path} has {image.size[0]} x {image.size[1]} pixels, and its annotations say {told}")
         with randomness(self.seed, draw, place):
             image, boxes, kept = self.view(image, boxes)
         crowd = torch.from_numpy(every.crowd[rows])[kept]
@@ -116,6 +118,31 @@ class SceneSet(Dataset[Batch]):
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         item |= {"image": (pixels - self.mean) / self.std, "size": torch.tensor(image.size[::-1])}
         return item | {"index": torch.tensor(place), "image_id": torch.tensor(int(every.ids[position]))}
+
+
+def check_size(files: SceneFiles, place: int, picture: Picture) -> None:
+    """Refuse an image whose size is not that of its annotations.
+
+    Args:
+        files: the images.
+        place: which of them.
+        picture: it, opened.
+
+    Raises:
+        InputError: names file and id, and where EXIF turns what was annotated as it is stored, what to do.
+    """
+    told = files.size(place)
+    if picture.size == told:
+        return
+    number = int(files.annotated.ids[files.positions[place]])
+    own, said = (" x ".join(map(str, size)) for size in (picture.size, told))
+    why = f"{files.path(place)} (image {number}) has {own} pixels, and its annotations say {said}"
+    if picture.stored_size == told:
+        why += (
+            ": its EXIF orientation turns it; if its boxes are of the image as it is stored, take the tag out of the "
+        )
+        why += "file (exiftool -Orientation= FILE), else exchange height and width"
+    raise InputError(why)
 
 
 def filled(images: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoomexp.atomic_file import atomic_file
+from zoomexp.datasets.coco_annotations import Annotated, annotated
 from zoomexp.errors import InputError
 from zoomexp.export.coco import ANNOTATIONS, RESULTS, annotations, average_precision, results, write_json
 from zoomexp.results.predictions import FILE, Predictions
@@ -86,6 +87,9 @@ def read_back(truth: Path, found: Path, ids: list[int], facts: Mapping[str, Any]
 def truth_of(run: Path, wanted: set[int] | None, out: Path, data_dir: str | None) -> Path:
     """The annotations of a run's test images: the data set's own file, or one that is written.
 
+    It is written where there is none, and where objects were read otherwise than they stand there (boxes cut or left
+    out, areas that are not said): what was scored is in it.
+
     Args:
         run: Its folder.
         wanted: The index of its images; None where they have ids of an annotation file.
@@ -97,7 +101,10 @@ def truth_of(run: Path, wanted: set[int] | None, out: Path, data_dir: str | None
         if data_dir is not None:
             node.data_dir = data_dir
         own: Path = make(node).annotation_file("test")
-        return own
+        if not own.is_file() or not (found := annotated(own)).changes:
+            return own
+        write_json(out / ANNOTATIONS, as_read(found))
+        return out / ANNOTATIONS
     data = data_of(run, data_dir)
     images, objects = [], []
     for batch in data.test_dataloader():
@@ -107,6 +114,17 @@ def truth_of(run: Path, wanted: set[int] | None, out: Path, data_dir: str | None
         objects += [one for one in _objects(objects_in(batch, size), index) if one["image_id"] in wanted]
     write_json(out / ANNOTATIONS, annotations(images, objects, data.classes))
     return out / ANNOTATIONS
+
+
+def as_read(found: Annotated) -> dict[str, Any]:
+    """An annotation file's content as a run reads it, ids of images and categories as they are."""
+    images = [{"id": number, "file_name": name.decode(errors="surrogateescape"), "width": width, "height": height}
+              for number, name, (height, width) in zip(found.ids.tolist(), found.names.tolist(), found.sizes.tolist(),
+                                                       strict=True)]  # fmt: skip
+    columns = (np.repeat(found.ids, found.counts), found.boxes, found.labels, found.crowd, found.area)
+    objects = [dict(zip(("image_id", "box", "label", "crowd", "area"), one, strict=True))
+               for one in zip(*columns, strict=True)]  # fmt: skip
+    return annotations(images, objects, found.classes.tolist())
 
 
 def _objects(there: Any, index: list[int]) -> Iterator[dict[str, Any]]:

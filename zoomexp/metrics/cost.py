@@ -6,7 +6,7 @@ poolings, interpolations, gathers. Some of the figures in circulation hold such 
 a batch norm, as fvcore counts them, the 4.089 G of ResNet-50 become 4.11 G.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean, pstdev
 
 import torch
@@ -40,29 +40,41 @@ def macs(net: nn.Module, *inputs: Tensor | None) -> int:
         net: The network.
         inputs: What it is given: the image, and for some networks a map.
     """
-    training, constants = net.training, {name: value.detach() for name, value in net.named_parameters()}
-    net.eval()
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            functional_call(net, constants, inputs)
-    finally:
-        net.train(training)
-    return counter.get_total_flops() // 2
+    return _counted(net, inputs)[0]
 
 
-def macs_over(net: nn.Module, examples: Sequence[Sequence[Tensor]]) -> dict[str, float]:
+def macs_over(net: nn.Module, examples: Iterable[Sequence[Tensor]]) -> dict[str, float]:
     """`macs`, the mean over examples given one by one, `macs_spread`, their standard deviation, and `macs_scorer`.
 
-    For a network whose work depends on the image; `macs_scorer` is the part of its scorer, which `macs` includes.
+    For a network whose work depends on the image; `macs_scorer` is the part of its scorer, which `macs` includes and
+    which is the same for every image.
 
     Args:
         net: The network.
-        examples: What it is given, batches of one.
+        examples: What it is given, batches of one; at least one.
     """
-    counts = [macs(net, *inputs) for inputs in examples]
-    found = {"macs": mean(counts), "macs_spread": pstdev(counts)}
-    if (scorer := protocols.scorer(net)) is not None:
-        image, *maps = examples[0]
-        further: Sequence[Tensor | None] = maps or [None]
-        found["macs_scorer"] = macs(scorer, image, *further)
-    return found
+    scorer = protocols.scorer(net)
+    looks = scorer.scorer if scorer is not None and protocols.rearranges(scorer) else scorer
+    counts = [_counted(net, inputs, looks) for inputs in examples]
+    every = [whole for whole, _ in counts]
+    found: dict[str, float] = {"macs": mean(every), "macs_spread": pstdev(every)}
+    return found if scorer is None else found | {"macs_scorer": counts[0][1]}
+
+
+def _counted(net: nn.Module, inputs: Sequence[Tensor | None], part: nn.Module | None = None) -> tuple[int, int]:
+    """As `macs`; and of these what a `part` of the network had, 0 for None."""
+    training, constants = net.training, {name: value.detach() for name, value in net.named_parameters()}
+    counter, begun, ended = FlopCounterMode(display=False), [0], [0]
+    hooks = [] if part is None else [
+        part.register_forward_pre_hook(lambda *_: begun.append(counter.get_total_flops())),
+        part.register_forward_hook(lambda *_: ended.append(counter.get_total_flops())),
+    ]  # fmt: skip
+    net.eval()
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            functional_call(net, constants, tuple(inputs))
+    finally:
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+    return counter.get_total_flops() // 2, (sum(ended) - sum(begun)) // 2

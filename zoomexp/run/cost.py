@@ -3,12 +3,13 @@
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 
-from zoomexp import protocols
+from zoomexp import data_protocols, protocols
 from zoomexp.data_protocols import RunData
 from zoomexp.metrics.cost import macs, macs_over, parameters
 from zoomexp.metrics.targets import sides
@@ -53,13 +54,26 @@ def instruction_set() -> str:
 
 
 def count_macs(task: TrainedModel, data: RunData) -> dict[str, float]:
-    """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`)."""
+    """`macs` of an image; of a network that chooses its tokens the mean over test images (see `macs_over`).
+
+    These are the first `COUNTED`, of the first batch alone where all images have one size.
+    """
     like = next(task.model.parameters())  # in single precision, or whatever else trainer.precision made of it
     if not protocols.chooses_tokens(task.model):
         return {"macs": macs(task.model, like.new_zeros(1, data.channels, *sides(data.image_size)))}
-    batch = next(iter(data.test_dataloader()))
-    inputs = [values[:COUNTED].to(like).split(1) for values in task.read(batch).values()]
-    return macs_over(task.model, list(zip(*inputs, strict=True)))
+    return macs_over(task.model, _examples(task, data, like))
+
+
+def _examples(task: TrainedModel, data: RunData, like: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """What the network reads of each test image that is counted, batches of one, on its device."""
+    left = COUNTED
+    for batch in data.test_dataloader():
+        inputs = [values[:left].to(like if values.is_floating_point() else like.device).split(1)
+                  for values in task.read(batch).values()]  # fmt: skip
+        yield from zip(*inputs, strict=True)
+        left -= len(inputs[0])
+        if left == 0 or not data_protocols.sizes_vary(data):
+            return
 
 
 def peak_bytes(on_gpu: bool) -> int:

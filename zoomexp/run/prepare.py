@@ -60,7 +60,7 @@ def check_ready(
             there, batches that cannot be made, scores of validation that there will not be, or what a callback's
             `check_run` refuses.
     """
-    if protocols.needs_boxes(protocols.scorer(task.model)):
+    if not protocols.gives_boxes(task.model) and protocols.needs_boxes(protocols.scorer(task.model)):
         raise InputError("tokens.scorer=boxes: needs the images' boxes; choose task=detection, or another scorer")
     listed = data if data_protocols.lists_images(data) else None
     if (

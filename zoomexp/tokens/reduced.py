@@ -92,7 +92,7 @@ class ReducedViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
-        reducer = _Recorded(self.method())
+        reducer = Recorded(self.method())
         tokens = host.encode(self.vit, self.tokenize(images), reduce=reducer)
         self.lengths, self.tokens_per_block = tokens.lengths, reducer.lengths
         self._steps, self._last = reducer.of.moves, tokens.offsets()
@@ -127,8 +127,8 @@ class ReducedViT(nn.Module):
         return counts.scatter_add(1, places.clamp(min=0), (places >= 0).long())
 
 
-class _Recorded:
-    """A reducer, and the lengths that it gave each block."""
+class Recorded:
+    """A reducer `of` another kind, which does what it says, and the `lengths` (B,) that it gave each block so far."""
 
     def __init__(self, reducer: TracedReducer) -> None:
         self.of = reducer
@@ -136,16 +136,20 @@ class _Recorded:
 
     @property
     def log_sizes(self) -> Tensor | None:
+        """The other's."""
         return self.of.log_sizes
 
     def before(self, i: int, tokens: Ragged) -> Ragged:
+        """The other's, whose lengths are noted."""
         tokens = self.of.before(i, tokens)
         self.lengths.append(tokens.lengths)
         return tokens
 
     def between(self, i: int, tokens: Ragged, context: Context) -> Ragged:
+        """The other's."""
         return self.of.between(i, tokens, context)
 
     def finish(self, tokens: Ragged) -> Ragged:
+        """The other's; the tokens as they are where it has none."""
         finish = getattr(self.of, "finish", None)
         return tokens if finish is None else finish(tokens)

@@ -39,6 +39,18 @@ def in_order(parts: Sequence[Ragged], rows: Sequence[Rows]) -> Ragged:
     return Ragged(torch.cat(ordered), torch.tensor([len(one) for one in ordered]))
 
 
+def values_in_order(parts: Sequence[Tensor], rows: Sequence[Rows]) -> Tensor:
+    """What there is of each image, (b, ...) of several batches, as one (B, ...), image by image at their `rows`.
+
+    >>> values_in_order([torch.tensor([5, 7]), torch.tensor([6])], [[0, 2], [1]]).tolist()
+    [5, 6, 7]
+    """
+    if len(parts) == 1:
+        return parts[0]
+    places = torch.tensor([row for own in rows if not isinstance(own, slice) for row in own])
+    return torch.cat(list(parts))[places.argsort().to(parts[0].device)]
+
+
 def joined(parts: Sequence[Ragged]) -> Ragged:
     """The sequences of several batches as one, batch after batch."""
     if len(parts) == 1:

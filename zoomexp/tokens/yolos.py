@@ -7,8 +7,9 @@ arXiv 2106.00666), and the released code's choices:
     logits = MLP(y): D -> D -> D -> K + 1;   boxes = sigmoid(MLP'(y)): D -> D -> D -> 4
 
 Images may differ in size: each is embedded at its own, and the encoder gets no padding, so what is said of an image
-does not depend on its batch mates. (The released code pads them, does not mask the padding, and gives boxes relative to
-the size before it.) Positions are resampled wherever the grid differs, where the released code looks at its area only.
+does not depend on its batch mates, unless a scorer draws at random (`Random`, `Shuffled`). (The released code pads
+them, does not mask the padding, and gives boxes relative to the size before it.) Positions are resampled wherever the
+grid differs, where the released code looks at its area only.
 """
 
 import math
@@ -29,8 +30,8 @@ from zoomexp.tokens.cells import fine_raster
 from zoomexp.tokens.detection_tokens import add_detection_tokens
 from zoomexp.tokens.layer_positions import Adding, LayerPositions
 from zoomexp.tokens.ragged import Ragged
-from zoomexp.tokens.reduced import ReducedViT
-from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes
+from zoomexp.tokens.reduced import Recorded, ReducedViT
+from zoomexp.tokens.sizes import Rows, in_order, joined, parted, same_sizes, values_in_order
 from zoomexp.tokens.zoomed_scenes import Look, check_any_size, zoomed_tokens
 from zoomexp.tokens.zoomvit import ZoomViT
 
@@ -52,6 +53,7 @@ class YOLOS(nn.Module):
         layer_size: of those that are added after every block; None: there are none (the paper's Type-II).
 
     After each forward: `lengths` (B,) int64 on the CPU, the tokens of each image, all told, after the last block;
+    with a method that drops or merges tokens `tokens_per_block`, those that every block's attention sees, (B,) each;
     with ZoomViT's tokens `looks`, of each size of images the rows of the batch and what was chosen (else empty).
     Always: `inputs`, what of a batch the forward takes; `host`, the transformer or the token method around it;
     `multiple`, of the images' sides, in pixels.
@@ -87,8 +89,7 @@ class YOLOS(nn.Module):
         boolean("detector.detached", detached)
         add_detection_tokens(vit, boxes, start, detached)
         self.host = vit if tokens is None else checked(tokens(vit, image_size=side), layers is not None)
-        oracle = isinstance(self.host, ZoomViT) and needs_boxes(self.host.scorer)
-        self.inputs = ("image", "size", "truth") if oracle else ("image", "size")
+        self.inputs = ("image", "size", "truth") if needs_boxes(self.scorer) else ("image", "size")
         vit.reset_classifier(0)
         self.boxes, width, count = boxes, vit.embed_dim, vit.num_prefix_tokens
         self.layer_positions = None if layers is None else LayerPositions(len(vit.blocks) - 1, count, layers, width)
@@ -112,6 +113,11 @@ class YOLOS(nn.Module):
         return vit
 
     @property
+    def scorer(self) -> nn.Module | None:
+        """What chooses ZoomViT's tokens; None with others."""
+        return self.host.scorer if isinstance(self.host, ZoomViT) else None
+
+    @property
     def multiple(self) -> int:
         """What the sides of images must be multiples of, in pixels: the patch, or two of them at eta 0.5."""
         patch = math.lcm(*self.transformer.patch_embed.patch_size)
@@ -122,12 +128,20 @@ class YOLOS(nn.Module):
     ) -> list[Ragged]:
         """The tokens after the last norm, of the images of each size."""
         cut = [images[rows, :, :height, :width] for (height, width), rows in batches]
-        if isinstance(self.host, ReducedViT):  # these know sequences of one length only
-            return [host.encode(self.transformer, host.whole(self.transformer, one), reduce=self.host.method())
-                    for one in cut]  # fmt: skip
+        if isinstance(self.host, ReducedViT):
+            return self._reduced(self.host, cut, [rows for _, rows in batches])
         parts = self.tokenized(cut, [rows for _, rows in batches], truth)
         tokens, adding = joined([tokens for tokens, _ in parts]), self._adding([rows for _, rows in parts], cut)
         return parted(host.encode(self.transformer, tokens, reduce=adding), [len(one) for one in cut])
+
+    def _reduced(self, net: ReducedViT, cut: Sequence[Tensor], rows: Sequence[Rows]) -> list[Ragged]:
+        """The same by a method that drops or merges tokens, which knows sequences of one length only."""
+        reducers = [Recorded(net.method()) for _ in cut]
+        encoded = [host.encode(net.vit, host.whole(net.vit, images), reduce=reducer)
+                   for images, reducer in zip(cut, reducers, strict=True)]  # fmt: skip
+        blocks = zip(*(reducer.lengths for reducer in reducers), strict=True)
+        self.tokens_per_block = [values_in_order(lengths, rows) for lengths in blocks]
+        return encoded
 
     def tokenized(
         self, cut: Sequence[Tensor], rows: Sequence[Rows] = (slice(None),), truth: Tensor | None = None

@@ -10,9 +10,10 @@ for k zoomed cells. One patch embedding, the host's, serves both grids. Position
 (fine ones first), pruned if asked for, given the zoom factor embedding, and run through the host.
 
 Deviations from the released code, all of them options (`mode="paper"` asks for the released choices and lays the
-sequences out as the code does; see `layout`): no padding, so that images do not depend on their batch mates; a tie is
-fine; a zoomed cell keeps its four patches; the host's learned positions; soft zoom factor embedding, which the released
-code lacks (it has "fixed"), and pruning, which it lacks too. Details of each are in the file of its name.
+sequences out as the code does; see `layout`): no padding, so that images do not depend on their batch mates (unless the
+scorer draws at random: `Random`, `Shuffled`); a tie is fine; a zoomed cell keeps its four patches; the host's learned
+positions; soft zoom factor embedding, which the released code lacks (it has "fixed"), and pruning, which it lacks too.
+Details of each are in the file of its name.
 """
 
 from collections.abc import Callable, Sequence
