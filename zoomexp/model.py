@@ -9,7 +9,7 @@ from torch import nn
 
 from zoomexp import protocols, training_protocols
 from zoomexp.arguments import known_options
-from zoomexp.backbones.start_weights import without_classifier
+from zoomexp.backbones.start_weights import in_another_network, without_classifier
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
 from zoomexp.metrics.targets import sides
@@ -68,6 +68,8 @@ def build_model(
         at = at if at is not None else default_place(attention)
         net.insertion_sites = [*net.insertion_sites, *insert(net, attention, at, example)]
     places, weights = net.insertion_sites, getattr(net, "start_weights", None)
+    if any(builder is not None for builder in builders.values()):
+        weights = in_another_network(weights)
     if head is not None:
         known_options("head", head)
         if not (tokens is None and detector is None and decoder is None):

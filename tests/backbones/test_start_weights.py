@@ -19,14 +19,14 @@ SMALL = {"name": "vit_tiny_patch16_224", "image_size": 32, "embed_dim": 8, "dept
 
 def vit(**options) -> nn.Module:
     net = from_timm(**SMALL, **options)
-    net.start_weights = StartWeights("by hand", classifier=True)
+    net.start_weights = StartWeights("by hand", classifier=True, by_run=True, temperature=1.5)
     return net
 
 
 @pytest.mark.parametrize("tokens", [None, partial(tome, r=1)])
 def test_the_network_says_what_its_backbone_said(tokens):
     net = build_model(vit, num_classes=5, in_chans=3, image_size=32, tokens=tokens)
-    assert net.start_weights == StartWeights("by hand", classifier=True)
+    assert net.start_weights == StartWeights("by hand", True, by_run=True, temperature=None if tokens else 1.5)
     random = build_model(partial(from_timm, **SMALL), num_classes=5, in_chans=3, image_size=32, tokens=tokens)
     assert random.start_weights is None
 

@@ -110,6 +110,7 @@ def test_nothing_else_changes():
     half, _, _, _ = scored(net, [Robustness(**FAST | {"checked": 7})])
     assert {name: value for name, value in half.items() if "missed" not in name and name in plain} == plain
     extra = {name for name in scores if name not in plain}
+    assert {f"test/robust/{one}@2" for one in ("missed", "missed_of_right")} <= extra
     assert {f"test/robust/missed/{one}@2" for one in ("fgsm", "pgd20", "frozen", "square")} <= extra
     assert {"test/robust/map_shift@2", "test/robust/pointing_game@2"} <= extra
     assert set(predictions) - set(kept) == {"robust/eps", "robust/pgd10@0.5", "robust/pgd10@2"}

@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     "dataset.test_scale": 64, "detector.boxes": 5, "detector.start_size": [64, 64],
     "detector.layer_size": [48, 48], "decoder.features": 3, "decoder.enlarge": 1.5,
     "head.views": ["mix"], "head.test": "raw", "head.test_threshold": 0.9, "head.test_padding": 0.4,
+    "head.at": "stage3",
     "callbacks.checkpoints.monitor": "val/loss", "callbacks.checkpoints.mode": "min",
     "callbacks.early_stopping.monitor": "val/acc1", "callbacks.early_stopping.mode": "max",
     "task.alphas": [0.5], "task.tta": "hflip", "task.penalties": [3.0], "train.all_from": 2, "train.unfreeze_every": 2,

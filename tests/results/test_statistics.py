@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from zoomexp.errors import InputError
-from zoomexp.results.statistics import Interval, holm, mcnemar, mean_interval, paired_bootstrap
+from zoomexp.results.statistics import Interval, holm, mcnemar, mean_interval, paired_bootstrap, size_needed
 
 
 def test_interval_by_hand():
@@ -110,3 +110,29 @@ def test_holm_keeps_missing_tests_and_stops_at_one():
     assert holm([]) == []
     with pytest.raises(InputError, match="p_values"):
         holm([1.2])
+
+
+def power_of(pairs: int, effect: float) -> float:
+    """Of the two-sided paired t test at 0.05, without its distribution: integrated over the sample's variance."""
+    critical, freedom = stats.t.ppf(0.975, pairs - 1), pairs - 1
+
+    def told(variance: float) -> float:
+        reach = critical * (variance / freedom) ** 0.5
+        above = stats.norm.sf(reach - effect * pairs**0.5) + stats.norm.cdf(-reach - effect * pairs**0.5)
+        return above * stats.chi2.pdf(variance, freedom)
+
+    return integrate.quad(told, 0, stats.chi2.ppf(1 - 1e-12, freedom), limit=500)[0]
+
+
+@pytest.mark.parametrize("effect", [0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 4.0, 20.0])
+def test_few_pairs_are_counted_by_the_power_of_the_t_test(effect):
+    pairs = size_needed(effect, 1.0)
+    assert power_of(pairs, effect) >= 0.8 and (pairs == 2 or power_of(pairs - 1, effect) < 0.8)
+    assert size_needed(-3 * effect, 3.0) == pairs
+
+
+def test_how_many_pairs_are_needed():
+    """34 is what power tables have for half a deviation at 0.05 and 80 %; the normal approximation says 32."""
+    assert (size_needed(0.5, 1.0), size_needed(1.0, 1.0)) == (34, 10)
+    assert size_needed(0.2, 1.0) == 197  # 7.8489 / 0.04, and 199 by the t test: one in a hundred
+    assert size_needed(0.1, 0.0) == 2  # every pair says the same

@@ -98,3 +98,16 @@ def test_masks_are_held_for_one_of_the_checks():
     assert "missed/frozen@8" in found and "transfer@8" not in found
     assert "missed/frozen@8" not in tried(TRIAL, Pixels(Steps(0, False), [0.0], [1.0]), None, images(),
                                           torch.zeros(50, dtype=torch.int64))  # fmt: skip
+
+
+def test_what_is_missed_of_the_images_that_pgd_leaves_right():
+    """Ten images, six of them checked: PGD leaves two of the six right, and a check flips one of the two."""
+    right = torch.tensor([1, 0, 0, 1, 0, 0, 1, 1, 1, 1]).bool()
+    found = {"clean": torch.ones(10).bool(), "eps": torch.ones(10), "pgd5@1": right, "pgd5@8": right,
+             "missed@8": torch.tensor([0, 0, 0, 1, 0, 0]).bool()}  # fmt: skip
+    said = scores(TRIAL, found)
+    assert (said["missed@8"], said["missed_of_right@8"]) == (pytest.approx(100 / 6), 50)
+    none = {"pgd5@8": torch.zeros(10).bool(), "missed@8": torch.zeros(6).bool()}
+    assert "missed_of_right@8" not in scores(TRIAL, found | none)
+    unchecked = {name: values for name, values in found.items() if name != "missed@8"}
+    assert "missed_of_right@8" not in scores(TRIAL, unchecked)

@@ -75,3 +75,15 @@ def test_a_run_that_has_a_last_layer_or_cannot_fit_one_says_so(train, folders):
     )
     ended = train(*words, "callbacks.probe_first.penalties=[0]", base=())
     assert ended.code == 2 and "callbacks.probe_first.penalties=[0] must be at least one number above 0" in ended.err
+
+
+def test_stages_of_a_finished_run_are_probed(train, tmp_path, folders):
+    small = ("dataset=digits", "dataset.train_size=200", "dataset.test_size=60", "logger=none")
+    assert train("attention=loupe", "trainer.max_epochs=1", base=small).code == 0
+    (run,) = folders()
+    for at in ("stage1", "stage3"):
+        words = ("task=probe", "backbone=trained", f"backbone.run={run}", "attention=none", "head=stage")
+        ended = train(*words, f"head.at={at}", base=small)
+        assert ended.code == 0, ended.err
+    kept = sorted((tmp_path / "out" / "features").glob("train-*.npz"))
+    assert sorted(np.load(file)["features"].shape[1] for file in kept) == [16, 64]  # widths of ResNet-20's stages

@@ -23,10 +23,15 @@ class StartWeights:
     Args:
         source: what names them: "timm/deit_small_patch16_224.fb_in1k", or a run folder, or what backbone.weights names.
         classifier: whether the last layer is among them; it is not where they are of other classes.
+        by_run: whether a run trained them, which held a data set's validation images out.
+        temperature: what validation images of that run fitted to the logits (`metrics.temperature`), above 0; None
+            where nothing is known of these logits: no such run, or another network now.
     """
 
     source: str
     classifier: bool
+    by_run: bool = False
+    temperature: float | None = None
 
 
 class SaysStartWeights(Protocol):
@@ -38,6 +43,11 @@ class SaysStartWeights(Protocol):
 def say_start_weights(net: nn.Module, weights: StartWeights | None) -> None:
     """Have a network say where its weights are from."""
     cast(SaysStartWeights, net).start_weights = weights
+
+
+def in_another_network(weights: StartWeights | None) -> StartWeights | None:
+    """The same weights in a network whose logits are others: modules, tokens or layers are not those of before."""
+    return None if weights is None else replace(weights, temperature=None)
 
 
 def without_classifier(weights: StartWeights | None) -> StartWeights | None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from zoomexp.arguments import integer
 from zoomexp.atomic_file import atomic_file
-from zoomexp.callbacks.still_images import as_tested, still_images
+from zoomexp.callbacks.mask_path import mask_shares
+from zoomexp.callbacks.still_images import as_tested, still_batch
 from zoomexp.insertion import attention_maps
 from zoomexp.metrics.map_shape import entropy
 from zoomexp.protocols import inserted
@@ -28,10 +29,12 @@ class Dynamics(NoBatchHooks, pl.Callback):
 
     `mean`, `spread` (standard deviation over an image's positions, mean over images), `low` and `high` (the 10th and
     90th percentile of all cells), `entropy` (`metrics.map_shape.entropy`); `gradient`, the share that the module's
-    parameters have in the norm of the step's gradient; and, against the maps after the last step, `distance`, the mean
+    parameters have in the norm of the step's gradient; `mask_path`, the share of the gradient that reaches the module's
+    input through its mask (`callbacks.mask_path`; of the images' cross-entropy, so in tasks with a label an image, and
+    of modules that multiply by a mask); and, against the maps after the last step, `distance`, the mean
     |difference|, and `correlation` over an image's positions (mean over images; of flat maps it is 0).
 
-    Nothing that the run measures changes. Left out where there is no map, and as in `still_images`.
+    Nothing that the run measures changes. Left out where there is no map, and as in `still_batch`.
 
     Args:
         epochs: The first so many are looked at.
@@ -44,13 +47,13 @@ class Dynamics(NoBatchHooks, pl.Callback):
         integer("callbacks.dynamics.every", every, 1)
         integer("callbacks.dynamics.images", images, 1)
         self.epochs, self.every, self.images = epochs, every, images
-        self.still: Tensor | None = None
+        self.still: Mapping[str, Tensor] | None = None
         self.rows: list[dict[str, Any]] = []
         self.maps: list[Tensor] = []  # of each row, (images, cells) in half precision
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the images, and the maps before the first step."""
-        self.still = still_images(trainer, task_of(pl_module).model, self.images)
+        self.still = still_batch(trainer, task_of(pl_module).model, self.images)
         if not trainer.global_step:
             self._look(trainer, pl_module)
 
@@ -78,11 +81,19 @@ class Dynamics(NoBatchHooks, pl.Callback):
         self.rows, self.maps = list(state_dict["rows"]), list(state_dict["maps"])
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shares = gradient_shares(task_of(pl_module).model)
+        shares, through = gradient_shares(task_of(pl_module).model), self._mask_shares(trainer, pl_module)
         for site, maps in self._seen(trainer, pl_module).items():
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "site": site}
-            self.rows.append(place | statistics(maps) | {"gradient": shares.get(site)})
+            self.rows.append(place | statistics(maps) | {"gradient": shares.get(site), "mask_path": through.get(site)})
             self.maps.append(maps.flatten(1).half())
+
+    def _mask_shares(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, float]:
+        """What of the images' gradient goes through each mask, by site; nothing where images have no label."""
+        if self.still is None or getattr(pl_module, "logit_classes", None) is None:
+            return {}
+        net, images, labels = task_of(pl_module).model, *(self.still[name] for name in ("image", "label"))
+        with as_tested(trainer, net):
+            return mask_shares(net, images.to(pl_module.device), labels.to(pl_module.device))
 
     def _seen(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, Tensor]:
         """The maps of the images now, by site, on the CPU."""
@@ -90,7 +101,7 @@ class Dynamics(NoBatchHooks, pl.Callback):
             return {}
         net = task_of(pl_module).model
         with torch.no_grad(), as_tested(trainer, net):
-            net.forward(self.still.to(pl_module.device))
+            net.forward(self.still["image"].to(pl_module.device))
         return {site: maps.detach().float().cpu() for site, maps in attention_maps(net).items()}
 
 

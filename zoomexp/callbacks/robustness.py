@@ -38,8 +38,9 @@ class Robustness(NoBatchHooks, pl.Callback):
 
     At the eps `at`: `map_shift`, the correlation of the maps with and without attack, and `pointing_game` of those with
     it. And whether PGD's failures mean anything: `missed/<check>`, images that PGD leaves right and a check flips
-    (`missed`: any of them), see `robustness.masking.checks`; `transfer` and `transfer_back`, this network's accuracy
-    under examples made on another one, and the other's under this one's. `predictions.npz` has
+    (`missed`: any of them) of all that are checked, see `robustness.masking.checks`, and `missed_of_right`, `missed` of
+    those alone that PGD leaves right (left out where it leaves none); `transfer` and `transfer_back`, this network's
+    accuracy under examples made on another one, and the other's under this one's. `predictions.npz` has
     `robust/pgd<steps>@<eps>` and `robust/eps` of each image; NaN where it was not attacked. Of several processes each
     attacks `images`, and their scores are averaged.
 

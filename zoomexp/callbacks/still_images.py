@@ -1,6 +1,6 @@
 """A few training images that a callback shows the network again and again, seen as test images are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,13 @@ from zoomexp.upstream.trainer_parts import data_of
 
 
 def still_images(trainer: pl.Trainer, net: nn.Module, count: int) -> Tensor | None:
-    """Training images (B, C, S, S), evenly spread over the split, for the first process.
+    """The images (B, C, S, S) of `still_batch`."""
+    batch = still_batch(trainer, net, count)
+    return None if batch is None else batch["image"]
+
+
+def still_batch(trainer: pl.Trainer, net: nn.Module, count: int) -> Mapping[str, Tensor] | None:
+    """A batch of training images (B, C, S, S), evenly spread over the split, for the first process.
 
     None where the network reads more than images or has no inserted module, where the data module gives no
     `plain_batches` (images of several objects, or a user's own), where no process has all weights, and for all
@@ -25,7 +31,7 @@ def still_images(trainer: pl.Trainer, net: nn.Module, count: int) -> Tensor | No
     if not first_process() or isinstance(trainer.strategy, FSDPStrategy):
         return None
     positions = np.unique(np.linspace(0, len(data.part("train")) - 1, count).astype(int))
-    return next(iter(data.plain_batches("train", positions, len(positions))))["image"]
+    return next(iter(data.plain_batches("train", positions, len(positions))))
 
 
 @contextmanager

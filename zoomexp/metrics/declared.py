@@ -76,6 +76,7 @@ ROBUSTNESS = (  # at a radius: robust/pgd20@1, 20 steps and 1 / 255
     Quantity("robust/map_shift", "correlation of maps with and without attack", "", True, 3, (-1.0, 1.0)),
     _score("robust/pointing_game", "pointing game under attack"),
     _share("robust/missed", "right under PGD and flipped by a check", higher_is_better=False),
+    _share("robust/missed_of_right", "flipped by a check, of those right under PGD", higher_is_better=False),
     _score("robust/transfer", "accuracy under another network's examples"),
     _share("robust/transfer_back", "the other network's accuracy under this one's examples"),
 )  # fmt: skip

@@ -18,7 +18,7 @@ SPAN, STEP = math.log(20), math.log(20) / 30  # of ln T: from 1/20 to 20, a tent
 class Temperature(Metric):
     """T over a split, from the sums of the likelihood at 61 temperatures: no logits are held.
 
-    Between them the mean is taken for a parabola of ln T, which is exact to about a thousandth of T.
+    Between them the mean is taken for a parabola of ln T, which is exact to a few thousandths of T.
     """
 
     full_state_update = False

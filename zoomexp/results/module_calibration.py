@@ -1,17 +1,20 @@
 """Which modules change how sure a network is, beyond what another seed does: said of every table that has the seeds.
 
 Both rows have the same seeds, so each seed gives a difference to the baseline, and Student's paired t test over them an
-interval; p values are corrected over the table's rows (Holm), as all of a table's tests. Of each measure
+interval. A row is looked at by several measures and is said to change if any does, so p values are corrected over all
+of a table's rows and measures together (Holm): were nothing there, one table in twenty would have a row that "changes".
+Of each measure
 
     changes           the corrected p value is below 0.05
     does not change   the interval lies inside the baseline's own over seeds: what there may be is less than seed noise
     undecided         neither
 
 and a row changes calibration if it changes any measure, and does not if it changes none of those that were measured.
+Rows of several tables that show the same runs are one finding, and count where they come first.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from zoomexp.metrics.declared import AURC, BRIER, BRIER_T, ECE, ECE_T, NLL, NLL_T
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from zoomexp.results.table import Row, Table
 
 SEEDS = 3  # of both rows, at least
-MEASURES = (ECE, NLL, BRIER, AURC, ECE_T, NLL_T, BRIER_T)
+RAW, AT_TEMPERATURE = (ECE, NLL, BRIER, AURC), (ECE_T, NLL_T, BRIER_T)
+MEASURES = (*RAW, *AT_TEMPERATURE)
 CHANGES, SAME, UNDECIDED = "changes", "does not change", "undecided"
 
 
@@ -34,12 +38,14 @@ class Moved:
 
     Args:
         quantity: The measure.
+        pairs: The values of the row and of its baseline, seed by seed.
         test: Row minus baseline over the seeds, with its interval.
-        p_value: Corrected over the table's rows.
+        p_value: Corrected over the table's rows and measures; that of `test` is not.
         noise: Half width of the baseline's own interval over the same seeds.
     """
 
     quantity: Quantity
+    pairs: tuple[tuple[float, float], ...]
     test: PairedTest
     p_value: float
     noise: float
@@ -67,18 +73,29 @@ class Moved:
 
 @dataclass(frozen=True)
 class ModuleCalibration:
-    """What one row of a table does to the calibration of its baseline; `moved` has the measures that both rows have."""
+    """What one row of a table does to the calibration of its baseline; `moved` has the measures that both rows have.
+
+    `repeats` names the row, and its table, that shows the same runs before this one; empty where none does.
+    """
 
     row: str
     baseline: str
     seeds: int
     moved: tuple[Moved, ...]
+    repeats: str = ""
 
     @property
     def verdict(self) -> str:
         """CHANGES, SAME or UNDECIDED."""
         found = {one.verdict for one in self.moved}
         return CHANGES if CHANGES in found else UNDECIDED if UNDECIDED in found else SAME
+
+    @property
+    def basis(self) -> str:
+        """Which measures the verdict rests on, those that change or else all: "raw", "T" or "raw and T"."""
+        resting = [one for one in self.moved if one.verdict == CHANGES] or self.moved
+        kinds = {"raw": RAW, "T": AT_TEMPERATURE}
+        return " and ".join(name for name, kind in kinds.items() if any(one.quantity in kind for one in resting))
 
     def sentence(self) -> str:
         """The verdict, and what it rests on."""
@@ -107,35 +124,51 @@ def calibration_of(
         runs: Row -> its finished runs, one per seed.
         repeats: Rows that are not tested, for their runs are those of another row.
     """
-    tests = {quantity.key: _tests(table, quantity, runs, repeats) for quantity in MEASURES}
     found = []
-    for i, row in enumerate(table.rows):
-        moved = tuple(tests[quantity.key][i] for quantity in MEASURES)
-        known = tuple(one for one in moved if one is not None)
-        baseline = table.baseline_of(row)
-        if known and baseline is not None:
-            seeds = len(_common(row, baseline, known[0].quantity, runs))
-            found.append(ModuleCalibration(row.name, baseline.name, seeds, known))
-    return tuple(found)
-
-
-def _tests(
-    table: "Table", quantity: Quantity, runs: Mapping[str, Sequence["RunResult"]], repeats: Container[str]
-) -> list[Moved | None]:
-    """Each row against its baseline by one measure; None where the seeds are too few."""
-    tests: list[tuple[PairedTest, float] | None] = []
     for row in table.rows:
         baseline = table.baseline_of(row)
-        pairs = _common(row, baseline, quantity, runs) if baseline is not None else []
-        enough = len(pairs) >= SEEDS and row.name not in repeats
-        before = [pair[1] for pair in pairs]
-        noise = mean_interval(before).half_width if enough else None
-        tests.append(None if noise is None else (paired_t([pair[0] for pair in pairs], before), noise))
-    corrected = holm([test[0].p_value if test else None for test in tests])
-    return [
-        Moved(quantity, test[0], cast(float, p), test[1]) if test else None
-        for test, p in zip(tests, corrected, strict=True)
-    ]
+        if baseline is None or row.name in repeats:
+            continue
+        all_moved = (_moved(quantity, _common(row, baseline, quantity, runs)) for quantity in MEASURES)
+        if moved := tuple(one for one in all_moved if one is not None):
+            found.append(ModuleCalibration(row.name, baseline.name, len(moved[0].pairs), moved))
+    return corrected(found)
+
+
+def corrected(rows: Sequence[ModuleCalibration]) -> tuple[ModuleCalibration, ...]:
+    """The rows with p values corrected over all of them and all their measures (Holm)."""
+    p_values = iter(holm([one.test.p_value for row in rows for one in row.moved]))
+    return tuple(
+        replace(row, moved=tuple(replace(one, p_value=cast(float, next(p_values))) for one in row.moved))
+        for row in rows
+    )
+
+
+def told_once(tables: Mapping[str, Sequence[ModuleCalibration]]) -> dict[str, tuple[ModuleCalibration, ...]]:
+    """The rows of several tables by name; of those with the same runs all but the first are `repeats`.
+
+    What repeats is not tested again, so the others of its table are corrected without it.
+    """
+    first: dict[object, str] = {}
+    found = {}
+    for name, rows in tables.items():
+        marked = []
+        for row in rows:
+            numbers = tuple((one.quantity.key, one.pairs) for one in row.moved)
+            marked.append(replace(row, repeats=first.get(numbers, "")))
+            first.setdefault(numbers, f"{row.row} of {name}")
+        tested = iter(corrected([row for row in marked if not row.repeats]))
+        found[name] = tuple(row if row.repeats else next(tested) for row in marked)
+    return found
+
+
+def _moved(quantity: Quantity, pairs: Sequence[tuple[float, float]]) -> Moved | None:
+    """A row against its baseline by one measure, not corrected yet; None where the seeds are too few."""
+    if len(pairs) < SEEDS:
+        return None
+    values, before = zip(*pairs, strict=True)
+    test, noise = paired_t(values, before), mean_interval(before).half_width
+    return Moved(quantity, tuple(pairs), test, test.p_value, cast(float, noise))
 
 
 def _common(

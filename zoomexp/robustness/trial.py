@@ -132,8 +132,9 @@ def scores(trial: Trial, found: Mapping[str, Tensor]) -> dict[str, float]:
     """Over N images, of what `tried` gives of them: percentages, and `success@<eps>`, `auc`, `median_eps`.
 
     `success` is the share of the images right without attack that PGD flips, `auc` the mean of the accuracies under
-    PGD over the radii, `median_eps` the median of `eps` over the images right without attack. What no image has is
-    left out.
+    PGD over the radii, `median_eps` the median of `eps` over the images right without attack. Of the images that are
+    checked at the one radius, `missed@<at>` is the share that PGD leaves right and a check flips, and
+    `missed_of_right@<at>` the same of those that PGD leaves right. What no image has is left out.
     """
     means = {name: 100 * values.float().mean() for name, values in found.items() if values.dtype == torch.bool}
     rights = {eps: means[f"{trial.pgd}@{eps:g}"] for eps in trial.eps}
@@ -141,6 +142,9 @@ def scores(trial: Trial, found: Mapping[str, Tensor]) -> dict[str, float]:
     if means["clean"] > 0:
         means |= {f"success@{eps:g}": 100 * (1 - right / means["clean"]).clamp_min(0) for eps, right in rights.items()}
         means["median_eps"] = found["eps"][found["clean"]].quantile(0.5)
+    missed_there = found.get(f"missed@{trial.at:g}")
+    if missed_there is not None and (left := found[f"{trial.pgd}@{trial.at:g}"][: len(missed_there)]).any():
+        means[f"missed_of_right@{trial.at:g}"] = 100 * missed_there[left].float().mean()
     for name, unit in {"map_shift": 1, "pointing_game": 100}.items():
         values = found.get(f"{name}@{trial.at:g}")
         if values is not None and not values.isnan().all():

@@ -25,6 +25,7 @@ from zoomexp.processes import first_process
 from zoomexp.results.prediction_table import as_table
 from zoomexp.results.record import LAST, RunRecord
 from zoomexp.results.recorded_quantities import entry
+from zoomexp.run.calibrating import fit_temperature
 from zoomexp.run.checkpoint_files import to_resume
 from zoomexp.run.cost import run_cost
 from zoomexp.run.epochs import epochs_of, latest
@@ -62,6 +63,7 @@ def fit_and_test(
         history: list[dict[str, Any]] = []
         if evaluate == "start":
             say_opening(None, task, data, record)
+            fit_temperature(trainer, task, data)
         else:
             weights, metrics, history = fit(trainer, task, data, record, evaluate)
         test_started, cpu_started = time.perf_counter(), time.process_time()

@@ -12,6 +12,7 @@ from zoomexp import data_protocols, protocols, training_protocols
 from zoomexp.backbones.start_weights import check_weights
 from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
+from zoomexp.run.calibrating import take_temperature
 from zoomexp.run.denormals import flush_denormals
 from zoomexp.run.readiness import check_batches, check_training, check_validation
 from zoomexp.tasks.training import TrainedModel
@@ -90,6 +91,8 @@ def check_ready(
         check_weights(task.model, checkpoint)
         if checkpoint is not None:
             task.on_load_checkpoint(read_checkpoint(checkpoint))  # what the task keeps beside the weights
+        else:
+            take_temperature(task)
         return
     check_training(trainer, task, data)
     check_validation(trainer, data, evaluate)

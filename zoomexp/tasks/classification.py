@@ -50,7 +50,7 @@ class Classifier(TrainedModel):
     `test/pointing_game/centre_prior` and `/random_prior`; where a model chooses its tokens `test/tokens`, their mean
     number an image (and block, where blocks see different numbers). Each validation fits a temperature to its images,
     `val/temperature`, which checkpoints keep; a test of such weights also has `test/nll_t`, `/ece_t` and `/brier_t` of
-    logits divided by it.
+    logits divided by it (of weights that are not trained here see `run.calibrating`).
 
     Args:
         model: Images (B, C, H, W) to logits (B, num_classes).

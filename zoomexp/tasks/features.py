@@ -93,6 +93,7 @@ def _digest(net: nn.Module, head: str, data: GivesPlainBatches, part: str) -> st
     from zoomexp.datasets.seeing import Seeing
 
     digest = hashlib.sha256(repr((type(net).__name__, Seeing.of_data(data), data.part(part).fingerprint())).encode())
+    digest.update(str(getattr(net, "features_at", "")).encode())  # of a stage (`heads.stage`)
     for name, value in net.state_dict().items():
         if name.rpartition(".")[0] != head:
             digest.update(name.encode())

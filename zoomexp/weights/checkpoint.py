@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.errors import InputError
+from zoomexp.metrics.declared import TEMPERATURE
 from zoomexp.weights.fitting import head_names, some
 from zoomexp.weights.starting import say
 
@@ -52,7 +53,8 @@ def load_weights(
     if not isinstance(checkpoint, str | Path):
         raise InputError(f"checkpoint={checkpoint} must be a .ckpt file of a run folder, or null")
     try:
-        stored = read_checkpoint(checkpoint)["state_dict"]
+        whole = read_checkpoint(checkpoint)
+        stored = whole["state_dict"]
     except FileNotFoundError as error:
         raise InputError(
             f"checkpoint={checkpoint}: no such file; name a .ckpt file of a run folder, or null"
@@ -75,7 +77,8 @@ def load_weights(
             f"for example {min(differing)}"
         )
     net.load_state_dict(weights | {name: own[name] for name in anew})
-    say_start_weights(net, StartWeights(str(checkpoint), classifier=not anew))
+    kept = None if anew else whole.get(TEMPERATURE.key)
+    say_start_weights(net, StartWeights(str(checkpoint), classifier=not anew, by_run=True, temperature=kept))
     if anew:
         before = "others" if new_head else f"{next(iter(anew.values()))} there"
         say(f"checkpoint {checkpoint}: classes are {before}, {num_classes} here; new {some(sorted(anew))}")

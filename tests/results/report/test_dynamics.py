@@ -6,7 +6,7 @@ import pytest
 from zoomexp.results.report.dynamics import LOOKS, SHOWN, dynamics_curves
 from zoomexp.results.report.runs import read_runs
 
-COLUMNS = ("mean", "spread", "low", "high", "entropy", "gradient", "distance", "correlation")
+COLUMNS = ("mean", "spread", "low", "high", "entropy", "gradient", "mask_path", "distance", "correlation")
 
 
 def plots_of(root):
@@ -43,3 +43,12 @@ def test_without_a_readable_file_there_is_no_plot(tmp_path, record, text):
     if text is not None:
         (folder / "dynamics.csv").write_text(text)
     assert plots_of(tmp_path) == []
+
+
+def test_a_file_without_the_masks_share_has_the_other_plots(tmp_path, record):
+    folder = record(tmp_path, "gate", 0, 50.0)
+    columns = [name for name in COLUMNS if name != "mask_path"]
+    row = {"epoch": 0, "step": 0, "site": "a"} | dict.fromkeys(columns, 0.5)
+    pd.DataFrame([row]).to_csv(folder / "dynamics.csv", index=False)
+    titles = [axis.title for name, axis in SHOWN.items() if name != "mask_path"]
+    assert [plot.columns["y"] for plot in plots_of(tmp_path)] == titles

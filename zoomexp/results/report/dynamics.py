@@ -15,6 +15,7 @@ SHOWN = {
     "spread": Axis("Standard deviation within an image", 3, bounds=(0.0, None)),
     "correlation": Axis("Correlation with the last map", 3, bounds=(-1.0, 1.0)),
     "distance": Axis("Mean distance from the last map", 3, bounds=(0.0, None)),
+    "mask_path": Axis("The mask's share in the gradient at the module's input", 3, bounds=SHARE),
     "gradient": Axis("The module's share in the gradient's norm", 3, bounds=SHARE),
 }
 LOOKS = 200  # points of a curve; of more looks evenly many are shown
@@ -31,7 +32,9 @@ def dynamics_curves(run: RecordedRun) -> list[Plot]:
 
 
 def _plot(table: pd.DataFrame, name: str, axis: Axis) -> Plot | None:
-    points = []
+    points: list[Point] = []
+    if name == "mask_path" and name not in table:  # files from before 2026-11-29
+        return None
     for row in table.to_dict("records"):
         if math.isfinite(row[name]):
             ends = (row["low"], row["high"]) if name == "mean" else (None, None)
