@@ -1,5 +1,6 @@
 """The network of a finished run, to go on from: trained further, given other tokens, or tested in another way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -9,10 +10,17 @@ from zoomexp.backbones.resized import resize
 from zoomexp.backbones.start_weights import StartWeights, say_start_weights
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.stored_run import restored
+from zoomexp.weights.class_names import classes_of, others
 
 
 def trained(
-    *, run: str | Path, num_classes: int, in_chans: int, image_size: int | None = None, name: str = "trained"
+    *,
+    run: str | Path,
+    num_classes: int,
+    in_chans: int,
+    image_size: int | None = None,
+    name: str = "trained",
+    class_names: Sequence[str] | None = None,
 ) -> nn.Module:
     """Build the network of a run with the weights that were tested.
 
@@ -22,14 +30,16 @@ def trained(
         in_chans: Channels that the data have; must be the network's.
         image_size: Side of the images, if not that of the run's: a transformer's positions are resampled.
         name: "trained".
+        class_names: Of the data, in the order of the labels. The last layer is new, too, if those of the run's data
+            were as many others. None: nobody knows.
 
     Raises:
         InputError: If the folder holds no finished run, or one of other data.
     """
     one_of("backbone.name", name, ("trained",))
-    net = restored(run, "backbone.run", new_classes=num_classes, in_chans=in_chans)
-    facts = finished_facts(run, "backbone.run")
-    say_start_weights(net, StartWeights(str(run), classifier=facts["shape"]["num_classes"] == num_classes))
+    net = restored(run, "backbone.run", new_classes=num_classes, class_names=class_names, in_chans=in_chans)
+    alike = finished_facts(run, "backbone.run")["shape"]["num_classes"] == num_classes
+    say_start_weights(net, StartWeights(str(run), alike and not others(classes_of(run), class_names or ())))
     if image_size is not None:
         resize(net, image_size)
     network: nn.Module = net.requires_grad_(True).train()
