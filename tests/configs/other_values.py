@@ -58,6 +58,7 @@ OF_CHOICE: dict[tuple[str, str], Any] = {
     ("vit_digits", "backbone.name"): "deit3_small_patch16_224", ("zoomer", "backbone.patch_size"): 32,
     ("zoomvit_paper", "tokens.coverage"): "cell", ("zoomvit_paper", "tokens.positions"): "learned",
     ("fixed_norms", "train.batch_norms"): "trained", ("last_blocks", "train.batch_norms"): "trained",
+    ("last_block", "train.batch_norms"): "trained",
     ("multistep", "scheduler.epochs"): 6, ("digits", "dataset.crop_size"): 6,
     ("zoomvit_paper", "tokens.zfe"): "none", ("zoomvit_paper", "tokens.mode"): "padded",
     ("zoomvit_fixed", "tokens.alpha"): 0.6, ("zoomvit_fixed", "tokens.prune_group"): "unzoomed",

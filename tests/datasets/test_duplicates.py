@@ -66,6 +66,9 @@ def test_a_class_that_would_be_lost(root):
         ready(root, on_duplicate="drop")
 
 
-def test_they_are_not_looked_for_in_a_large_set(root, monkeypatch):
+def test_they_are_not_looked_for_in_a_large_set_which_is_said_to_who_asked(root, monkeypatch):
     monkeypatch.setattr(duplicates, "MOST", 10)
-    assert ready(root, on_duplicate="fail").notes == ()
+    assert ready(root).notes == ()
+    for choice in ("drop", "fail"):
+        (note,) = ready(root, on_duplicate=choice).notes
+        assert note == f"dataset.on_duplicate={choice}: no image is looked for in two splits of more than 10"

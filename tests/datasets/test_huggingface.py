@@ -66,6 +66,19 @@ def test_splits_that_were_saved_and_groups(tmp_path):
     check(data)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_group_in_two_of_the_saved_splits_is_one_line(tmp_path, split):
+    from datasets import DatasetDict
+
+    known = rows(4, green=50, group=["c", "b", "c", "d"])
+    DatasetDict({"train": rows(8, group=[*"aaaabbbb"]), split: known}).save_to_disk(str(tmp_path / "saved"))
+    message = r"^dataset.path=saved: group 'b' is in several splits; a group must be in one$"
+    with pytest.raises(InputError, match=message):
+        ready(tmp_path, "saved")
+    data = ready(tmp_path, "saved", columns={"group": "none"}, val_fraction=0.25)  # no column of that name
+    assert data.part("train").groups is None
+
+
 def test_a_folder_of_images(tmp_path):
     for split, count in (("train", 6), ("test", 4)):
         for label, name in enumerate(("cat", "dog")):

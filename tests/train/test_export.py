@@ -1,14 +1,20 @@
 """A finished run's network as a file: what other programs compute with it, and what is refused."""
 
 import json
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from tests.train.conftest import Ended, run_script
+from zoomexp.insertion import insert
+from zoomexp.model import build_model
+from zoomexp.run.build import make
 from zoomexp.run.stored_run import restored
 
 VIT = ("backbone=vit_digits", "dataset=cluttered_digits", "dataset.train_images=40", "dataset.test_images=12",
@@ -42,7 +48,45 @@ def test_tensors_and_program_compute_what_the_network_does(train, folders, monke
     with np.load(run / "predictions.npz") as stored:
         assert f"| test/acc1 | {100 * (stored['top1'] == stored['label']).mean():.2f} |" in card
         assert f"95 % interval over the {len(stored['top1'])} test images" in card
-    assert "| attention | loupe |" in card
+    assert "| attention | loupe |" in card and "tested once, at the end." in card
+    for kind in ("safetensors", "pt2"):
+        assert f"- `model.{kind}`: checked against the network on 8 images" in card
+    assert "\nvit_tiny_patch16_224 with loupe after blocks.1, " in card
+    torch.testing.assert_close(built_from(run / "export")(images), net(images))
+    (run / "export" / "model.pt2").unlink()
+    assert export(monkeypatch, capfd, f"run={run}").code == 0
+    assert "model.pt2" not in (run / "export" / "MODEL_CARD.md").read_text()
+
+
+def built_from(folder) -> torch.nn.Module:
+    """The network by its files alone."""
+    known = json.loads((folder / "config.json").read_text())
+    host: Any = make(OmegaConf.create(known["host"]))
+    net: Any = partial(build_model, **known["shape"])(host)
+    for one in known["modules"]:
+        at = one["sites"] if one["at"] is None else one["at"]
+        net.insertion_sites += insert(net, make(OmegaConf.create(one["options"])), at, torch.zeros(1, 1, 48, 48))
+    net.load_state_dict(load_file(folder / "model.safetensors"))
+    return net.eval()
+
+
+def test_the_card_names_the_host_of_a_network_that_has_gone_on(train, folders, monkeypatch, capfd, images):
+    seen = ("dataset.validate_on=test",)
+    assert train(*VIT, "attention=cbam", "insertion=last", *seen, base=()).code == 0
+    (first,) = folders()
+    more = ("backbone=trained", f"backbone.run={first}", "attention=loupe", "insertion=stage1", *VIT[1:])
+    assert train(*more, *seen, base=()).code == 0
+    (run,) = (folder for folder in folders() if folder != first)
+    assert export(monkeypatch, capfd, f"run={run}").code == 0
+    card = (run / "export" / "MODEL_CARD.md").read_text()
+    assert "\nvit_tiny_patch16_224 with cbam after blocks.3 and loupe after blocks.0, " in card
+    assert "the test images also validated each epoch" in card and "tested once" not in card
+    torch.testing.assert_close(built_from(run / "export")(images), restored(run)(images))
+    assert train(*more, "evaluate=start", "attention=none", base=()).code == 0
+    (run,) = (folder for folder in folders() if folder not in (first, run))
+    assert export(monkeypatch, capfd, f"run={run}").code == 0
+    card = (run / "export" / "MODEL_CARD.md").read_text()
+    assert "no epochs; tested without training." in card and "\nvit_tiny_patch16_224 with cbam after blocks.3, " in card
 
 
 def test_exported_tensors_start_a_network_of_timm(train, folders, monkeypatch, capfd, images):

@@ -6,7 +6,9 @@ import pytest
 import yaml
 from hydra import initialize_config_dir
 
+from tests.callbacks.test_freezing import changed_by, network
 from zoomexp.errors import InputError
+from zoomexp.run.build import make
 from zoomexp.run.compose import compose_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -106,6 +108,25 @@ def test_fine_tuning_ones_own_images_takes_the_recipe_of_pretrained_hosts_for_fe
     assert plain.choices["recipe"] == f"finetune_{kind}" and plain.config == experiment.config
     loupe = compose_run([f"experiment=finetune/{kind}", "attention=loupe"])
     assert loupe.choices["loss"] == "sparse_gate"
+
+
+@pytest.mark.parametrize("train", [path.stem for path in (CONFIGS / "train").glob("*.yaml")])
+def test_fine_tuning_trains_any_part(train):
+    run = compose_run(["experiment=finetune/cnn", "attention=loupe", f"train={train}"])
+    part = run.config["train"].get("part", "all")
+    assert (getattr(make(run.cfg.train), "part", "all"), run.choices["train"]) == (part, train)
+
+
+def test_the_arms_of_the_sweep_over_parts_differ_in_the_part_alone():
+    asked = yaml.safe_load((CONFIGS / "sweep" / "trained_part.yaml").read_text())["hydra"]["sweeper"]["params"]
+    arms = asked.pop("train").split(",")
+    assert arms == ["head", "module", "module_and_head", "last_blocks", "fixed_norms"]
+    assert asked == {"attention": "loupe", "attention.start": "identity", "seed": "0,1,2"}
+    for arm in arms:
+        run = compose_run(["experiment=finetune/cnn", "attention=loupe", "attention.start=identity", f"train={arm}"])
+        moved = changed_by(make(run.cfg.train), network())
+        assert not [name for name in moved if name.endswith(("running_mean", "running_var"))], arm
+        assert any("inserted" in name for name in moved) == (arm != "head")
 
 
 @pytest.mark.parametrize(("host", "train"), [("resnet50", "fixed_norms"), ("deit_s", "all")])

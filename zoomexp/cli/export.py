@@ -13,8 +13,8 @@
     data_dir=DIR   where the run's data set lies; left out: where the run found it
 
 model.<format>   takes batches of any size
-config.json      the classes, and how an image becomes the input
-MODEL_CARD.md    choices, data, metrics with their interval, commit, intended use
+config.json      what the network is made of (host, modules, their sites), its classes, how an image becomes the input
+MODEL_CARD.md    choices, data, metrics with their interval, commit, intended use; of all formats in the folder
 
 With format=coco:
 
@@ -24,14 +24,14 @@ annotations.json   the objects, of data sets that have no annotation file of the
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.status import Status
 
-from zoomexp.atomic_file import atomic_file, writing
+from zoomexp.atomic_file import atomic_file, write_text, writing
 from zoomexp.cli.script_options import check_choice, split, whole_numbers
 from zoomexp.errors import InputError
 from zoomexp.run.explain import building
@@ -81,6 +81,7 @@ def exported(options: dict[str, str], out: Path, status: Status) -> tuple[Path, 
     """Export, compare, and only then keep the file; returns it and the largest difference of a logit."""
     from zoomexp.export.card import model_card
     from zoomexp.export.formats import check_equal, check_exportable, read, write
+    from zoomexp.export.made_of import parts_of, told
     from zoomexp.results.classifying import check_classifies
     from zoomexp.results.stored import finished_facts
     from zoomexp.run.stored_run import restored
@@ -101,10 +102,24 @@ def exported(options: dict[str, str], out: Path, status: Status) -> tuple[Path, 
         status.update("comparing it with the network")
         difference = check_equal(net, read(whole, kind, net), images)
         shutil.move(whole, partial)
-    known = {"classes": facts.get("classes"), "seeing": facts.get("seeing"), "shape": facts["shape"]}
-    (out / "config.json").write_text(json.dumps(known, indent=2) + "\n")
-    (out / "MODEL_CARD.md").write_text(model_card(facts, file, run, difference, len(images)))
+    parts = parts_of(run, net)
+    files = earlier(out, run, facts) | {file.name: {"difference": difference, "images": len(images)}}
+    known = parts | {"classes": facts.get("classes"), "seeing": facts.get("seeing"), "shape": facts["shape"]}
+    write_text(out / "config.json", json.dumps(known | {"run": facts["run"], "files": files}, indent=2) + "\n")
+    write_text(out / "MODEL_CARD.md", model_card(facts, told(parts), files, run))
     return file, difference
+
+
+def earlier(out: Path, run: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What has been exported of the run into the folder before, and is there, as `config.json` has it."""
+    try:
+        known = json.loads((out / "config.json").read_text())
+        files = dict(known["files"]) if known["run"] == facts["run"] else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    finished = (run / "metrics.json").stat().st_mtime
+    return {name: file for name, file in files.items()
+            if (out / name).is_file() and (out / name).stat().st_mtime >= finished}  # fmt: skip
 
 
 def boxes_told(options: dict[str, str], out: Path) -> str:

@@ -34,7 +34,7 @@ def without_copies(parts: Parts, on_duplicate: str) -> tuple[Parts, dict[str, st
     Args:
         parts: the images that train, validate and test.
         on_duplicate: "tell": they stay, and a note says so; "drop": the copies in train, and in val of a test image,
-            are left out; "fail".
+            are left out; "fail". Of more than MOST images none is looked for, and the last two say so in a note.
 
     Returns:
         The parts, and the files that were left out, by name, with the reason.
@@ -45,7 +45,8 @@ def without_copies(parts: Parts, on_duplicate: str) -> tuple[Parts, dict[str, st
     every = {"train": parts.train, "val": None if parts.val is parts.test else parts.val, "test": parts.test}
     named = {split: files for split, files in every.items() if files is not None}
     if sum(map(len, named.values())) > MOST:
-        return parts, {}
+        unknown = f"dataset.on_duplicate={on_duplicate}: no image is looked for in two splits of more than {MOST:,}"
+        return (parts if on_duplicate == "tell" else replace(parts, notes=(*parts.notes, unknown))), {}
     copies = copies_in(named)
     if not copies:
         return parts, {}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zoomexp.datasets.csv_list import SPLITS
+from zoomexp.datasets.groups import crossing
 from zoomexp.datasets.image_files import FileSplits, ImageFiles
 from zoomexp.datasets.picture import format_of
 from zoomexp.datasets.stream import StreamDataModule
@@ -64,7 +65,8 @@ class HuggingFace(StreamDataModule):
         """Return the images of the splits, copied out of the data set if that has not been done.
 
         Raises:
-            InputError: there is no such data set, it cannot be read, or it has no such column.
+            InputError: there is no such data set, it cannot be read, it has no such column, or a group of images is in
+                several of its splits.
         """
         if self.path is None:
             raise InputError("dataset.path: must be given, a name on the Hub, a folder or a Parquet file")
@@ -79,6 +81,7 @@ class HuggingFace(StreamDataModule):
             self._check_columns(rows)
         classes, labels = self._labels(splits)
         parts = {split: self._files(rows, split, labels[split]) for split, rows in splits.items()}
+        self._check_groups(splits, parts)
         if "test" in parts or "val" not in parts:
             return FileSplits(parts["train"], parts.get("val"), parts.get("test"), classes, passed_over)
         note = "tested on the split val, there is no test; validation is held out of train"
@@ -136,6 +139,15 @@ class HuggingFace(StreamDataModule):
             if foreign := sorted(set(labels.tolist()) - set(names.tolist())):
                 raise InputError(f"dataset.path={self.path}: class {foreign[0]!r} is in {split} and not in train")
         return tuple(map(str, names)), {split: np.searchsorted(names, labels) for split, labels in values.items()}
+
+    def _check_groups(self, splits: Mapping[str, Any], parts: Mapping[str, ImageFiles]) -> None:
+        group = crossing([part.groups for part in parts.values() if part.groups is not None])
+        if group is None:
+            return
+        column = self.columns["group"]
+        values = (str(value) for rows in splits.values() if column in rows.features for value in rows[column])
+        name = next(value for value in values if hash_of(value) == group)
+        raise InputError(f"dataset.path={self.path}: group {name!r} is in several splits; a group must be in one")
 
     def _files(self, rows: Any, split: str, labels: np.ndarray) -> ImageFiles:
         """Return a split's images as files, with what is known of them."""

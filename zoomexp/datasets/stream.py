@@ -61,7 +61,7 @@ class StreamDataModule(DataModule):
         sampler: "shuffled": an epoch has each training image once; "balanced": as many of each class, images of small
             classes several times, each time augmented anew, and not all of large ones.
         on_duplicate: an image whose file is in two splits: "tell": it stays, and is told; "drop": the copies in train,
-            and in val of a test image, are left out; "fail". Not looked for in more than 20,000 images.
+            and in val of a test image, are left out; "fail". Of more than 20,000 images none is looked for: a note.
         masks: a folder, below `data_dir` or a whole path, of masks of what the test images show, which maps are scored
             against: named as the images are below theirs, but for the ending (see `zoomexp.datasets.masks`); None: no.
         **common: as in `DataModule`. What is held out is stratified; `val_fraction` is unused where the set has a

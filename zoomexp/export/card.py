@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import scipy
 
+from zoomexp.run.stored_run import stored_config
+
 SHOWN = ("test/acc1", "test/acc5", "test/loss", "test/pointing_game", "test/tokens")
 
 
-def model_card(facts: Mapping[str, Any], file: Path, folder: Path, difference: float, images: int) -> str:
+def model_card(facts: Mapping[str, Any], network: str, files: Mapping[str, Any], folder: Path) -> str:
     """The card in Markdown.
 
     Args:
         facts: The record of a finished run.
-        file: What was exported.
-        folder: The run's folder, with `predictions.npz`.
-        difference: Largest difference of a logit from the network's.
-        images: Over how many images.
+        network: What it is made of, in a few words.
+        files: What was exported, by its name: "difference", the largest of a logit from the network's, and "images",
+            over how many.
+        folder: The run's folder, with `config.yaml` and `predictions.npz`.
     """
     choices = {name: choice for name, choice in facts["choices"].items() if choice not in (None, "none")}
     classes = facts.get("classes") or []
@@ -27,9 +29,11 @@ def model_card(facts: Mapping[str, Any], file: Path, folder: Path, difference: f
     return "\n".join([
         f"# {facts['run']}",
         "",
-        f"`{file.name}`: {choices.get('backbone')} with attention {choices.get('attention', 'none')}, "
+        f"{network}, "
         f"{facts['cost']['params']:,} parameters, {facts['cost']['macs'] / 1e6:,.1f} M multiply-accumulates an image.",
-        f"Checked against the network on {images} images: logits differ by at most {difference:.2g}.",
+        "",
+        *(f"- `{name}`: checked against the network on {file['images']} images: logits differ by at most "
+          f"{file['difference']:.2g}." for name, file in files.items()),
         "",
         "## Use",
         "",
@@ -44,7 +48,7 @@ def model_card(facts: Mapping[str, Any], file: Path, folder: Path, difference: f
         "## Data and training",
         "",
         f"Data set {choices.get('dataset')}; seed {facts['seed']}; "
-        f"{facts['metrics'].get('epochs', 'no')} epochs; tested once, at the end.",
+        f"{facts['metrics'].get('epochs', 'no')} epochs; {_tested(folder)}.",
         "",
         "| choice | |",
         "|---|---|",
@@ -66,6 +70,19 @@ def model_card(facts: Mapping[str, Any], file: Path, folder: Path, difference: f
         ", ".join(classes),
         "",
     ])  # fmt: skip
+
+
+def _tested(folder: Path) -> str:
+    """How often the test images were looked at."""
+    config = stored_config(folder, "run")
+    if config.evaluate == "start":
+        return "tested without training"
+    if config.dataset.get("validate_on") == "test":
+        return (
+            "the test images also validated each epoch (dataset.validate_on=test), so that the numbers below are not "
+            "of images unseen until the end"
+        )
+    return "tested once, at the end"
 
 
 def _interval(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """From a run's config to the objects it describes: with `compose` the one place that sees Hydra's configs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,7 +45,7 @@ def build(cfg: DictConfig, folder: Path) -> "Built":
         InputError, and whatever is raised by what is built: nothing has been written then.
     """
     from zoomexp.graphs.loop import check_graph
-    from zoomexp.run.prepare import check_ready, prepare, shape_of
+    from zoomexp.run.prepare import check_ready, class_names, prepare, shape_of
     from zoomexp.run.rounding import perturb
     from zoomexp.run.wandb_offline import check_mode
 
@@ -55,7 +56,8 @@ def build(cfg: DictConfig, folder: Path) -> "Built":
     data.prepare_data()
     data.setup("fit")
     parts: dict[str, Any] = {name: make(cfg[name]) or None for name in ("loss", "mixing", "optimizer", "scheduler")}
-    net, freezing = network(cfg, shape_of(data)), make(cfg.train)
+    names = None if cfg.evaluate == "start" else class_names(data)
+    net, freezing = network(cfg, shape_of(data), names), make(cfg.train)
     if freezing:
         freezing.prepare(net)
     task = make(cfg.task)(model=net, num_classes=data.num_classes, **parts)
@@ -147,10 +149,20 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     return [Epochs(), *chosen.values(), LastCheckpoint()]
 
 
-def network(cfg: DictConfig, shape: dict[str, Any]) -> Any:
-    """The network that a config describes, for data of that shape (`num_classes`, `in_chans`, `image_size`)."""
+def network(cfg: DictConfig, shape: dict[str, Any], class_names: Sequence[str] | None = None) -> Any:
+    """The network that a config describes.
+
+    Args:
+        cfg: the run's.
+        shape: of the data it is for: `num_classes`, `in_chans`, `image_size`.
+        class_names: of the data, for a host that has been trained on others; None: nobody knows, or asks.
+    """
+    from zoomexp.backbones.trained import trained
     from zoomexp.model import build_model
 
     groups = ("attention", "tokens", "detector", "decoder", "head")  # old configs know fewer
     parts: dict[str, Any] = {name: make(cfg.get(name)) or None for name in groups}
-    return build_model(make(cfg.backbone), **parts, at=cfg.insertion.at, **shape)
+    backbone = make(cfg.backbone)
+    if getattr(backbone, "func", None) is trained:
+        backbone = partial(backbone, class_names=class_names)
+    return build_model(backbone, **parts, at=cfg.insertion.at, **shape)

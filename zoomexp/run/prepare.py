@@ -3,13 +3,14 @@
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 
 from zoomexp import data_protocols, protocols, training_protocols
-from zoomexp.backbones.start_weights import check_weights
+from zoomexp.backbones.start_weights import StartWeights, check_weights
 from zoomexp.data_protocols import RunData
 from zoomexp.errors import InputError
 from zoomexp.run.calibrating import take_temperature
@@ -18,7 +19,8 @@ from zoomexp.run.readiness import check_batches, check_training, check_validatio
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.upstream.allocator import keep_memory
 from zoomexp.upstream.trainer_parts import callbacks_of
-from zoomexp.weights.checkpoint import load_weights, other_classes, read_checkpoint
+from zoomexp.weights.checkpoint import load_weights, read_checkpoint
+from zoomexp.weights.class_names import check_tested, classes_of, others, run_of
 
 
 def prepare(seed: int, evaluate: str, on_oom: str = "halve", flush_denormal: bool = True) -> None:
@@ -73,7 +75,8 @@ def check_ready(
     if getattr(task, "logit_classes", None) is not None and data_protocols.lists_scenes(data):
         raise InputError("dataset: its images have several objects and no label of their own; choose task=detection")
     _check_pixels(task, data)
-    anew = listed is not None and evaluate != "start" and other_classes(checkpoint, listed.classes)
+    start, names = run_of(checkpoint), class_names(data) or ()
+    anew = start is not None and evaluate != "start" and others(classes_of(start), names)
     load_weights(task.model, checkpoint, None if listed is None else listed.num_classes, new_head=anew)
     if "map" in task.inputs and not data_protocols.has_maps(data):
         raise InputError("relevance=none: this task or scorer needs the maps of a teacher; choose relevance=lrp")
@@ -89,6 +92,7 @@ def check_ready(
     check_batches("test", trainer.limit_test_batches, data.test_dataloader())
     if evaluate == "start":
         check_weights(task.model, checkpoint)
+        _check_classes(task, checkpoint, names)
         if checkpoint is not None:
             task.on_load_checkpoint(read_checkpoint(checkpoint))  # what the task keeps beside the weights
         else:
@@ -121,6 +125,24 @@ def check_dense_labels(task: TrainedModel) -> None:
         raise InputError("relevance=dense_labels: no logits of patches; choose backbone=lv_vit_s and tokens=uniform")
     if getattr(task, "mixing", None) is not None:
         raise InputError("mixing: would mix images without their dense labels; choose mixing=none")
+
+
+def _check_classes(task: TrainedModel, checkpoint: str | None, names: Sequence[str]) -> None:
+    """Refuse to test a classifier on classes that are none of those it was trained on; say so where some are not.
+
+    Raises:
+        InputError: none is.
+    """
+    begun: StartWeights | None = getattr(task.model, "start_weights", None)
+    if getattr(task, "logit_classes", None) is None or begun is None:
+        return
+    start = run_of(checkpoint) or begun.source
+    check_tested(f"checkpoint={checkpoint}" if checkpoint else f"backbone.run={start}", classes_of(start), names)
+
+
+def class_names(data: RunData) -> list[str] | None:
+    """The names of the images' classes; None where an image has none of its own."""
+    return list(data.classes) if data_protocols.lists_images(data) else None
 
 
 def shape_of(data: RunData) -> dict[str, Any]:

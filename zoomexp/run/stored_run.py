@@ -1,5 +1,6 @@
 """The network of a finished run, and its record: what other runs build on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ from zoomexp.run.build import make, network
 NO_WEIGHTS = {"pretrained": False, "weights": None}  # of a backbone
 
 
-def restored(run: str | Path, field: str = "run", new_classes: int | None = None, **shape: int) -> Any:
+def restored(
+    run: str | Path,
+    field: str = "run",
+    new_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    **shape: int,
+) -> Any:
     """The network of a finished run, as it was tested.
 
     Args:
         run: the run folder.
         field: the option that names it.
         new_classes: how many it is to tell apart, with a new last layer if it knew another number; None: as it was.
+        class_names: their names; the last layer is new, too, if the run knew as many others. None: nobody knows.
         shape: what it must have been built for: some of `num_classes`, `in_chans`, `image_size`.
 
     Returns:
@@ -35,7 +43,7 @@ def restored(run: str | Path, field: str = "run", new_classes: int | None = None
     cfg = stored_config(run, field)
     weights = Path(run) / facts["weights"] if facts["weights"] else cfg.checkpoint
     built_for = facts["shape"] | ({} if new_classes is None else {"num_classes": new_classes})
-    return rebuilt(cfg, built_for, weights).requires_grad_(False)
+    return rebuilt(cfg, built_for, weights, class_names).requires_grad_(False)
 
 
 def stored_config(folder: str | Path, field: str) -> DictConfig:
@@ -50,15 +58,23 @@ def stored_config(folder: str | Path, field: str) -> DictConfig:
         raise InputError(f"{field}={folder}: no run's folder (no readable config.yaml in it)") from error
 
 
-def rebuilt(cfg: DictConfig, shape: dict[str, int], weights: str | Path | None) -> Any:
-    """The network of a run's config with the weights of a checkpoint (None: those it is built with), to evaluate."""
+def rebuilt(
+    cfg: DictConfig, shape: dict[str, int], weights: str | Path | None, class_names: Sequence[str] | None = None
+) -> Any:
+    """The network of a run's config with the weights of a checkpoint (None: those it is built with), to evaluate.
+
+    With `class_names` its last layer is new where the weights are of as many other classes.
+    """
     from zoomexp.weights.checkpoint import load_weights  # torch, which composing does without
+    from zoomexp.weights.class_names import classes_of, others, run_of
 
     if weights:  # the checkpoint has them all: nothing is downloaded or read
         for name in NO_WEIGHTS.keys() & cfg.backbone.keys():
             cfg.backbone[name] = NO_WEIGHTS[name]
-    net = network(cfg, shape)
-    load_weights(net, weights, shape["num_classes"])
+    net = network(cfg, shape, class_names)
+    start = run_of(weights)
+    anew = start is not None and others(classes_of(start), class_names or ())
+    load_weights(net, weights, shape["num_classes"], new_head=anew)
     return net.eval()
 
 

@@ -3,9 +3,7 @@
 The last layer may be of other classes.
 """
 
-import json
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +97,3 @@ def class_rows(own: dict[str, Tensor], stored: dict[str, Tensor], num_classes: i
         if num_classes and given is not None and alike and len(value) == num_classes != len(given):
             found[name] = len(given)
     return found if len(set(found.values())) == 1 else {}  # one number of classes, or it is another network
-
-
-def other_classes(checkpoint: str | Path | None, classes: Sequence[str]) -> bool:
-    """Whether the run that a checkpoint is of knew as many classes by other names; False where nobody knows."""
-    if not isinstance(checkpoint, str | Path):
-        return False
-    try:
-        known = json.loads((Path(checkpoint).parent.parent / "metrics.json").read_text()).get("classes") or []
-    except (OSError, ValueError, AttributeError):
-        return False
-    return len(known) == len(classes) and list(known) != list(classes)
