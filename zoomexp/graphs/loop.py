@@ -142,6 +142,11 @@ class StepGraphs(NoBatchHooks, pl.Callback):
         sys.stderr.write(f"trainer.graph: {line}\n")
 
 
+def must_capture(trainer: pl.Trainer) -> bool:
+    """Whether `trainer.graph=true` would refuse the run if its steps could not be captured."""
+    return any(isinstance(one, StepGraphs) and one.wanted is True for one in cast(Any, trainer).callbacks)
+
+
 def check_graph(wanted: object, trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer) -> bool:
     """Check `trainer.graph` before anything is written; returns whether the steps are to be captured.
 
