@@ -73,8 +73,9 @@ graph_part() {
     benchmark graph 200 graph "experiments=$(short "${ROWS%%,cnntention/cifar10_self*}" "$ROWS")" together=true \
         "epochs=$(short 2 4)" "${RUN[@]}" "${HALF[@]}" "${SIZE[@]}"
     mps stop
-    benchmark graph_resnet50 90 graph experiments=attzoom/cifar100 "epochs=$(short 2 3)" "${RUN[@]}" "${HALF[@]}" dataset=cifar10 \
-        "dataset.train_size=$(short 64 6400)" "dataset.batch_size=$(short 16 128)" "backbone=$(short resnet20 resnet50)"
+    benchmark graph_resnet50 90 graph experiments=attzoom/cifar100 "epochs=$(short 2 3)" "${RUN[@]}" "${HALF[@]}" \
+        dataset=cifar10 "dataset.train_size=$(short 64 6400)" "dataset.batch_size=$(short 16 128)" \
+        "backbone=$(short resnet20 resnet50)"
     benchmark graph_compiled 100 graph "experiments=${ROWS%%,*}" forms=graph,graph-compiled \
         "epochs=$(short 2 4)" "${RUN[@]}" "${HALF[@]}" "${SIZE[@]}"
     mps start
