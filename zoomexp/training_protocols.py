@@ -4,7 +4,7 @@ All of it is optional; the functions at the end say what holds where it is missi
 K classes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -74,6 +74,12 @@ class WaitsForHost(Protocol):
     waits_for_host: bool
 
 
+class LooksInside(Protocol):
+    """A callback that sees some training steps from inside, by modules' hooks: `looking` is true before such a step."""
+
+    looking: bool
+
+
 class ComparesMaps(Protocol):
     """A loss of maps (B, S, S) and maps, and not of logits and classes: `compares_maps` is true."""
 
@@ -110,6 +116,11 @@ class ClassLoss(Protocol):
 def waits_for_host(loss: nn.Module) -> bool:
     """Whether a loss works on the CPU in between; it does not unless it says so."""
     return getattr(loss, "waits_for_host", False)
+
+
+def onlookers(callbacks: Iterable[object]) -> list[LooksInside]:
+    """Those of some callbacks that see some steps from inside; none does unless it says so."""
+    return [cast(LooksInside, one) for one in callbacks if hasattr(one, "looking")]
 
 
 def compares_maps(loss: nn.Module) -> bool:

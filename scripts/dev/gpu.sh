@@ -3,11 +3,11 @@
 #
 #   scripts/dev/gpu.sh DATA_DIR [PART...]      DATA_DIR holds CIFAR-10; without parts, all of them in this order
 #
-#   graph    training steps as one CUDA graph against eager ones, and several runs at once on the card
+#   graph    training steps as one CUDA graph against eager ones, and several runs at once on the card, in bf16
 #   tests    the tests that need a GPU, 8 at a time
 #   tokens   token reduction and ZoomViT
 #   others   precision, data, step, relevance maps, attention modules
-#   paper    CNNtention's models at full length, four at once: PAPER_ROWS of the table ("1;2;3;4")
+#   paper    CNNtention's models at full length, four at once, a graph a step: PAPER_ROWS of the table ("1;2;3;4")
 #
 # Environment: PYTHON the interpreter (python3); TRAINER another trainer= (cpu, to try the script itself); OUTPUT_DIR
 # (outputs); LIMIT the seconds for all parts together (720), of which each step gets at most its own and what is left;
@@ -50,6 +50,7 @@ short() { if [ -n "$TINY" ]; then echo "$1"; else echo "$2"; fi; }  # short TINY
 
 CIFAR=(dataset=cifar10 "data_dir=$DATA")
 RUN=("data_dir=$DATA" "trainer=$TRAINER" logger=none)
+HALF=("trainer.precision=$(short 32-true bf16-mixed)")
 PACKED=(hydra/launcher=joblib hydra.launcher.n_jobs=4)
 ROWS=cnntention/cifar10_paper,cnntention/cifar10_cbam_paper
 ROWS=$ROWS,cnntention/cifar10_self_attention_paper,cnntention/cifar10_multi_head_paper
@@ -68,14 +69,19 @@ mps() {  # mps start|stop: lets the kernels of processes that share the card run
 }
 
 graph_part() {
-    benchmark graph 150 graph "experiments=$(short "${ROWS%%,*}" "$ROWS")" "epochs=$(short 2 4)" "${RUN[@]}" "${SIZE[@]}"
-    benchmark graph_resnet50 90 graph experiments=attzoom/cifar100 epochs=2 "${RUN[@]}" dataset=cifar10 \
-        "dataset.train_size=$(short 64 6400)" "dataset.batch_size=$(short 16 128)" "backbone=$(short resnet20 resnet50)"
+    mps start
+    benchmark graph 200 graph "experiments=$(short "${ROWS%%,cnntention/cifar10_self*}" "$ROWS")" together=true \
+        "epochs=$(short 2 4)" "${RUN[@]}" "${HALF[@]}" "${SIZE[@]}"
+    mps stop
+    benchmark graph_resnet50 90 graph experiments=attzoom/cifar100 "epochs=$(short 2 3)" "${RUN[@]}" "${HALF[@]}" \
+        dataset=cifar10 "dataset.train_size=$(short 64 6400)" "dataset.batch_size=$(short 16 128)" \
+        "backbone=$(short resnet20 resnet50)"
     benchmark graph_compiled 100 graph "experiments=${ROWS%%,*}" forms=graph,graph-compiled \
-        "epochs=$(short 2 4)" "${RUN[@]}" "${SIZE[@]}"
+        "epochs=$(short 2 4)" "${RUN[@]}" "${HALF[@]}" "${SIZE[@]}"
     mps start
     step together 100 "$PYTHON" train.py -m "experiment=$(short "${ROWS%%,cnntention/cifar10_self*}" "$ROWS")" \
-        "trainer.max_epochs=$(short 2 8)" "${PACKED[@]}" "output_dir=$OUT/together" "${RUN[@]}" "${SIZE[@]}"
+        "trainer.max_epochs=$(short 2 8)" trainer.graph=auto "${PACKED[@]}" "output_dir=$OUT/together" \
+        "${RUN[@]}" "${HALF[@]}" "${SIZE[@]}"
     mps stop
     "$PYTHON" scripts/dev/speeds.py "$OUT/together"
 }
@@ -105,7 +111,7 @@ paper_part() {
     local left=$((LIMIT - SECONDS - 15))
     mps start
     step paper "$left" "$PYTHON" scripts/reproduce.py table=cnntention/cifar10 "scale=$(short smoke paper)" seeds=1 \
-        "rows=$(short 1 "${PAPER_ROWS:-1;2;3;4}")" "${PACKED[@]}" "output_dir=$OUT" "${RUN[@]}"
+        "rows=$(short 1 "${PAPER_ROWS:-1;2;3;4}")" trainer.graph=auto "${PACKED[@]}" "output_dir=$OUT" "${RUN[@]}"
     mps stop
     "$PYTHON" scripts/dev/speeds.py "$OUT"
 }

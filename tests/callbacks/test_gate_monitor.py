@@ -105,7 +105,7 @@ def test_a_shut_mask_is_found_before_the_second_epoch_ends_and_told_once(tmp_pat
     assert (found.kind, found.site, found.module, found.epoch, found.until) == ("shut", "conv", "Loupe", 1, None)
     assert found.value == pytest.approx(100 / (1 + math.exp(9)), rel=1e-3)
     (warning,) = warnings(caplog)
-    assert warning.startswith("epoch 1: the mask of Loupe at conv is shut (mean 0.012 %): no features pass it, ")
+    assert warning.startswith("epoch 2: the mask of Loupe at conv is shut (mean 0.012 %): no features pass it, ")
     assert warning.endswith("a lower optimizer.lr (now 0.0001), optimizer=adamw or trainer.gradient_clip_val=1")
 
 
@@ -174,7 +174,7 @@ def test_a_network_that_guesses(tmp_path, caplog):
     values = {found.kind: found.value for found in monitor.findings}
     assert values == pytest.approx({"constant": 0.0, "chance": 100 / 3, "flat_loss": math.log(3)}, rel=1e-4)
     (warning,) = warnings(caplog)  # the rest follows from it
-    assert warning.startswith("epoch 1: the network's output no longer depends on the image")
+    assert warning.startswith("epoch 2: the network's output no longer depends on the image")
 
 
 def test_a_short_run_is_judged_at_its_end(tmp_path):
@@ -208,7 +208,7 @@ def test_equal_images_are_not_the_networks_fault(tmp_path, monkeypatch):
 
 
 def test_a_dead_run_is_ended_where_that_is_asked_for(tmp_path):
-    with pytest.raises(NotLearningError, match=r"the mask of Loupe at conv is shut .* since epoch 1, and callbacks"):
+    with pytest.raises(NotLearningError, match=r"the mask of Loupe at conv is shut .* since epoch 2, and callbacks"):
         fit(tmp_path, forced(network(Loupe), -9.0), stop=True)
     assert not torch.compiler.is_compiling()
 

@@ -64,3 +64,6 @@ class StandIn:
         if not self.fresh:
             self.operations.again()
         self.fresh = False
+
+    def forget(self):
+        self.operations = None

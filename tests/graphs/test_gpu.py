@@ -55,7 +55,7 @@ def close(replayed, eager, rtol=1e-4):
 def test_captured_steps_have_the_losses_of_eager_ones(fitted, capfd, form):
     eager, replayed = (fitted(how, *FORMS[form]) for how in (False, "auto"))
     said = capfd.readouterr().err
-    assert "trainer.graph: each training step replays one CUDA graph" in said, said
+    assert "trainer.graph: each training step of a whole batch replays one CUDA graph" in said, said
     close(replayed, eager)
 
 

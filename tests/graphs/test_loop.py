@@ -9,11 +9,14 @@ from torch.utils.data import DataLoader
 
 from tests.graphs.runs import LONG, Ended, same
 from tests.graphs.stand_in import StandIn
-from zoomexp.errors import InputError
+from zoomexp.errors import FaultError, InputError
 from zoomexp.run.out_of_memory import in_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning")
-DONE = "trainer.graph: each training step replays one CUDA graph; validation and test run as they are\n"
+DONE = (
+    "trainer.graph: each training step of a whole batch replays one CUDA graph; "
+    "a smaller last batch, validation and test run as they are\n"
+)
 FORMS = {
     "as it is": (),
     "Adam, a rate that changes": ("optimizer=adam", "scheduler=multistep", "scheduler.milestones=[1,2]"),
@@ -155,7 +158,10 @@ def test_what_a_graph_would_leave_out_is_not_captured(run, capfd, kind):
         fitted(True)
 
 
-def test_memory_that_runs_out_in_a_capture_halves_the_batches(run, capfd):
+@pytest.fixture
+def full(run):
+    """`full(graph)` does a run whose memory runs out in the capture; returns its attempts."""
+
     class Full(StandIn):
         def capture(self, step):
             try:
@@ -163,13 +169,21 @@ def test_memory_that_runs_out_in_a_capture_halves_the_batches(run, capfd):
             finally:  # as ending a capture that failed does
                 raise RuntimeError("operation failed due to a previous error during capture")
 
-    made = []
+    def done(graph):
+        made = []
 
-    def build():
-        made.append(run("full", "auto", "trainer.max_epochs=1", recorder=Full))
-        return made[-1].trainer, made[-1].task, made[-1].data
+        def build():
+            made.append(run("full", graph, "trainer.max_epochs=1", recorder=Full))
+            return made[-1].trainer, made[-1].task, made[-1].data
 
-    in_memory(build, lambda *_: made[-1].fit(), "halve")
+        in_memory(build, lambda *_: made[-1].fit(), "halve")
+        return made
+
+    return done
+
+
+def test_memory_that_runs_out_in_a_capture_halves_the_batches(full, capfd):
+    made = full("auto")
     said = capfd.readouterr().err
     assert "out of memory with batches of 16: goes on with batches of 8, 2 to a step" in said
     assert "not captured: trainer.accumulate_grad_batches=2: a graph holds one batch" in said
@@ -178,11 +192,23 @@ def test_memory_that_runs_out_in_a_capture_halves_the_batches(run, capfd):
     ) / 2
 
 
+def test_memory_that_runs_out_ends_a_run_that_must_be_captured(full, capfd):
+    with pytest.raises(FaultError) as error:
+        full(True)
+    cure = "trainer.graph=true holds one batch; choose a smaller dataset.batch_size, or trainer.graph=auto"
+    assert str(error.value) == f"out of memory with batches of 16; {cure}"
+    assert "goes on" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches=2: a graph holds one batch"),
-        (("optimizer=lion",), "optimizer Lion steps on the host; those with a fused form do not: SGD, Adam, AdamW"),
+        (
+            ("optimizer=lion",),
+            "optimizer Lion steps on the host; those with a fused form do not: SGD, Adam, AdamW, without "
+            "differentiable, maximize, dampening",
+        ),
         (("mixing=mixup",), "mixing draws random numbers on the host"),
         (
             (

@@ -72,3 +72,22 @@ def test_what_steps_in_another_way_is_left_alone():
     weights = [torch.nn.Parameter(torch.ones(1))]
     assert not steps_on_device(Own(weights, lr=0.1)) and not steps_on_device(torch.optim.RMSprop(weights))
     assert not steps_on_device(Adam(weights, maximize=True))
+    assert not steps_on_device(SGD(weights, lr=0.1, momentum=0.9, dampening=0.5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_that_learn_later_than_others_of_their_group(kind):
+    def thawed(on_device):
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(3, dtype=torch.float64)) for _ in range(2)]
+        optimizer = KINDS[kind](weights)
+        if on_device:
+            DeviceRates(optimizer, torch.device("cpu"))
+        for number in range(4):
+            weights[1].requires_grad_(number > 1)
+            weights[0].grad = torch.ones(3, dtype=torch.float64)
+            weights[1].grad = weights[0].grad * number if number > 1 else None
+            optimizer.step()
+        return [weight.detach() for weight in weights]
+
+    torch.testing.assert_close(thawed(True), thawed(False), rtol=1e-6, atol=1e-7)

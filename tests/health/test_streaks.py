@@ -62,8 +62,8 @@ def test_the_record_and_its_words():
     assert [entry["site"] for entry in facts["health"]] == ["layer1", "layer2"]
     assert mark(facts) == "module shut"
     assert told(facts) == (
-        "module shut: the gate of MultiHead at layer1 is at zero (gamma 0) since epoch 3; "
-        "the mask of Loupe at layer2 is shut (mean 0.02 %) since epoch 1"
+        "module shut: the gate of MultiHead at layer1 is at zero (gamma 0) since epoch 4; "
+        "the mask of Loupe at layer2 is shut (mean 0.02 %) since epoch 2"
     )
     assert mark({"health": recorded([idle])}) == "module idle"
     assert mark({"health": recorded([shut, Finding("chance", 10.0, 2)])}) == "not learned"

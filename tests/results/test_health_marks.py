@@ -45,7 +45,7 @@ def filled(*healths):
 
 def test_the_table_at_the_end_of_a_run(tmp_path):
     text = shown(run_table(facts(SHUT, CHANCE), tmp_path))
-    assert "not learned: the mask of Loupe at layer2 is shut (mean 0.02 %) since epoch 0; the accuracy stays" in text
+    assert "not learned: the mask of Loupe at layer2 is shut (mean 0.02 %) since epoch 1; the accuracy stays" in text
     assert "health" not in shown(run_table(facts(), tmp_path))
 
 

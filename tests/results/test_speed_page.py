@@ -1,6 +1,8 @@
 """Benchmarks' files become the page of speeds: published without folders, judged by goals, every row shown."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +102,9 @@ def test_a_goal_of_unknown_fields_is_refused(tmp_path):
     (tmp_path / "goals.yaml").write_text("- {text: a, command: b, row: c, figure: d, atleast: 1}\n")
     with pytest.raises(InputError, match=r"goals.yaml, goal 0: unknown atleast; allowed: text, command"):
         read_goals(tmp_path / "goals.yaml")
+
+
+def test_a_batch_in_the_words_of_a_goal_is_that_of_its_row():
+    for one in read_goals(Path(__file__).parents[2] / "docs/records/benchmarks/goals.yaml"):
+        named = re.search(r"batch (\d+)", one.text)
+        assert named is None or one.where["batch"] == int(named[1]), one.text

@@ -137,6 +137,15 @@ def test_graph(run):
     assert f"x eager, loss {graph['train_loss']:.5f}" in printed
 
 
+def test_graph_of_experiments_at_once(run):
+    words = ("dataset=digits", "dataset.train_size=64", "dataset.batch_size=32", "logger=none", "epochs=2")
+    small = (*words, "backbone=timm", "backbone.name=test_resnet", "attention=none", "forms=graph", "together=true")
+    _, rows = run("graph", *small, "experiments=cnntention/cifar10,cnntention/cifar10_cbam")
+    *alone, together = rows.values()
+    assert list(rows)[-1] == "together, graph" and together["runs"] == len(alone) == 2
+    assert together["of_slowest"] == together["train_s"] / max(row["train_s"] for row in alone)
+
+
 def test_precision(run):
     printed, rows = run("precision", "dataset=digits", "attention=none", "batch_size=4", "rounds=1", "forms=bf16,fp32")
     assert list(rows) == ["fp32-nchw", "bf16", "fp32"] and rows["fp32-nchw"]["ratio"] == 1
@@ -267,6 +276,8 @@ def test_the_benchmarks_of_maps_and_of_the_training_step(script, tmp_path, capsy
         ("zoomvit backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
         ("relevance backbone=resnet20", r"^backbone: must be a vision transformer .*, got resnet20$"),
         ("graph epochs=1", r"^epochs=1 must be at least 2: the first does not count$"),
+        ("graph together=yes", r"^together=yes must be true or false$"),
+        ("graph together=true experiments=a", r"^together=true needs at least two experiments: experiments=NAME,NAME$"),
         ("graph forms=fast", r"^forms=fast is unknown; allowed: eager, graph, compiled, graph-compiled$"),
         ("startup jobs=0", r"^jobs=0 must be a whole number, at least 1$"),
     ],

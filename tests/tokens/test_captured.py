@@ -52,6 +52,16 @@ def test_slots_and_dummies_change_nothing(small_vit, six_images, name):
         assert slots.fine % (4 * fast.step) == slots.coarse % fast.step == 0 and slots.dummies >= 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_dummies_may_be_shorter_than_a_prefix_with_registers(small_vit, six_images, count):
+    torch.manual_seed(0)
+    net = ZoomViT(small_vit(reg_tokens=4), scorer=ZOOMER, image_size=48, alpha=0.5).eval()
+    images = six_images[:count]
+    fast = captured(net, images)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images), net(images), rtol=1e-4, atol=1e-4)
+
+
 def test_an_image_does_not_depend_on_its_batch_mates(small_vit, six_images):
     torch.manual_seed(0)
     net = ZoomViT(small_vit(), scorer=ZOOMER, image_size=48, alpha=0.5).eval()

@@ -62,6 +62,11 @@ class GateMonitor(NoBatchHooks, pl.Callback):
         """What was found so far (`health.findings.Finding`)."""
         return self.streaks.findings
 
+    @property
+    def looking(self) -> bool:
+        """See `training_protocols.LooksInside`."""
+        return bool(self.hooks)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to go on with a run that was found dead."""
         if self.stop:

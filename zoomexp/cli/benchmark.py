@@ -17,6 +17,7 @@
         experiment=zoomvit/digit_scenes backbone=vit_digits tokens=uniform    of a detector also what matching takes
     python scripts/benchmark.py graph dataset=cifar10 data_dir=DIR trainer=gpu    training, one graph a step, and eager
         epochs=4 forms=eager,graph,compiled,graph-compiled experiments=cnntention/cifar10,cnntention/cifar10_cbam
+        together=false           true: the experiments also train all at once, against the slowest alone
     python scripts/benchmark.py precision dataset=cifar10 data_dir=DIR    a training step by dtype, layout, compilation
         batch_size=128 rounds=7 forms=fp32,bf16,bf16-compiled,bf16-graphs,bf16-nchw shape=3,32,10
     python scripts/benchmark.py data dataset=cifar10 data_dir=DIR    batches: this project against torchvision and PIL

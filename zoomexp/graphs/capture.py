@@ -9,11 +9,13 @@ import contextlib
 import random
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import nn
+
+from zoomexp.graphs.left import Left
 
 WARM = 2  # steps before the one under watch
 
@@ -34,6 +36,9 @@ class Recorder(Protocol):
 
     def replay(self) -> None:
         """Do the recorded step."""
+
+    def forget(self) -> None:
+        """Let go of what was recorded, if anything was, and of its memory."""
 
 
 class CudaRecorder:
@@ -87,7 +92,7 @@ class CudaRecorder:
             torch.cuda.set_stream(current)
             generator.graphsafe_set_state(kept)
             with contextlib.suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(index, pool)
+                end_allocation(torch._C)(index, pool)
             self.graph = None
             raise
 
@@ -95,6 +100,10 @@ class CudaRecorder:
         """See `Recorder`."""
         assert self.graph is not None  # a step has been captured
         self.graph.replay()
+
+    def forget(self) -> None:
+        """See `Recorder`."""
+        self.graph = None
 
 
 class Captured:
@@ -119,14 +128,31 @@ class Captured:
         self.step, self.recorder, self.modules = step, recorder, modules
         self.told, self.keep_out = told, keep_out
         self.done, self.state = 0, "warm"
+        self.trains: tuple[bool, ...] = ()
+        self.left: Left | None = None
+        self.replays = False  # whether that was told
 
-    def __call__(self) -> None:
-        """Do one step."""
-        if self.state == "ready":
+    def begin(self) -> None:
+        """Begin an epoch: where it trains other parameters or norms than the graph, another graph takes its place."""
+        trains = trained(self.modules)
+        if trains != self.trains and self.state != "eager":
+            self.done, self.state, self.left = 0, "warm", None
+            self.recorder.forget()
+        self.trains = trains
+
+    def __call__(self, seen: bool = False) -> None:
+        """Do one step.
+
+        Args:
+            seen: somebody looks on from inside, by hooks that a replay would not call: the step is done as it is.
+        """
+        if self.state == "ready" and not seen:
             self._capture()
-        if self.state == "graph":
+        if self.state == "graph" and not seen:
+            assert self.left is not None  # it has been captured
+            self.left.put_back()
             self.recorder.replay()
-        elif self.state == "eager" or self.done < WARM:
+        elif self.state == "eager" or self.done < WARM or seen:
             self.recorder.run(self.step)
         elif reason := self._watched():
             self.leave(reason)
@@ -135,6 +161,7 @@ class Captured:
         self.done += 1
 
     def _capture(self) -> None:
+        self.left = Left([self.step, *self.modules.modules()], list(self.modules.parameters()))
         try:
             self.recorder.capture(self.step)
         except Exception as error:
@@ -144,8 +171,11 @@ class Captured:
             lines = str(first).splitlines() or [type(first).__name__]
             self.leave(f"the capture failed: {lines[0]}")
         else:
+            self.left.note()
             self.state = "graph"
-            self.told(None)
+            if not self.replays:
+                self.replays = True
+                self.told(None)
 
     def _watched(self) -> str | None:
         """Do a step under watch; returns what in it a graph would leave out."""
@@ -164,6 +194,18 @@ class Captured:
         if self.state != "eager":
             self.state = "eager"
             self.told(reason)
+
+
+def end_allocation(bindings: Any) -> Callable[..., None]:
+    """What ends an allocation to a graph's pool in torch's bindings; torch 2.8 gave it another name."""
+    new = getattr(bindings, "_cuda_endAllocateToPool", None)
+    return cast(Callable[..., None], new or bindings._cuda_endAllocateCurrentStreamToPool)
+
+
+def trained(module: nn.Module) -> tuple[bool, ...]:
+    """Which parameters learn, and which modules are in training: what a graph of a step takes for granted."""
+    learn = tuple(parameter.requires_grad for parameter in module.parameters())
+    return learn + tuple(one.training for one in module.modules())
 
 
 def host_numbers(module: nn.Module) -> dict[str, object]:

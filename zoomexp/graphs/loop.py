@@ -19,6 +19,7 @@ from zoomexp.graphs.source import CopiedSource, CutSource, Source
 from zoomexp.graphs.step import TrainingStep
 from zoomexp.run.out_of_memory import out_of_memory
 from zoomexp.tasks.training import TrainedModel
+from zoomexp.training_protocols import onlookers
 from zoomexp.upstream.no_batch_hooks import NoBatchHooks
 
 
@@ -40,6 +41,7 @@ class ReplayedSteps(_AutomaticOptimization):
         super().__init__(trainer)
         self.optim_progress, self.usual = usual.optim_progress, usual
         self.step, self.captured, self.rates = step, captured, rates
+        self.onlookers = onlookers(cast(Any, trainer).callbacks)
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> dict[str, Any]:
         """Do the step of one batch; returns its loss, which the next replay overwrites."""
@@ -51,7 +53,9 @@ class ReplayedSteps(_AutomaticOptimization):
         number = self.trainer.global_step
         counts.increment_ready()
         self.rates.refresh()
-        self.captured()
+        if not records.written:
+            self.captured.begin()
+        self.captured(seen=any(one.looking for one in self.onlookers))
         counts.increment_completed()
         records.written += 1
         task.meter.images += records.images
@@ -130,9 +134,17 @@ class StepGraphs(NoBatchHooks, pl.Callback):
     def _say(self, reason: str | None) -> None:
         if reason is not None and self.wanted is True:
             raise InputError(f"trainer.graph=true: {reason}; allowed: auto, false")
-        done = "each training step replays one CUDA graph; validation and test run as they are"
+        done = (
+            "each training step of a whole batch replays one CUDA graph; "
+            "a smaller last batch, validation and test run as they are"
+        )
         line = done if reason is None else f"training steps are not captured: {reason}"
         sys.stderr.write(f"trainer.graph: {line}\n")
+
+
+def must_capture(trainer: pl.Trainer) -> bool:
+    """Whether `trainer.graph=true` would refuse the run if its steps could not be captured."""
+    return any(isinstance(one, StepGraphs) and one.wanted is True for one in cast(Any, trainer).callbacks)
 
 
 def check_graph(wanted: object, trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer) -> bool:

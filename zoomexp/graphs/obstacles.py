@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
-from zoomexp.graphs.rates import FUSED, steps_on_device
+from zoomexp.graphs.rates import FUSED, OTHERWISE, steps_on_device
 from zoomexp.tasks.training import TrainedModel
 from zoomexp.training_protocols import following_epochs, mixes_tokens, waits_for_host
 
@@ -39,7 +39,8 @@ def obstacle(trainer: pl.Trainer, task: pl.LightningModule, optimizer: Optimizer
         return "trainer.detect_anomaly looks at every value"
     if not steps_on_device(optimizer):
         known = ", ".join(kind.__name__ for kind in FUSED)
-        return f"optimizer {type(optimizer).__name__} steps on the host; those with a fused form do not: {known}"
+        allowed = f"{known}, without {', '.join(OTHERWISE)}"
+        return f"optimizer {type(optimizer).__name__} steps on the host; those with a fused form do not: {allowed}"
     loss = cast(TrainedModel, task).loss
     if waits_for_host(loss):
         return f"loss={type(loss).__name__} works on the CPU in between"

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 FUSED = (SGD, Adam, AdamW)  # torch's own; a subclass may step in another way
+OTHERWISE = ("differentiable", "maximize", "dampening")  # dampened, a first momentum is not that of zeros before it
 
 
 class DeviceRates:
@@ -45,6 +46,8 @@ class DeviceRates:
         capturing = self.rates[0].is_cuda and torch.cuda.is_current_stream_capturing()
         if not capturing:
             self.refresh()
+            if isinstance(optimizer, SGD):
+                begin_momentum(optimizer)
         for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate
             if "capturable" in group:  # Adam asks for it in a capture, and warns of it outside
@@ -58,9 +61,22 @@ class DeviceRates:
 
 
 def steps_on_device(optimizer: Optimizer) -> bool:
-    """Whether `DeviceRates` can take the optimizer: a fused form of torch's own, with nothing of the host in it."""
-    plain = not any(group.get("differentiable") or group.get("maximize") for group in optimizer.param_groups)
+    """Whether `DeviceRates` can take the optimizer: a fused form of torch's own, with none of `OTHERWISE`."""
+    plain = not any(group.get(option) for group in optimizer.param_groups for option in OTHERWISE)
     return type(optimizer) in FUSED and plain
+
+
+def begin_momentum(optimizer: SGD) -> None:
+    """Give parameters that learn later than others of their group a momentum of zeros, with which they would begin.
+
+    Fused, torch (2.13) makes momenta only where no parameter of a group has one yet.
+    """
+    for group in optimizer.param_groups:
+        states = [optimizer.state[one] for one in group["params"] if one in optimizer.state]
+        if any(state.get("momentum_buffer") is not None for state in states):
+            for one in group["params"]:
+                if one.requires_grad and optimizer.state[one].get("momentum_buffer") is None:
+                    optimizer.state[one]["momentum_buffer"] = torch.zeros_like(one)
 
 
 def steps_on_host(optimizer: Optimizer) -> None:

@@ -55,6 +55,11 @@ class Finding:
         return WORDS[self.kind].format(**asdict(self))
 
     @property
+    def number(self) -> int:
+        """The epoch's number in words, from 1 as in everything that a run says; `epoch`, which is stored, is from 0."""
+        return self.epoch + 1
+
+    @property
     def mark(self) -> str:
         """How bad it is: `NOT_LEARNED`, `CUT_OFF` or `IDLE`."""
         return MARKS[self.kind]
@@ -88,9 +93,9 @@ def told(facts: Mapping[str, Any]) -> str:
     """The mark and its reasons in one line; empty for a run that is well.
 
     >>> told({"health": recorded([Finding("chance", 10.1, 2)])})
-    'not learned: the accuracy stays at chance (10.10 %) since epoch 2'
+    'not learned: the accuracy stays at chance (10.10 %) since epoch 3'
     """
-    reasons = "; ".join(f"{finding} since epoch {finding.epoch}" for finding in standing(facts))
+    reasons = "; ".join(f"{finding} since epoch {finding.number}" for finding in standing(facts))
     return f"{mark(facts)}: {reasons}" if reasons else ""
 
 

@@ -40,7 +40,7 @@ def tell(
     said = [one for one in new if one.site or not cause]
     if said and trainer.is_global_zero:
         text = message(said, setting_of(trainer, task))
-        log.warning("epoch %d: %s", said[0].epoch, text)
+        log.warning("epoch %d: %s", said[0].number, text)
         for logger in _wandb_loggers(trainer):
             logger.experiment.alert(title=f"zoomexp: {said[0].mark}", text=text, level="WARN")
     if new:
@@ -60,7 +60,7 @@ def end_if_dead(findings: Sequence[Finding]) -> None:
     """Raise for the first finding that keeps the run from learning, if it still stands."""
     dead = next((one for one in findings if one.mark != IDLE and one.until is None), None)
     if dead is not None:
-        raise NotLearningError(f"{dead} since epoch {dead.epoch}, and callbacks.gates.stop=true")
+        raise NotLearningError(f"{dead} since epoch {dead.number}, and callbacks.gates.stop=true")
 
 
 def summarise(trainer: pl.Trainer, findings: Sequence[Finding]) -> None:

@@ -71,10 +71,14 @@ def _attempt(build: Callable[[], Built], run: Callable[..., None], parts: int, o
 
 
 def _why_not(parts: int | None, trainer: pl.Trainer, on_oom: str) -> str | None:
+    from zoomexp.graphs.loop import must_capture  # which asks this module what running out of memory is
+
     if on_oom == "fail":
         return "choose a smaller dataset.batch_size, or trainer.on_oom=halve"
     if trainer.world_size > 1:
         return "several processes cannot change it while they run; choose a smaller dataset.batch_size"
+    if parts and must_capture(trainer):
+        return "trainer.graph=true holds one batch; choose a smaller dataset.batch_size, or trainer.graph=auto"
     return None if parts else "there is no smaller one; choose a smaller network or image"
 
 

@@ -190,9 +190,9 @@ def patch_positions(model: VisionTransformer, grid: int | tuple[int, int]) -> Te
 
 
 def first_tokens(tokens: Ragged, count: int) -> Tensor:
-    """The first `count` tokens of each image, (B, count, D)."""
+    """The first `count` tokens of each image, (B, count, D); of a shorter one, as dummies of `slots` may be, any."""
     rows = tokens.offsets()[:-1, None] + torch.arange(count, device=tokens.values.device)
-    return tokens.values[rows]
+    return tokens.values[rows.clamp(max=len(tokens.values) - 1)]
 
 
 def _run_padded(model: VisionTransformer, tokens: Ragged, masked: bool) -> Ragged:
