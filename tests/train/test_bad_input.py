@@ -60,7 +60,7 @@ BAD = {
     "endless": (["scheduler=none", "trainer.max_epochs=-1"], r"trainer\.max_epochs=-1 must be a whole number"),
     "smoothing": (["loss.label_smoothing=1"], r"loss\.label_smoothing=1 must be a number in \[0, 1\)"),
     "kernel": (["attention=cbam", "attention.kernel_size=4"], r"attention\.kernel_size=4 must be an odd"),
-    "no maps": (["attention=none", "loss=sparse_gate"], r"loss=SparseGate: needs a module with a map"),
+    "no maps": (["attention=none", "loss=sparse_gate"], r"loss=SparseGate: needs a module with a map, .*; choose loss=cross_entropy"),
     "sparsity": (["loss=sparse_gate", "loss.sparsity=-1"], r"loss\.sparsity=-1 must be a finite number, at least 0"),
     "zoomer that classifies": (["backbone=zoomer", "attention=none", "backbone.image_size=16", "backbone.patch_size=4"],
                                r"backbone=zoomer: gives maps, not classes; choose task=distill_zoomer"),

@@ -105,7 +105,8 @@ class Classifier(TrainedModel):
         if self.num_classes < 2:
             raise InputError("dataset: there is one class only; a classifier needs at least two")
         if needs_maps(self.loss) and not attention_maps(self.model):
-            raise InputError(f"loss={type(self.loss).__name__}: needs a module with a map, and the model has none")
+            need = f"loss={type(self.loss).__name__}: needs a module with a map, and the model has none"
+            raise InputError(f"{need}; choose loss=cross_entropy")
         if logit_weight(self.model) != 1 and not (hasattr(self.loss, "compare") and hasattr(self.loss, "compared")):
             raise InputError(f"loss={type(self.loss).__name__}: the model weighs its classes' term, and none is named")
         if mixing is not None and learns_one_class(self.model):
