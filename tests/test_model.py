@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from zoomexp.backbones.start_weights import StartWeights
 from zoomexp.errors import InputError
 from zoomexp.model import build_model
 from zoomexp.tokens.scorers.centre import Centre
@@ -36,10 +37,10 @@ def test_other_tokens_and_detectors_are_put_on_the_transformer_of_a_trained_zoom
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1, num_classes=2)
     before = {name: value.clone() for name, value in vit.state_dict().items()}
     trained = ZoomViT(vit, scorer=Centre, image_size=32)
-    trained.start_weights = "a run"
+    trained.start_weights = StartWeights("a run", classifier=True)
     tokens = partial(ZoomViT, scorer=Centre, eta=2)
     net = build_model(lambda **_: trained, num_classes=2, in_chans=3, image_size=32, tokens=tokens, detector=detector)
     chosen = net.host if detector else net
-    assert chosen.vit is vit and chosen is not trained and chosen.eta == 2 and net.start_weights == "a run"
+    assert chosen.vit is vit and chosen is not trained and chosen.eta == 2 and net.start_weights.source == "a run"
     assert all(torch.equal(before[name], value) for name, value in vit.blocks.state_dict(prefix="blocks.").items())
     assert build_model(lambda **_: trained, num_classes=2, in_chans=3, image_size=32) is trained

@@ -207,7 +207,7 @@ def test_an_identity_is_warned_of_once(tmp_path, caplog, gamma, warned):
         fit(tmp_path, [GateMonitor()], gamma=gamma, epochs=3)
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("zoomexp")]
     assert len(messages) == warned
-    assert all("epoch 1: SelfAttention at conv changes its input by 0: it is an identity" in m for m in messages)
+    assert all("epoch 2: SelfAttention at conv changes its input by 0: it is an identity" in m for m in messages)
 
 
 def test_the_gates_are_measured_on_the_first_validation_batch(tmp_path):

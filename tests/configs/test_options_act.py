@@ -109,7 +109,7 @@ class Asked(nn.Module):
     def __init__(self, *asked: Any, **options: Any) -> None:
         super().__init__()
         self.asked = asked, sorted(options.items())
-        self.drop_path, self.num_classes = nn.Identity(), 10
+        self.drop_path, self.num_classes, self.start_weights = nn.Identity(), 10, None
         self.pretrained_cfg = {"architecture": asked[0], "tag": "", "num_classes": 10}
 
 
@@ -133,7 +133,9 @@ def outcome(group: str, choice: str, cfg: Any, key: str = "") -> Any:
                 patch.setattr("timm.create_model", Asked)
             patch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: None)
             patch.setattr("zoomexp.backbones.trained.restored", Asked)
-            patch.setattr("zoomexp.backbones.trained.finished_facts", lambda *_: {"shape": {"num_classes": 10}})
+            patch.setattr(
+                "zoomexp.backbones.trained.finished_facts", lambda *_: {"shape": {"num_classes": 10, "image_size": 32}}
+            )
             found = OF[group](made)
         return [found, cfg.dataset.image_size]
     except (InputError, InstantiationException) as error:

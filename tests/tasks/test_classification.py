@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_is_not_averaged_away(tmp_path, split, bad):
 
 
 def test_a_loss_that_needs_maps_is_refused_without_any():
-    with pytest.raises(InputError, match="loss=SparseGate: needs a module with a map, .*; choose loss=cross_entropy"):
+    with pytest.raises(InputError, match=r"loss=SparseGate: needs a module with a map, .*; choose loss=cross_entropy"):
         classifier(Tiny(), SparseGate())
 
 
