@@ -23,7 +23,7 @@ demo: .venv/installed  ## install, train on the embedded data (two to four minut
 	-@$(BIN)/python scripts/visualize.py run=latest images=worst
 	@$(BIN)/python scripts/visualize.py run=latest
 	@$(BIN)/python scripts/report.py
-	@echo "You have just reproduced docs/default.md: the default learns on any machine, and its map's peak lies on the digit."
+	@echo "You have just reproduced docs/default.md: the default learns, and its map's peak lies on the digit."
 	@echo "What was found in the four papers: docs/findings.md; in numbers: docs/results.md."
 	@echo "Every run keeps its record under outputs/runs: metrics.json, history.csv, config.yaml, checkpoints."
 	@echo "Next: $(BIN)/python train.py -m attention=none,loupe,cbam seed=0,1   or   $(BIN)/python scripts/reproduce.py --list"
