@@ -9,7 +9,7 @@ from torch import nn
 
 from zoomexp import protocols, training_protocols
 from zoomexp.arguments import known_options
-from zoomexp.backbones.start_weights import in_another_network, without_classifier
+from zoomexp.backbones.start_weights import in_another_network, say_start_weights, without_classifier
 from zoomexp.errors import InputError
 from zoomexp.insertion import insert
 from zoomexp.metrics.targets import sides
@@ -97,9 +97,8 @@ def _without_tokens(net: Any) -> Any:
     inner = getattr(net, "vit", None)
     if not isinstance(inner, VisionTransformer):
         return net
-    taken: Any = inner
-    taken.start_weights = getattr(net, "start_weights", None)
-    return taken
+    say_start_weights(inner, getattr(net, "start_weights", None))
+    return inner
 
 
 def _check_builders(**builders: object) -> None:

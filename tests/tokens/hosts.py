@@ -40,3 +40,20 @@ class Nothing:
 
 def close(actual, expected, tolerance=1e-5):
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def check_alone(net, images, sizes):
+    """What a detector says of each image of a batch, and its tokens, are those of the image alone; returns the batch's.
+
+    Args:
+        net: the detector.
+        images: (B, C, H, W), in the upper left of which the images lie.
+        sizes: (B, 2) their heights and widths.
+    """
+    together, lengths = net(images, sizes), net.lengths.tolist()
+    for i, (height, width) in enumerate(sizes.tolist()):
+        alone = net(images[i : i + 1, :, :height, :width])
+        close(together.logits[i], alone.logits[0])
+        close(together.boxes[i], alone.boxes[0])
+        assert net.lengths.tolist() == [lengths[i]]
+    return together

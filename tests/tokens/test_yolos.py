@@ -10,7 +10,7 @@ from timm.models import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from tests.tokens.hosts import TINY, close, randomised
+from tests.tokens.hosts import TINY, check_alone, close, randomised
 from zoomexp.errors import InputError
 from zoomexp.metrics.cost import macs
 from zoomexp.protocols import mean_tokens
@@ -103,11 +103,7 @@ def test_its_work():
 def test_an_image_does_not_depend_on_its_batch_mates_or_on_what_fills_the_batch(own):
     net, sizes = detector(**own), torch.tensor([[32, 48], [24, 16], [32, 48], [40, 8]])
     images = torch.randn(4, 3, 40, 48)
-    together = net(images, sizes)
-    for i, (height, width) in enumerate(sizes.tolist()):
-        alone = net(images[i : i + 1, :, :height, :width])
-        close(together.logits[i], alone.logits[0])
-        close(together.boxes[i], alone.boxes[0])
+    together = check_alone(net, images, sizes)
     assert net.lengths.shape == (1,)
     assert net(images, sizes).logits.shape == (4, N, K + 1)
     assert net.lengths.tolist() == [1 + N + count for count in (24, 6, 24, 5)]
@@ -239,12 +235,7 @@ def test_tokens_per_block_are_those_of_the_classifier_at_every_size(name):
 def test_with_fewer_tokens_too_an_image_does_not_depend_on_its_batch_mates(name):
     net, sizes = detector(tokens=method(name)).eval(), torch.tensor([[32, 48], [24, 16], [32, 48], [40, 8]])
     images = torch.randn(4, 3, 40, 48)
-    together, lengths = net(images, sizes), net.lengths.tolist()
-    for i, (height, width) in enumerate(sizes.tolist()):
-        alone = net(images[i : i + 1, :, :height, :width])
-        close(together.logits[i], alone.logits[0])
-        close(together.boxes[i], alone.boxes[0])
-        assert net.lengths.tolist() == [lengths[i]]
+    check_alone(net, images, sizes)
 
 
 def test_all_tokens_are_counted_once():

@@ -9,7 +9,7 @@ from timm.models import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from tests.tokens.hosts import TINY, close, randomised
+from tests.tokens.hosts import TINY, check_alone, close, randomised
 from zoomexp.errors import InputError
 from zoomexp.tokens.cells import cell_scores
 from zoomexp.tokens.positions import Positions, sinusoid_1d, sinusoid_2d
@@ -113,12 +113,7 @@ def test_tokens_and_positions_of_every_block_written_out(size, eta):
 def test_an_image_does_not_depend_on_its_batch_mates(options):
     net, sizes = detector(**options), torch.tensor([[32, 48], [16, 32], [32, 48], [48, 16]])
     images = torch.randn(4, 3, 48, 48)
-    together, lengths = net(images, sizes), net.lengths.tolist()
-    for i, (height, width) in enumerate(sizes.tolist()):
-        alone = net(images[i : i + 1, :, :height, :width])
-        close(together.logits[i], alone.logits[0])
-        close(together.boxes[i], alone.boxes[0])
-        assert net.lengths.tolist() == [lengths[i]]
+    check_alone(net, images, sizes)
 
 
 LOOKING = {
@@ -139,11 +134,7 @@ def test_every_scorer_looks_or_draws_or_is_elsewhere():
 def test_what_a_scorer_that_looks_sees_does_not_depend_on_batch_mates(name):
     net, sizes = detector(LOOKING[name], budget=2).eval(), torch.tensor([[32, 48], [16, 32], [32, 48], [48, 16]])
     images = torch.randn(4, 3, 48, 48)
-    together = net(images, sizes)
-    for i, (height, width) in enumerate(sizes.tolist()):
-        alone = net(images[i : i + 1, :, :height, :width])
-        close(together.logits[i], alone.logits[0])
-        close(together.boxes[i], alone.boxes[0])
+    check_alone(net, images, sizes)
 
 
 @pytest.mark.parametrize("name", DRAWING)

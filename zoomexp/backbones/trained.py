@@ -11,7 +11,7 @@ from zoomexp.backbones.resized import resize
 from zoomexp.backbones.start_weights import StartWeights, in_another_network, say_start_weights
 from zoomexp.results.stored import finished_facts
 from zoomexp.run.stored_run import restored
-from zoomexp.weights.class_names import classes_of, others
+from zoomexp.weights.class_names import others
 
 
 def trained(
@@ -39,8 +39,9 @@ def trained(
     """
     one_of("backbone.name", name, ("trained",))
     net = restored(run, "backbone.run", new_classes=num_classes, class_names=class_names, in_chans=in_chans)
-    shape, begun = finished_facts(run, "backbone.run")["shape"], net.start_weights
-    alike = shape["num_classes"] == num_classes and not others(classes_of(run), class_names or ())
+    facts, begun = finished_facts(run, "backbone.run"), net.start_weights
+    shape = facts["shape"]
+    alike = shape["num_classes"] == num_classes and not others(facts.get("classes") or (), class_names or ())
     begun = replace(begun or StartWeights(str(run), classifier=True), source=str(run), classifier=alike)
     say_start_weights(net, begun)
     if image_size is not None:

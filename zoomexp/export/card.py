@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from zoomexp.run.stored_run import stored_config
+from zoomexp.results.stored import read_config
 
 SHOWN = ("test/acc1", "test/acc5", "test/loss", "test/pointing_game", "test/tokens")
 
@@ -74,10 +74,10 @@ def model_card(facts: Mapping[str, Any], network: str, files: Mapping[str, Any],
 
 def _tested(folder: Path) -> str:
     """How often the test images were looked at."""
-    config = stored_config(folder, "run")
-    if config.evaluate == "start":
+    config = read_config(folder)
+    if config.get("evaluate") == "start":
         return "tested without training"
-    if config.dataset.get("validate_on") == "test":
+    if config["dataset"].get("validate_on") == "test":
         return (
             "the test images also validated each epoch (dataset.validate_on=test), so that the numbers below are not "
             "of images unseen until the end"

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from zoomexp.results.identity import chosen_name
-from zoomexp.results.stored import finished_facts
-from zoomexp.run.stored_run import NO_WEIGHTS, restored, stored_config
+from zoomexp.results.identity import chosen_name, renamed
+from zoomexp.results.stored import finished_facts, read_config
+from zoomexp.run.stored_run import NO_WEIGHTS, restored
 
 FURTHER = ("tokens", "detector", "decoder", "head")  # groups that change how a host gets its tokens, or what it says
 
@@ -28,22 +27,21 @@ def parts_of(run: Path, net: nn.Module) -> dict[str, Any]:
             and "sites" (the module paths of the host after which one stands).
         And one of each of FURTHER that there is, its options.
     """
-    config, choices = stored_config(run, "run"), finished_facts(run, "run")["choices"]
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    config, choices = renamed(read_config(run)), finished_facts(run, "run")["choices"]
     if choices.get("backbone") == "trained":
-        before = Path(config.backbone.run)
+        before = Path(config["backbone"]["run"])
         inner = restored(before)
         parts, known = parts_of(before, inner), len(inner.insertion_sites)
     else:
-        host = plain["backbone"]
+        host = config["backbone"]
         host |= {name: value for name, value in NO_WEIGHTS.items() if name in host}
         name = host.get("name") or choices.get("backbone")
         parts, known = {"architecture": name, "host": host, "modules": []}, 0
     sites: Any = net.insertion_sites
     if len(sites) > known:
-        name, at = chosen_name("attention", plain, choices), _asked(config)
-        parts["modules"].append({"name": name, "options": plain["attention"], "at": at, "sites": sites[known:]})
-    return parts | {group: plain[group] for group in FURTHER if plain.get(group)}
+        name, at = chosen_name("attention", config, choices), config["insertion"]["at"]
+        parts["modules"].append({"name": name, "options": config["attention"], "at": at, "sites": sites[known:]})
+    return parts | {group: config[group] for group in FURTHER if config.get(group)}
 
 
 def told(parts: dict[str, Any]) -> str:
@@ -54,8 +52,3 @@ def told(parts: dict[str, Any]) -> str:
     """
     modules = [f"{one['name']} after {', '.join(one['sites'])}" for one in parts["modules"]]
     return f"{parts['architecture']} " + (f"with {' and '.join(modules)}" if modules else "without a module")
-
-
-def _asked(config: DictConfig) -> Any:
-    at = config.insertion.at
-    return OmegaConf.to_container(at) if OmegaConf.is_config(at) else at

@@ -11,7 +11,7 @@ from zoomexp.health.findings import CUT_OFF, NOT_LEARNED, worst_mark
 from zoomexp.metrics.declared import ACC1
 from zoomexp.metrics.quantity import Quantity
 from zoomexp.results.comparison import compare
-from zoomexp.results.derived import declared, value_of
+from zoomexp.results.derived import by_seed, declared
 from zoomexp.results.statistics import PairedTest, mean_interval, p_text, size_needed
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def judged(claim: Claim, runs: Mapping[str, Sequence["RunResult"]], reported: fl
     if not one or not other:
         return unknown
     test = compare(claim.column, column, *([run.predictions for run in side] for side in (one, other)))
-    apart = _by_seed(claim.column, one, other)
+    apart = [a - b for a, b in by_seed(claim.column, one, other)]
     if test is None and len(apart) < 2:
         return replace(unknown, verdict=NO_PAIR)
     spreads = (*([_over_images(test, one[0].predictions.images)] if test else []),
@@ -189,13 +189,6 @@ def _marks(claim: Claim, runs: Mapping[str, Sequence["RunResult"]]) -> str:
     """Which of the two rows have runs that nothing follows from, and how many."""
     found = {name: worst_mark([run.health for run in runs[name]], EVIDENCE_ENDS) for name in (claim.better, claim.than)}
     return "; ".join(f"{name!r}: {mark}" for name, mark in found.items() if mark)
-
-
-def _by_seed(column: str, one: Sequence["RunResult"], other: Sequence["RunResult"]) -> list[float]:
-    """How far apart the two are with each seed that both have."""
-    first, second = ({run.seed: value_of(column, run.metrics, run.cost) for run in side} for side in (one, other))
-    pairs = [(first[seed], second[seed]) for seed in first if seed in second]
-    return [a - b for a, b in pairs if a is not None and b is not None]
 
 
 def _over_images(test: PairedTest, images: int) -> Spread:

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoomexp.metrics.declared import declaration
 from zoomexp.metrics.quantity import Quantity, find, key_of
+
+if TYPE_CHECKING:
+    from zoomexp.results.filling import RunResult
 
 Flat = Mapping[str, float]
 Formula = Callable[[Flat], float]
@@ -84,6 +87,19 @@ def value_of(key: str, metrics: Flat, cost: Mapping[str, object]) -> float | Non
         return DERIVED[key][1](flat)
     except (KeyError, ZeroDivisionError):
         return None
+
+
+def by_seed(key: str, one: Sequence["RunResult"], other: Sequence["RunResult"]) -> list[tuple[float, float]]:
+    """The values of two systems' runs with the same seed, seed by seed; of those seeds whose records have both.
+
+    Args:
+        key: as in `value_of`.
+        one: the runs of a system, one for each seed.
+        other: those of another.
+    """
+    first, second = ({run.seed: value_of(key, run.metrics, run.cost) for run in side} for side in (one, other))
+    pairs = ((first[seed], second[seed]) for seed in sorted(first.keys() & second.keys()))
+    return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
 def from_history(accuracies: Sequence[float]) -> dict[str, float]:

@@ -58,10 +58,7 @@ def counts(lines: Sequence[ClaimLine]) -> dict[tuple[str, str], Counter[str]]:
 
 def by_origin(lines: Sequence[ClaimLine]) -> dict[str, Counter[str]]:
     """The same over all papers."""
-    found: dict[str, Counter[str]] = {REPORTED: Counter(), OURS: Counter()}
-    for line in lines:
-        found[line.origin][line.verdict] += 1
-    return found
+    return {whose: Counter(line.verdict for line in lines if line.origin == whose) for whose in (REPORTED, OURS)}
 
 
 def summary(tables: Sequence[FilledTable]) -> str:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, cast
 
 from zoomexp.metrics.declared import AURC, BRIER, BRIER_T, ECE, ECE_T, NLL, NLL_T
 from zoomexp.metrics.quantity import Quantity
-from zoomexp.results.derived import value_of
+from zoomexp.results.derived import by_seed
 from zoomexp.results.statistics import PairedTest, holm, mean_interval, p_text, paired_t
 
 if TYPE_CHECKING:
     from zoomexp.results.filling import RunResult
-    from zoomexp.results.table import Row, Table
+    from zoomexp.results.table import Table
 
 SEEDS = 3  # of both rows, at least
 RAW, AT_TEMPERATURE = (ECE, NLL, BRIER, AURC), (ECE_T, NLL_T, BRIER_T)
@@ -129,7 +129,8 @@ def calibration_of(
         baseline = table.baseline_of(row)
         if baseline is None or row.name in repeats:
             continue
-        all_moved = (_moved(quantity, _common(row, baseline, quantity, runs)) for quantity in MEASURES)
+        one, other = (runs.get(each.name, ()) for each in (row, baseline))
+        all_moved = (_moved(quantity, by_seed(f"test/{quantity.key}", one, other)) for quantity in MEASURES)
         if moved := tuple(one for one in all_moved if one is not None):
             found.append(ModuleCalibration(row.name, baseline.name, len(moved[0].pairs), moved))
     return corrected(found)
@@ -169,15 +170,3 @@ def _moved(quantity: Quantity, pairs: Sequence[tuple[float, float]]) -> Moved | 
     values, before = zip(*pairs, strict=True)
     test, noise = paired_t(values, before), mean_interval(before).half_width
     return Moved(quantity, tuple(pairs), test, test.p_value, cast(float, noise))
-
-
-def _common(
-    row: "Row", baseline: "Row", quantity: Quantity, runs: Mapping[str, Sequence["RunResult"]]
-) -> list[tuple[float, float]]:
-    """The values of the row and of its baseline, seed by seed."""
-    one, other = (
-        {run.seed: value_of(f"test/{quantity.key}", run.metrics, run.cost) for run in runs.get(each.name, ())}
-        for each in (row, baseline)
-    )
-    both = ((one[seed], other[seed]) for seed in sorted(one) if seed in other)
-    return [(a, b) for a, b in both if a is not None and b is not None]

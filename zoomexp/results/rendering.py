@@ -131,7 +131,8 @@ def _lines(filled: FilledTable) -> tuple[list[Line], list[str]]:
         asked = list(compress(row.cells, wanted))
         cells = [cell for cell in asked if _known(cell)] or asked
         name, span = (row.name, f"({numbers})" if numbers else ""), len(cells)
-        left_out += [MISSING] * (len(cells) < len(asked) and MISSING not in left_out)
+        if len(cells) < len(asked) and MISSING not in left_out:
+            left_out.append(MISSING)
         for cell in cells:
             lines.append(_line(cell, *name, span, cell.stale and not all_stale))
             name, span = ("", ""), 0
